@@ -1,0 +1,46 @@
+# Two commands: `make demo` and `make test`. Both set up what is missing first (Debian 12, Python 3.11; root or sudo).
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin
+ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
+SUBJECT := src tests tools
+
+.PHONY: setup build abi demo test check soak bench clean
+
+setup: $(VENV)/.ready build
+
+$(VENV)/.ready: pyproject.toml tools/packages.txt
+	tools/install-packages
+	[ -x $(RUN)/python ] || $(PYTHON) -m venv $(VENV)
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+build: $(VENV)/.ready
+	@$(RUN)/python tools/build_bpf.py
+
+abi: $(VENV)/.ready
+	$(RUN)/python tools/genabi.py
+
+demo: setup
+	$(ROOT) $(RUN)/python -m wayleave.lab.demo $(if $(KEEP),--keep) $(if $(MUTANT),--mutant $(MUTANT)) $(if $(ONLY),--only $(ONLY))
+
+test: setup
+	$(ROOT) $(RUN)/python -m pytest $(TESTS)
+
+soak: setup
+	$(ROOT) env WAYLEAVE_PROFILE=soak $(RUN)/python -m pytest -m 'soak or not soak' $(TESTS)
+
+bench: setup
+	$(ROOT) $(RUN)/python -m tests.bench $(BENCH)
+
+check: setup
+	$(RUN)/ruff format --check --quiet $(SUBJECT)
+	$(RUN)/ruff check --quiet $(SUBJECT)
+	$(RUN)/mypy
+	$(RUN)/lint-imports
+	$(RUN)/python tools/build_bpf.py --force
+	$(RUN)/python tools/genabi.py --check
+
+clean:
+	rm -rf $(VENV) build dist src/wayleave/dataplane/bng.bpf.o src/wayleave/lab/access_node.bpf.o

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The only structs and enums that cross to Python.
+ *
+ * tools/genabi reads this file's BTF and writes src/wayleave/dataplane/abi.py, so a typedef
+ * here is a type there: be32 becomes IPv4Address, boot_ns BootNs, mac_addr Mac.  Integers are in
+ * host byte order unless the typedef says be.  No packed structs, no bitfields, no unions, and
+ * padding is written out: what is not named here does not cross.
+ */
+#ifndef WAYLEAVE_ABI_H
+#define WAYLEAVE_ABI_H
+
+typedef __u32 be32;          /* an IPv4 address as it stands on the wire */
+typedef __u64 boot_ns;       /* CLOCK_BOOTTIME, what bpf_ktime_get_boot_ns() returns */
+typedef __u8 mac_addr[6];    /* octets in wire order */
+
+/* Numbers both sides need; module-level constants in Python. */
+enum constant {
+	PORT_MAX = 1024,         /* configured ports and host links */
+	TENANT_MAX = 256,
+	SERVICE_MAX = 8,
+	BUCKET_COUNT = 65536,    /* hashed policer buckets of each kind: clients, lines, lines' use of the host link */
+	PUNT_FRAME_MAX = 2048,
+	NO_SESSION = 0xffffffff,
+};
+
+/* Load-time settings: `const volatile struct settings settings SEC(".rodata.settings")`, so that the
+ * verifier removes what is switched off.  One struct in a section of its own, written whole. */
+struct settings {
+	__u32 fib_by_table;      /* 1: bpf_fib_lookup takes a table id (BPF_FIB_LOOKUP_TBID, kernel 6.5) */
+	__u32 pad;
+};
+
+/* ---- Who sits where ------------------------------------------------------------------- */
+
+enum port_kind {
+	PORT_SUBSCRIBER = 1,     /* faces customers; nothing reaches the kernel's stack from here */
+	PORT_NETWORK = 2,        /* faces the internet; the kernel owns what is not a subscriber's */
+	PORT_HOST_LINK = 3,      /* the data plane's end of a tenant's veth pair to the kernel */
+};
+
+/* Map `ports`: ifindex -> this.  `number` is the configuration's and indexes the map `egress`. */
+struct port {
+	__u16 number;
+	__u16 kind;              /* enum port_kind */
+	__u32 tenant;            /* of frames that no session claims */
+	mac_addr mac;            /* ours on this port; replies leave from it */
+	__u16 mtu;               /* the device's, without the 14 octets of Ethernet */
+};
+
+/* Map `tenants`: number -> this. */
+struct tenant {
+	__u32 table;             /* kernel route table, RT_TABLE_MAIN (254) for the default tenant */
+	__u32 link_ifindex;      /* the kernel's end of the host link: a route that leaves there ends here */
+	__u16 link;              /* port number of the data plane's end of the host link, 0: none */
+	mac_addr link_kernel;    /* MAC of the kernel's end */
+	mac_addr link_ours;      /* MAC of the data plane's end */
+	__u16 pad;
+};
+
+/* ---- Sessions ------------------------------------------------------------------------- */
+
+/* Map `clients`: this -> slot.  VIDs are the non-zero ones in the order they stand in the frame:
+ * a single tag is the S-VID; TPID and priority are no part of the key. */
+struct client_key {
+	__u16 port;
+	__u16 svid;
+	__u16 cvid;
+	__u16 pppoe;             /* PPPoE session-id, 0: IPoE */
+	mac_addr mac;
+	__u16 pad;
+};
+
+/* Map `hosts4`: this -> slot. */
+struct host4_key {
+	__u32 tenant;
+	be32 address;
+};
+
+struct slot {
+	__u32 row;               /* index into `sessions` */
+	__u32 generation;        /* must equal the row's, or the key is stale */
+};
+
+enum session_flag {
+	SESSION_LOCAL = 1,       /* the gateway's own address: up the host link, no customer behind it */
+	SESSION_CHECK_SOURCE = 2,/* antispoof */
+};
+
+/* The Ethernet header toward the client, made ready by Python: destination, source, tags, type. */
+struct encapsulation {
+	__u16 port;              /* index into `egress` */
+	__u8 length;             /* 14, 18 or 22 octets of `header`; with PPPoE 22, 26 or 30 */
+	__u8 pad[3];
+	__u8 header[34];
+};
+
+/* Map `sessions`: row -> this.  Two cache lines: upstream reads the first, downstream both.
+ * Written only while no key points at it (memory-mapped), never by the BPF program. */
+struct session {
+	boot_ns promise_until;   /* past it nothing is renewed or forwarded; ~0 for LOCAL rows */
+	__u32 generation;
+	__u32 id;                /* stable index into `usage` and `activity` */
+	struct client_key client;/* who the row belongs to: a key that leads elsewhere is stale */
+	be32 address;
+	be32 netmask;            /* of the subnet the client was told; the gateway proxies ARP inside it */
+	__u32 tenant;
+	__u32 table;             /* the tenant's kernel route table */
+	__u32 flags;             /* enum session_flag */
+	__u16 mtu;               /* largest IP packet toward the client */
+	__u16 pad;
+	__u8 reserved[8];
+	struct encapsulation encapsulation;
+	__u8 reserved2[24];
+};
+
+/* Map `activity`: id -> this.  Written by the BPF program only. */
+struct activity {
+	boot_ns seen;            /* last upstream packet that antispoof passed, to within a second */
+	boot_ns renewed;         /* last lease renewal that the kernel answered */
+};
+
+/* Map `usage`: id -> this.  Atomic adds by the BPF program only; a cache line a direction.
+ * Octets are those of IP packets, without the link's encapsulation. */
+struct usage_direction {
+	__u64 packets;
+	__u64 octets;
+	__u64 dropped;           /* packets */
+	__u64 reserved[5];
+};
+struct usage {
+	struct usage_direction up;
+	struct usage_direction down;
+};
+
+/* ---- What became of each packet -------------------------------------------------------- */
+
+enum stage {
+	STAGE_PARSE = 0,
+	STAGE_SESSION = 1,
+	STAGE_ARP = 2,
+	STAGE_PUNT = 3,
+	STAGE_ADMIT = 4,
+	STAGE_ANTISPOOF = 5,
+	STAGE_FORWARD = 6,
+	STAGE_HOST = 7,
+	STAGE_DELIVER = 8,
+	STAGE_COUNT = 9,
+};
+
+/* Each packet ends in exactly one stage with exactly one of these. */
+enum outcome {
+	OUTCOME_DROPPED = 0,     /* and one more in `drops` under its reason */
+	OUTCOME_ANSWERED = 1,    /* sent back out of the port it came in by */
+	OUTCOME_PUNTED = 2,      /* to Python through the ring */
+	OUTCOME_TO_SUBSCRIBER = 3,
+	OUTCOME_TO_NETWORK = 4,
+	OUTCOME_TO_HOST = 5,     /* up the tenant's host link */
+	OUTCOME_PASSED = 6,      /* a network port's own traffic, to the kernel on that port */
+	OUTCOME_COUNT = 7,
+};
+
+/* Map `received` (per CPU), index enum port_kind: frames that entered. Their sum equals `outcomes`'. */
+/* Map `outcomes` (per CPU), index stage * OUTCOME_COUNT + outcome. */
+/* Map `drops` (per CPU), index enum drop_reason. */
+enum drop_reason {
+	DROP_NONE = 0,
+	DROP_UNKNOWN_PORT = 1,          /* the device is not configured */
+	DROP_TRUNCATED = 2,             /* a header ends past the frame */
+	DROP_TOO_MANY_TAGS = 3,
+	DROP_ETHERTYPE = 4,             /* nothing here speaks it */
+	DROP_SOURCE_MAC = 5,            /* multicast or zero source MAC */
+	DROP_MALFORMED_IPV4 = 6,        /* version, header length or total length */
+	DROP_MALFORMED_ARP = 7,
+	DROP_NO_SESSION = 8,            /* a client that was given no address */
+	DROP_STALE_KEY = 9,             /* key and row disagree: the row has moved on */
+	DROP_PROMISE_PAST = 10,         /* the lease's promise has run out */
+	DROP_NOT_FOR_GATEWAY = 11,      /* a unicast frame to another MAC */
+	DROP_SPOOFED_IPV4 = 12,         /* source is not the session's address */
+	DROP_SPOOFED_ARP = 13,          /* sender is not the session's address */
+	DROP_ARP_OWN = 14,              /* a probe for or announcement of the asker's own address: never answered */
+	DROP_ARP_ELSEWHERE = 15,        /* target outside the client's subnet, or not a request */
+	DROP_MULTICAST = 16,
+	DROP_BROADCAST = 17,
+	DROP_BOGUS_DESTINATION = 18,    /* 0/8, 127/8, 240/4 */
+	DROP_NO_ROUTE = 19,
+	DROP_BLACKHOLE = 20,            /* the route says so */
+	DROP_NO_SUBSCRIBER = 21,        /* a pool address nobody holds */
+	DROP_LOCAL_SERVICE = 22,        /* to the gateway itself: not ICMP echo nor a declared service */
+	DROP_LINK_POLICED = 23,         /* too much for the kernel to answer */
+	DROP_NO_LINK = 24,              /* the tenant has no host link */
+	DROP_FORWARDING_OFF = 25,       /* net.ipv4.ip_forward is 0 */
+	DROP_PUNT_CLASS = 26,           /* the class's rate is used up */
+	DROP_PUNT_LINE = 27,            /* the line's */
+	DROP_PUNT_CLIENT = 28,          /* the client's */
+	DROP_PUNT_RING = 29,            /* the ring is full, or half full and this a new arrival */
+	DROP_ADJUST_HEAD = 30,          /* no headroom for the encapsulation */
+	DROP_LINK_NOISE = 31,           /* non-IPv4 from the kernel's end of the host link */
+	DROP_DHCP_FRAGMENT = 32,        /* DHCP in fragments is refused */
+	DROP_TOO_BIG = 33,              /* more than the client's MTU, from the kernel; more than a punt record, to Python */
+	DROP_NO_EGRESS = 34,            /* the port it must leave by is not in `egress` */
+	DROP_COUNT = 35,
+};
+
+/* ---- The punt ring --------------------------------------------------------------------- */
+
+/* From the most to the least worth keeping. */
+enum punt_class {
+	PUNT_DHCP4_KNOWN = 0,    /* from a client with a session: renewals, releases */
+	PUNT_DHCP4_NEW = 1,
+	PUNT_CLASS_COUNT = 2,
+};
+
+enum punt_result {
+	PUNT_SENT = 0,
+	PUNT_REFUSED_CLASS = 1,
+	PUNT_REFUSED_LINE = 2,
+	PUNT_REFUSED_CLIENT = 3,
+	PUNT_REFUSED_RING = 4,
+	PUNT_RESULT_COUNT = 5,
+};
+/* Map `punts` (per CPU), index class * PUNT_RESULT_COUNT + result. */
+
+/* A ring record: this, then `length` octets of the frame as it arrived, tags included. */
+struct punt {
+	boot_ns at;
+	__u32 session;           /* the session's id, NO_SESSION: none */
+	__u16 port;
+	__u16 svid;
+	__u16 cvid;
+	__u16 class;             /* enum punt_class */
+	__u16 length;            /* octets of the frame */
+	__u16 l3;                /* offset of the IP header in the frame */
+};
+
+
+/* ---- Policers: virtual time in one word (GCRA) ------------------------------------------ */
+
+/* Map `policers`: index enum policer -> this.  A packet passes while the bucket's virtual time is
+ * no more than `burst_ns` ahead of now, and moves it on by `cost_ns`.  cost 0: not policed. */
+enum policer {
+	POLICE_DHCP4_KNOWN = 0,  /* whole class */
+	POLICE_DHCP4_NEW = 1,
+	POLICE_LINE = 2,         /* punts of one (port, S, C) */
+	POLICE_CLIENT = 3,       /* punts of one (port, S, C, MAC) */
+	POLICE_LINK = 4,         /* whole host links: packets for the kernel to answer */
+	POLICE_LINK_LINE = 5,    /* the same for one (port, S, C), or one source on network ports */
+	POLICER_COUNT = 6,
+};
+struct policer_rate {
+	__u64 cost_ns;
+	__u64 burst_ns;
+};
+
+/* Map `services`: index -> this; what besides ICMP echo reaches the gateway itself. */
+struct service {
+	__u16 port;              /* host order, 0: unused */
+	__u8 protocol;           /* IPPROTO_TCP, IPPROTO_UDP */
+	__u8 pad;
+};
+
+#endif

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* The gateway's data plane: one program for subscriber ports, one for network ports and host links.
+ * One translation unit, so that every map exists once.
+ */
+#include <stddef.h>
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_endian.h>
+
+#include "settings.h"
+#include "packet.h"
+#include "tables.h"
+#include "verdict.h"
+#include "police.h"
+#include "host_link.h"
+#include "fib.h"
+
+#include "stages/parse.h"
+#include "stages/session.h"
+#include "stages/arp.h"
+#include "stages/punt.h"
+#include "stages/admit.h"
+#include "stages/antispoof.h"
+#include "stages/deliver.h"
+#include "stages/forward.h"
+#include "stages/host.h"
+
+#include "access.h"
+#include "core.h"
+
+/* Count the frame in and find its port.  0, or -1: the device is not configured, or not for a program
+ * that serves the kinds [first, last]. */
+static __always_inline int enter(struct packet *p, __u32 first, __u32 last)
+{
+	__u32 ifindex = p->ctx->ingress_ifindex;
+	const struct port *port = bpf_map_lookup_elem(&ports, &ifindex);
+
+	if (!port || port->kind < first || port->kind > last) {
+		count(&received, 0);
+		return -1;
+	}
+	p->port = port;
+	p->kind = port->kind;
+	count(&received, p->kind);
+	return 0;
+}
+
+SEC("xdp")
+int bng_access(struct xdp_md *ctx)
+{
+	struct packet packet = { .ctx = ctx }, *p = &packet;
+	int verdict;
+
+	if (enter(p, PORT_SUBSCRIBER, PORT_SUBSCRIBER))
+		return finish(p, drop(p, DROP_UNKNOWN_PORT));
+	verdict = access(p);
+	if (verdict == TO_KERNEL)
+		verdict = up_host_link(p);
+	return finish(p, verdict);
+}
+
+SEC("xdp")
+int bng_core(struct xdp_md *ctx)
+{
+	struct packet packet = { .ctx = ctx }, *p = &packet;
+	int verdict;
+
+	if (enter(p, PORT_NETWORK, PORT_HOST_LINK))
+		return finish(p, drop(p, DROP_UNKNOWN_PORT));
+	verdict = core(p);
+	if (verdict == TO_KERNEL)
+		verdict = up_host_link(p);
+	return finish(p, verdict);
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#define stage_id_punt STAGE_PUNT
+
+#define DHCP4_SERVER_PORT bpf_htons(67)
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 8 << 20);
+} ring SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, PUNT_CLASS_COUNT * PUNT_RESULT_COUNT);
+	__type(key, __u32);
+	__type(value, __u64);
+} punts SEC(".maps");
+
+static __always_inline int refused(struct packet *p, __u32 class, enum punt_result result, enum drop_reason reason)
+{
+	count(&punts, class * PUNT_RESULT_COUNT + result);
+	return drop(p, reason);
+}
+
+/* Whether a UDP packet to port 67 is for the gateway: broadcast, or to one of its own addresses. */
+static __always_inline int is_dhcp4(struct packet *p)
+{
+	const struct session *row;
+	const __be16 *udp;
+
+	if (p->type != bpf_htons(ETH_P_IP) || p->protocol != IPPROTO_UDP || p->fragment & IP4_OFFSET)
+		return 0;
+	if (p->destination != MAC_BROADCAST && p->destination != mac_load(p->port->mac))
+		return 0;
+	if (p->l4 + 8 > p->l3 + p->total)
+		return 0;
+	udp = at(p, p->l4, 8);
+	if (!udp || udp[1] != DHCP4_SERVER_PORT)
+		return 0;
+	if (p->to == INADDR_BROADCAST)
+		return 1;
+	row = host4(p, tenant_of(p), p->to);
+	return row && row->flags & SESSION_LOCAL;
+}
+
+/* Put the frame, of at most `room` octets, into the ring.  `room` is a constant: a record's size has
+ * to be.  Returns 0, or -1 if the ring is full. */
+static __always_inline int punt_frame(struct packet *p, __u32 class, __u64 length, const __u64 room)
+{
+	struct punt *record = bpf_ringbuf_reserve(&ring, sizeof(*record) + room, 0);
+
+	if (!record)
+		return -1;
+	record->at = now(p);
+	record->session = p->session ? p->session->id : NO_SESSION;
+	record->port = p->port->number;
+	record->svid = p->svid;
+	record->cvid = p->cvid;
+	record->class = class;
+	record->length = length;
+	record->l3 = p->l3;
+	if (!length || length > room || bpf_xdp_load_bytes(p->ctx, 0, record + 1, length)) {
+		bpf_ringbuf_discard(record, 0);
+		return -1;
+	}
+	bpf_ringbuf_submit(record, 0);
+	return 0;
+}
+
+/* New arrivals leave the upper half of the ring to those who have something to lose. */
+static __always_inline int ring_has_room(__u32 class)
+{
+	if (class != PUNT_DHCP4_NEW)
+		return 1;
+	return bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) <= bpf_ringbuf_query(&ring, BPF_RB_RING_SIZE) / 2;
+}
+
+/* Hand DHCP to Python, in all it may be given: policed by client, then line, then class, so that a
+ * flood is charged to the narrowest bucket and the class's rate stays for the others.
+ * Needs: port, session, destination, source, tags, IPv4.  Changes: nothing. */
+static __always_inline int stage_punt(struct packet *p)
+{
+	__u32 class = p->session ? PUNT_DHCP4_KNOWN : PUNT_DHCP4_NEW;
+	__u64 length = bpf_xdp_get_buff_len(p->ctx);
+	int lost;
+
+	if (!is_dhcp4(p))
+		return NEXT;
+	if (p->fragment & IP4_FRAGMENT)
+		return drop(p, DROP_DHCP_FRAGMENT);
+	if (length > PUNT_FRAME_MAX)
+		return drop(p, DROP_TOO_BIG);
+	if (!conforms(p, POLICE_CLIENT, hashed_bucket(BUCKETS_CLIENT, line_word(p), p->source)))
+		return refused(p, class, PUNT_REFUSED_CLIENT, DROP_PUNT_CLIENT);
+	if (!conforms(p, POLICE_LINE, hashed_bucket(BUCKETS_LINE, line_word(p), 0)))
+		return refused(p, class, PUNT_REFUSED_LINE, DROP_PUNT_LINE);
+	if (!conforms(p, class, class))
+		return refused(p, class, PUNT_REFUSED_CLASS, DROP_PUNT_CLASS);
+	if (!ring_has_room(class))
+		return refused(p, class, PUNT_REFUSED_RING, DROP_PUNT_RING);
+	if (length <= 384)
+		lost = punt_frame(p, class, length, 384);
+	else if (length <= 768)
+		lost = punt_frame(p, class, length, 768);
+	else
+		lost = punt_frame(p, class, length, PUNT_FRAME_MAX);
+	if (lost)
+		return refused(p, class, PUNT_REFUSED_RING, DROP_PUNT_RING);
+	count(&punts, class * PUNT_RESULT_COUNT + PUNT_SENT);
+	return punted(p);
+}
+
+_Static_assert((int)POLICE_DHCP4_KNOWN == (int)PUNT_DHCP4_KNOWN && (int)POLICE_DHCP4_NEW == (int)PUNT_DHCP4_NEW,
+	       "a class is policed under its own number");

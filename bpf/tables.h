@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The maps that more than one stage reads.  Sizes are defaults; the loader sets the configured ones. */
+#ifndef WAYLEAVE_TABLES_H
+#define WAYLEAVE_TABLES_H
+
+#include "packet.h"
+
+#define SESSIONS_DEFAULT 16384
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, PORT_MAX);
+	__type(key, __u32);
+	__type(value, struct port);
+} ports SEC(".maps");
+
+/* Port number -> ifindex. */
+struct {
+	__uint(type, BPF_MAP_TYPE_DEVMAP);
+	__uint(max_entries, PORT_MAX);
+	__type(key, __u32);
+	__type(value, __u32);
+} egress SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, TENANT_MAX);
+	__type(key, __u32);
+	__type(value, struct tenant);
+} tenants SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, SESSIONS_DEFAULT);
+	__type(key, struct host4_key);
+	__type(value, struct slot);
+} hosts4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, SESSIONS_DEFAULT);
+	__type(key, __u32);
+	__type(value, struct session);
+} sessions SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, SESSIONS_DEFAULT);
+	__type(key, __u32);
+	__type(value, struct usage);
+} usage SEC(".maps");
+
+/* The number of the tenant whose tables decide about the packet. */
+static __always_inline __u32 tenant_of(const struct packet *p)
+{
+	return p->session ? p->session->tenant : p->port->tenant;
+}
+
+/* The row that holds an address of a tenant, or NULL.  A key that leads to somebody else's row sets
+ * p->stale. */
+static __always_inline const struct session *host4(struct packet *p, __u32 tenant, be32 address)
+{
+	struct host4_key key = { .tenant = tenant, .address = address };
+	const struct session *row;
+	const struct slot *slot;
+
+	slot = bpf_map_lookup_elem(&hosts4, &key);
+	if (!slot)
+		return NULL;
+	row = bpf_map_lookup_elem(&sessions, &slot->row);
+	if (row && row->generation == slot->generation && row->address == address && row->tenant == tenant)
+		return row;
+	p->stale = 1;
+	return NULL;
+}
+
+/* The counters of a session; NULL for LOCAL rows, whose ids lie past the table. */
+static __always_inline struct usage *usage_of(const struct session *session)
+{
+	return bpf_map_lookup_elem(&usage, &session->id);
+}
+
+static __always_inline void count_usage(struct usage_direction *direction, const struct packet *p)
+{
+	__sync_fetch_and_add(&direction->packets, 1);
+	__sync_fetch_and_add(&direction->octets, p->total);
+}
+
+static __always_inline void count_up(const struct packet *p, const struct session *session)
+{
+	struct usage *counters = usage_of(session);
+
+	if (counters)
+		count_usage(&counters->up, p);
+}
+
+static __always_inline void count_down(const struct packet *p, const struct session *session)
+{
+	struct usage *counters = usage_of(session);
+
+	if (counters)
+		count_usage(&counters->down, p);
+}
+
+#endif

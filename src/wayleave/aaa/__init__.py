@@ -1,0 +1,1 @@
+"""Who a client is and what it gets: authorization without and, later, with RADIUS."""

@@ -1,0 +1,96 @@
+"""Authorization without RADIUS: any line, or the lines and clients of a subscribers file.
+
+The most particular entry wins: MAC on a line, MAC, line (with its circuit-id), circuit-id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address
+
+from pydantic import Field, model_validator
+
+from wayleave.net.mac import Mac
+from wayleave.session.model import Client, Line, Service
+from wayleave.session.settings import Leaf, LineText, MacText
+
+
+class Subscriber(Leaf):
+    """One entry of the subscribers file: how the client is known, and what it gets."""
+
+    name: str = Field(min_length=1)
+    mac: MacText | None = None
+    line: LineText | None = None
+    circuit: str | None = None
+    pool: str | None = Field(default=None, description="absent: authorization.default")
+    address: IPv4Address | None = None
+    tenant: str | None = Field(default=None, description="absent: the port's")
+    limit: int | None = Field(default=None, ge=1, description="clients on the line at once; absent: the port's")
+    antispoof: bool = True
+    blocked: bool = Field(default=False, description="refused, whatever authorization.default says")
+
+    @model_validator(mode="after")
+    def _known_by_something(self) -> Subscriber:
+        if self.mac is None and self.line is None and self.circuit is None:
+            raise ValueError("a subscriber is known by mac, line or circuit: give at least one")
+        if self.line is not None and self.circuit is not None:
+            raise ValueError('give the circuit-id with the line ("1:100/CIRCUIT") or by itself, not both')
+        return self
+
+    @property
+    def key(self) -> tuple[Mac | None, Line | None, str | None]:
+        return (self.mac, self.line, self.circuit)
+
+
+class AuthorizationSettings(Leaf):
+    """Who gets on without RADIUS."""
+
+    default: str | None = Field(
+        default=None, description="pool for clients not in the subscribers file; absent: refused"
+    )
+    subscribers: str | None = Field(default=None, description="path of the subscribers file, relative to this one")
+    antispoof: bool = Field(default=True, description="check sources of clients not in the subscribers file")
+
+
+class LocalAuthorization:
+    """Answers at once from memory. `tenants` maps a port's number to its tenant's name."""
+
+    def __init__(
+        self, settings: AuthorizationSettings, subscribers: Iterable[Subscriber], tenants: dict[int, str]
+    ) -> None:
+        self._settings = settings
+        self._tenants = tenants
+        self._entries = {entry.key: entry for entry in subscribers}
+
+    def find(self, client: Client) -> Subscriber | None:
+        """The most particular entry for `client`."""
+        line, mac = client.line, client.mac
+        circuit = line.circuit.decode("utf-8", "backslashreplace") if line.circuit else None
+        keys = ((mac, line, None), (mac, None, circuit), (mac, None, None), (None, line, None), (None, None, circuit))
+        for key in keys:
+            entry = self._entries.get(key)
+            if entry is not None:
+                return entry
+        return None
+
+    def decide(self, client: Client) -> Service | str:
+        """Return what the client gets, or why it gets nothing."""
+        entry = self.find(client)
+        tenant = self._tenants[client.line.port]
+        if entry is None:
+            if self._settings.default is None:
+                return "not in the subscribers file, and authorization.default is absent"
+            return Service(tenant=tenant, pool=self._settings.default, antispoof=self._settings.antispoof)
+        if entry.blocked:
+            return f"subscriber {entry.name} is blocked"
+        pool = entry.pool or self._settings.default
+        if pool is None:
+            return f"subscriber {entry.name} has no pool, and authorization.default is absent"
+        return Service(
+            tenant=entry.tenant or tenant,
+            pool=pool,
+            subscriber=entry.name,
+            address=entry.address,
+            limit=entry.limit,
+            antispoof=entry.antispoof,
+        )

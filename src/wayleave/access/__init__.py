@@ -1,0 +1,1 @@
+"""From frames to events and from answers to frames: where protocols meet sessions."""

@@ -1,0 +1,189 @@
+"""IPoE: DHCPv4 on a line, between the wire and the session's life.
+
+`receive` makes events of what a client asks; `reply` puts the answers of the session into DHCP. A session is a MAC on
+a line: a client that changes its client-id (a machine that boots from the network, say) stays the same client.
+
+The gateway is the only DHCP server on its lines. A client that it does not know and that asks to keep an address
+(INIT-REBOOT, RENEWING, REBINDING) is therefore not left in silence, as RFC 2131 4.3.2 asks of servers that know of
+others: it gets just that address if nobody else holds it, and DHCPNAK if somebody does.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+
+from msgspec import Struct
+
+from wayleave.access.demux import Heard, Ignored, hear
+from wayleave.access.settings import PortSettings
+from wayleave.net.frame import ETHERTYPE_IPV4, encode_l2, encode_udp4
+from wayleave.net.mac import Mac
+from wayleave.net.units import SECOND
+from wayleave.proto.dhcp4 import server
+from wayleave.proto.dhcp4.message import SERVER_PORT, ZERO, Message, encode
+from wayleave.proto.dhcp4.server import Binding, Kind
+from wayleave.session import lifecycle
+from wayleave.session.lifecycle import Answer, Event
+from wayleave.session.model import Client, Lease, Line, Session
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What clients of a pool are told besides their address."""
+
+    network: IPv4Network
+    gateway: IPv4Address
+    dns: tuple[IPv4Address, ...] = ()
+    ntp: tuple[IPv4Address, ...] = ()
+    domain: str | None = None
+
+
+class Ask(Struct, frozen=True):
+    """A request that waits for its answer."""
+
+    heard: Heard
+    kind: Kind
+
+
+class Ipoe:
+    """Stateless but for its counters. `known` finds the session of (port, tags, MAC), whatever its circuit."""
+
+    def __init__(
+        self,
+        ports: Mapping[int, PortSettings],
+        macs: Mapping[int, Mac],
+        pools: Mapping[str, Delivery],
+        known: Callable[[Client], Session | None],
+    ) -> None:
+        self._ports, self._macs, self._pools, self._known = ports, macs, pools, known
+        self._gateways = {delivery.gateway for delivery in pools.values()}
+        self.ignored: Counter[str] = Counter()
+        self.heard: Counter[str] = Counter()
+        self.said: Counter[str] = Counter()
+
+    # ---- in -----------------------------------------------------------------------------
+
+    def receive(self, port: int, data: bytes) -> tuple[Client, Event] | None:
+        """Return about whom and what a punted frame is; None, counted, if it leads to nothing."""
+        heard = hear(self._ports[port], data)
+        if isinstance(heard, Ignored):
+            self.ignored[heard.value] += 1
+            return None
+        request = server.classify(heard.message, heard.unicast)
+        if isinstance(request, server.Ignored):
+            self.ignored[request.reason.value] += 1
+            return None
+        client = self._client(heard)
+        if client is None:
+            self.ignored[Ignored.NO_CIRCUIT_ID.value] += 1
+            return None
+        self.heard[request.kind.value] += 1
+        return client, self._event(client, heard, request)
+
+    def _client(self, heard: Heard) -> Client | None:
+        """Find the line. Where many share a VLAN, a message without circuit-id is believed only of a known session."""
+        svid, cvid = heard.vids
+        mac = heard.message.chaddr
+        if self._ports[heard.port].line == "vlan":
+            return Client(Line(heard.port, svid, cvid), mac)
+        if heard.circuit is not None:
+            return Client(Line(heard.port, svid, cvid, heard.circuit), mac)
+        session = self._known(Client(Line(heard.port, svid, cvid), mac))
+        return None if session is None else session.client
+
+    def _event(self, client: Client, heard: Heard, request: server.Request) -> Event:
+        ask = Ask(heard, request.kind)
+        relayed = heard.message.giaddr != ZERO
+        back = encode_l2(heard.source, self._macs[heard.port], heard.tags, ETHERTYPE_IPV4)
+        address = request.address or ZERO
+        match request.kind:
+            case Kind.DISCOVER:
+                return lifecycle.Discovered(
+                    client=client,
+                    ask=ask,
+                    encapsulation=back,
+                    wanted=request.address,
+                    relayed=relayed,
+                    hostname=_hostname(heard.message),
+                )
+            case Kind.SELECTING if request.server not in self._gateways:
+                return lifecycle.Withdrawn()
+            case Kind.SELECTING | Kind.INIT_REBOOT | Kind.RENEWING | Kind.REBINDING:
+                return lifecycle.Requested(
+                    client=client,
+                    ask=ask,
+                    encapsulation=back,
+                    address=address,
+                    relayed=relayed,
+                    hostname=_hostname(heard.message),
+                )
+            case Kind.RELEASE:
+                return lifecycle.Released(address)
+            case Kind.DECLINE:
+                return lifecycle.Declined(address)
+            case Kind.INFORM:
+                return lifecycle.Queried(ask)
+
+    # ---- out ----------------------------------------------------------------------------
+
+    def reply(self, session: Session, reply: lifecycle.Reply) -> tuple[int, bytes] | None:
+        """Return (port, frame) that carries an answer; None where DHCP says nothing."""
+        ask = reply.ask
+        assert isinstance(ask, Ask)
+        asked = ask.heard.message
+        if reply.lease is None:
+            if ask.kind is Kind.DISCOVER or reply.answer is not Answer.REFUSE:
+                return None
+            identifier = self._nearest_gateway(session, asked)
+            answer = server.nak(asked, identifier, reply.why)
+        else:
+            identifier = reply.lease.subnet.gateway
+            answer = self._answer(asked, reply, reply.lease)
+        self.said[answer.message_type.name.lower() if answer.message_type else ""] += 1
+        heard = ask.heard
+        to = server.destination(asked, answer, heard.source)
+        l2 = encode_l2(to.mac, self._macs[heard.port], heard.tags, ETHERTYPE_IPV4)
+        payload = encode(answer, server.limit(asked))
+        return heard.port, encode_udp4(l2, identifier, SERVER_PORT, to.address, to.port, payload)
+
+    def _answer(self, asked: Message, reply: lifecycle.Reply, lease: Lease) -> Message:
+        told = self._pools[lease.pool]
+        binding = Binding(
+            address=lease.address,
+            netmask=lease.subnet.netmask,
+            server_id=lease.subnet.gateway,
+            lease_s=reply.remaining // SECOND,
+            routers=(lease.subnet.gateway,),
+            dns=told.dns,
+            domain=told.domain,
+            ntp=told.ntp,
+        )
+        match reply.answer:
+            case Answer.OFFER:
+                return server.offer(asked, binding)
+            case Answer.CONFIRM:
+                return server.ack(asked, binding)
+            case Answer.TELL:
+                return server.inform_ack(asked, binding)
+            case Answer.REFUSE:
+                return server.nak(asked, binding.server_id, reply.why)
+
+    def _nearest_gateway(self, session: Session, asked: Message) -> IPv4Address:
+        """Who says no, where no lease names a gateway: the one the client asked, or whose subnet it asked for."""
+        named = asked.options.get(54, b"")
+        if len(named) == 4 and (address := IPv4Address(named)) in self._gateways:
+            return address
+        wanted = session.wanted or ZERO
+        inside = [told.gateway for told in self._pools.values() if wanted in told.network]
+        granted = self._pools.get(session.service.pool) if session.service is not None else None
+        if inside:
+            return inside[0]
+        return granted.gateway if granted is not None else min(self._gateways)
+
+
+def _hostname(asked: Message) -> str:
+    """Option 12, for people to read; never trusted (RFC 2132 3.14)."""
+    return "".join(char for char in asked.options.get(12, b"").decode("ascii", "replace") if char.isprintable())[:64]

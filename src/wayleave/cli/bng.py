@@ -1,0 +1,275 @@
+"""`bng`: run a gateway, look at it, and check its configuration."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+
+from wayleave import __version__
+from wayleave.cli import client
+from wayleave.cli.client import DEFAULT_CONFIG, ApiError
+
+app = App(name="bng", help="A broadband network gateway.", version=__version__)
+show = App(name="show", help="Look at a running gateway.")
+clear = App(name="clear", help="End what is running.")
+app.command(show)
+app.command(clear)
+
+
+@Parameter(name="*")
+class Target:
+    """Which gateway, and how to print.
+
+    Parameters
+    ----------
+    config
+        The gateway's configuration file.
+    socket
+        Its API socket, instead of the one the configuration names.
+    as_json
+        Print JSON.
+    """
+
+    def __init__(
+        self,
+        config: Path = DEFAULT_CONFIG,
+        socket: str | None = None,
+        as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    ) -> None:
+        self.config, self.socket, self.as_json = config, socket, as_json
+
+    def call(self, method: str, path: str, **query: object) -> Any:
+        return client.call(self.socket or client.socket_of(self.config), method, path, **query)
+
+    def print(self, value: Any, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+        """Print `value` as JSON if asked to, else a table."""
+        if self.as_json:
+            print(json.dumps(value, indent=2))
+            return
+        from rich import box
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
+        for row in rows:
+            table.add_row(*("-" if cell is None else str(cell) for cell in row))
+        Console(soft_wrap=not sys.stdout.isatty()).print(table)
+
+
+@app.command
+def run(*, config: Path = DEFAULT_CONFIG) -> int:
+    """Be the gateway, on real ports.
+
+    Parameters
+    ----------
+    config
+        The configuration file.
+    """
+    from wayleave.daemon.main import main as run_gateway
+
+    return run_gateway(config)
+
+
+@app.command
+def check(*, config: Path = DEFAULT_CONFIG) -> int:
+    """Say everything that is wrong with a configuration, without touching anything.
+
+    Parameters
+    ----------
+    config
+        The configuration file.
+    """
+    from wayleave.config.load import ConfigurationError, load
+
+    try:
+        settings, subscribers = load(config)
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)
+        print(f"{len(error.problems)} problem{'s' if len(error.problems) > 1 else ''}", file=sys.stderr)
+        return 2
+    print(f"{config}: good: {len(settings.ports)} ports, {len(settings.pools)} pools, {len(subscribers)} subscribers")
+    return 0
+
+
+@app.command
+def detach(*, config: Path = DEFAULT_CONFIG) -> int:
+    """Take a stopped gateway's data plane off its ports: what it forwards ends.
+
+    Parameters
+    ----------
+    config
+        The configuration file.
+    """
+    from wayleave.config.load import ConfigurationError, load
+    from wayleave.dataplane.plane import remove_pins
+    from wayleave.io import hostlink
+
+    try:
+        settings, _ = load(config)
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)
+        return 2
+    removed = remove_pins(settings.gateway.name)
+    for tenant in settings.tenants:
+        hostlink.remove(tenant.name)
+    print("detached" if removed else "nothing was attached")
+    return 0
+
+
+_SESSION_COLUMNS = ("id", "address", "mac", "line", "phase", "pool", "subscriber", "lease_s", "seen_s", "hostname")
+
+
+@show.command
+def sessions(
+    *,
+    mac: str | None = None,
+    line: str | None = None,
+    address: str | None = None,
+    phase: str | None = None,
+    pool: str | None = None,
+    tenant: str | None = None,
+    subscriber: str | None = None,
+    limit: int = 100,
+    target: Target | None = None,
+) -> int:
+    """List sessions.
+
+    Parameters
+    ----------
+    mac
+        Only this MAC.
+    line
+        Only this line, `PORT:S.C`, or all lines that begin so.
+    address
+        Only this address.
+    phase
+        Only in this phase: active, offered, …
+    pool
+        Only of this pool.
+    tenant
+        Only of this tenant.
+    subscriber
+        Only this subscriber of the subscribers file.
+    limit
+        At most so many.
+    """
+    target = target or Target()
+    found: list[dict[str, Any]] = []
+    after: int | None = -1
+    while after is not None and len(found) < limit:
+        page = target.call(
+            "GET", "/sessions", mac=mac, line=line, address=address, phase=phase, pool=pool, tenant=tenant,
+            subscriber=subscriber, after=after, limit=min(limit - len(found), 1000),
+        )  # fmt: skip
+        found += page["sessions"]
+        after = page["after"]
+    target.print(found, _SESSION_COLUMNS, ([item[key] for key in _SESSION_COLUMNS] for item in found))
+    return 0
+
+
+def _find(target: Target, which: str) -> dict[str, Any]:
+    """Find one session by id, address or MAC. Raises: ApiError."""
+    if which.isdigit():
+        return dict(target.call("GET", f"/sessions/{which}"))
+    key = "mac" if which.count(":") == 5 or which.count("-") == 5 else "address"
+    page = target.call("GET", "/sessions", **{key: which}, limit=2)["sessions"]
+    if not page:
+        raise ApiError(f"there is no session with {key} {which}")
+    if len(page) > 1:
+        raise ApiError(f"more than one session has {key} {which}: say its id; `bng show sessions --{key} {which}`")
+    return dict(target.call("GET", f"/sessions/{page[0]['id']}"))
+
+
+@show.command(name="session")
+def one_session(which: str, /, *, target: Target | None = None) -> int:
+    """Show one session and its counters.
+
+    Parameters
+    ----------
+    which
+        Its id, address or MAC.
+    """
+    target = target or Target()
+    found = _find(target, which)
+    usage = found.get("usage") or {}
+    rows = [(key, value) for key, value in found.items() if key != "usage"] + list(usage.items())
+    target.print(found, ("", ""), rows)
+    return 0
+
+
+@clear.command(name="session")
+def clear_session(which: str, /, *, target: Target | None = None) -> int:
+    """End one session: its address is free again, its client has to ask anew.
+
+    Parameters
+    ----------
+    which
+        Its id, address or MAC.
+    """
+    target = target or Target()
+    found = _find(target, which)
+    target.call("DELETE", f"/sessions/{found['id']}")
+    print(f"cleared session {found['id']}: {found['client']} {found['address'] or ''}")
+    return 0
+
+
+@show.command
+def drops(*, every: Annotated[bool, Parameter(name="--all", negative=())] = False, target: Target | None = None) -> int:
+    """Packets dropped, by reason.
+
+    Parameters
+    ----------
+    every
+        Also the reasons that never occurred.
+    """
+    target = target or Target()
+    found = target.call("GET", "/drops")
+    shown: dict[str, int] = {reason: count for reason, count in found.items() if count or every}
+    ordered = sorted(shown, key=lambda reason: shown[reason], reverse=True)
+    target.print(shown, ("reason", "packets"), ((reason, shown[reason]) for reason in ordered))
+    return 0
+
+
+@show.command
+def pools(*, target: Target | None = None) -> int:
+    """How full the pools are."""
+    target = target or Target()
+    found = target.call("GET", "/pools")
+    columns = ("name", "tenant", "network", "gateway", "size", "held", "quarantined")
+    target.print(found, columns, ([item[key] for key in columns] for item in found))
+    return 0
+
+
+@show.command
+def counters(*, target: Target | None = None) -> int:
+    """Everything that is counted: packets by stage and outcome, punts by class, what clients said and were told."""
+    target = target or Target()
+    found = target.call("GET", "/counters")
+    target.print(found, ("counter", "value"), _flatten("", found))
+    return 0
+
+
+def _flatten(prefix: str, value: Any) -> Iterable[tuple[str, object]]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _flatten(f"{prefix}.{key}" if prefix else key, item)
+    else:
+        yield prefix, value
+
+
+def main() -> None:
+    """Entry point."""
+    try:
+        sys.exit(app())
+    except ApiError as error:
+        print(f"bng: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""Talk to a running gateway over its local socket."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import tomllib
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+DEFAULT_CONFIG = Path("/etc/wayleave/bng.toml")
+
+
+class ApiError(Exception):
+    """The gateway did not answer, or said no; the text says why."""
+
+
+class _Connection(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=10)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def socket_of(config: Path) -> str:
+    """Return where the gateway of a configuration listens. Raises: ApiError."""
+    try:
+        return str(tomllib.loads(config.read_text())["gateway"]["api"])
+    except OSError as error:
+        raise ApiError(f"{config}: {error.strerror}: say --config FILE or --socket PATH") from error
+    except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+        raise ApiError(f"{config}: there is no gateway.api in it: try `bng check --config {config}`") from error
+
+
+def call(path: str, method: str, target: str, **query: object) -> Any:
+    """Return the decoded answer. Raises: ApiError."""
+    given = {key: value for key, value in query.items() if value is not None}
+    connection = _Connection(path)
+    try:
+        connection.request(method, target + (f"?{urlencode(given)}" if given else ""))
+        answer = connection.getresponse()
+        body = json.loads(answer.read() or b"null")
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise ApiError(f"no gateway answers at {path}: {error}: is `bng run` running?") from error
+    finally:
+        connection.close()
+    if answer.status >= http.HTTPStatus.BAD_REQUEST:
+        raise ApiError(str(body.get("detail", body)) if isinstance(body, dict) else str(body))
+    return body

@@ -1,0 +1,1 @@
+"""The configuration tree: its schema and how it is read."""

@@ -1,0 +1,408 @@
+"""The running gateway: everything is constructed here, and tied to one event loop.
+
+Start: read the store, load the object or take up the pinned one, set up devices and host links, project every session,
+mend what differs, and only then attach. Stop: write what waits and let go; what is pinned goes on forwarding.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import time
+from collections import deque
+from collections.abc import Sequence
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+import structlog
+from msgspec.structs import replace
+
+from wayleave.aaa.local import LocalAuthorization, Subscriber
+from wayleave.access.ipoe import Delivery, Ipoe
+from wayleave.access.settings import LAST_PORT, PortSettings
+from wayleave.api.schema import PoolView
+from wayleave.config.schema import Configuration
+from wayleave.daemon.engine import Admission, Engine, PoolTerms
+from wayleave.dataplane import abi, objects
+from wayleave.dataplane.plane import DataPlane, settings_of_kernel, sizes
+from wayleave.dataplane.rows import Rows, project_local
+from wayleave.io import devices, hostlink
+from wayleave.io.clock import Clock
+from wayleave.io.frames import Transmitter
+from wayleave.io.hostlink import HostLink, Routed
+from wayleave.io.store import Restored, Save, Store, Write, promised
+from wayleave.net.mac import Mac
+from wayleave.net.units import SECOND, BootNs, UtcNs
+from wayleave.session import lifecycle
+from wayleave.session.model import NEVER, Client, CloseCause, Phase, Session, Subnet, Tenant
+from wayleave.session.pool import Exhaustion, Pool
+from wayleave.session.settings import PoolSettings
+from wayleave.session.table import Table
+
+log = structlog.get_logger()
+
+RING_BATCH = 256
+"""Frames taken from the ring before the loop looks at anything else."""
+
+_PROTOCOLS = {"tcp": 6, "udp": 17}
+
+
+class Gateway:
+    """One instance. `open` prepares and attaches, `run` serves until it is told to stop, `close` lets go."""
+
+    def __init__(self, settings: Configuration, subscribers: Sequence[Subscriber]) -> None:
+        self.settings = settings
+        self.clock = Clock()
+        self.started = self.clock.boot()
+        self.ports = {port.number: port for port in settings.ports}
+        self.macs: dict[int, Mac] = {}
+        self.frames = Transmitter()
+        self.lag = Lag()
+        self.table = Table(settings.gateway.sessions)
+        self.pools = {pool.name: _terms(pool) for pool in settings.pools}
+        deliveries = {
+            pool.name: Delivery(pool.network, pool.gateway, pool.dns, pool.ntp, pool.domain) for pool in settings.pools
+        }
+        self.ipoe = Ipoe(self.ports, self.macs, deliveries, self.table.find)
+        self.tenants = {
+            item.name: Tenant(item.name, number, item.table) for number, item in enumerate(settings.tenants)
+        }
+        self.store = Store(Path(settings.gateway.state), self.clock, settings.gateway.durability, self._on_store_thread)
+        self.plane = DataPlane(
+            settings.gateway.name,
+            sizes(settings.gateway.sessions, settings.gateway.ring),
+            settings_of_kernel(),
+            self.clock.boot,
+        )
+        authorization = LocalAuthorization(
+            settings.authorization, subscribers, {port.number: port.tenant for port in settings.ports}
+        )
+        admission = {port.number: Admission(port.clients, port.at_limit == "replace") for port in settings.ports}
+        self.engine = Engine(
+            self.table, self.pools, authorization, self.store, self.plane, self._reply, admission, _log_transition
+        )
+        self._unknown: dict[int, UtcNs] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = NEVER
+        self._watch = devices.LinkWatch()
+        self._stopping = asyncio.Event()
+        self.repaired: list[str] = []
+
+    # ---- start --------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Bring the data plane to what store and configuration say, then put it on the ports. Blocks.
+
+        Raises: DeviceError, LoadError with what to do.
+        """
+        devices.enable_forwarding()
+        self.plane.set_policers(self.settings.punt.rows())
+        services = [_service(text) for tenant in self.settings.tenants for text in tenant.services]
+        self.plane.set_services(services)
+        found = {port.number: devices.prepare(port.device, port.role) for port in self.settings.ports}
+        links = {name: self._link(tenant) for name, tenant in self.tenants.items()}
+        self._restore()
+        self._repair()
+        for tenant in self.tenants.values():
+            ours = links[tenant.name].ours
+            self.plane.attach(
+                LAST_PORT + 1 + tenant.number,
+                abi.PortKind.HOST_LINK,
+                ours.name,
+                ours.ifindex,
+                ours.mac,
+                ours.mtu,
+                tenant.number,
+                "native",
+            )
+        for number, device in found.items():
+            self._attach(self.ports[number], device)
+        self.plane.forget_others()
+
+    def _link(self, tenant: Tenant) -> HostLink:
+        pools = [Routed(pool.network, pool.gateway) for pool in self.settings.pools if pool.tenant == tenant.name]
+        link = hostlink.ensure(tenant.name, tenant.table, pools)
+        row = abi.Tenant(
+            tenant.table, link.kernel.ifindex, LAST_PORT + 1 + tenant.number, link.kernel.mac, link.ours.mac
+        )
+        self.plane.set_tenant(tenant, row)
+        return link
+
+    def _attach(self, port: PortSettings, device: devices.Device) -> None:
+        kind = abi.PortKind.SUBSCRIBER if port.role == "subscriber" else abi.PortKind.NETWORK
+        tenant = self.tenants[port.tenant].number
+        try:
+            reused = self.plane.attach(
+                port.number, kind, device.name, device.ifindex, device.mac, device.mtu, tenant, port.xdp
+            )
+        except objects.LoadError as error:
+            raise devices.DeviceError(f"port {port.number} ({port.device}): {error}") from error
+        self.macs[port.number] = device.mac
+        if port.role == "subscriber":
+            self.frames.open(port.number, device.name)
+        log.info("port-attached", port=port.number, device=device.name, xdp=port.xdp, program_exchanged=reused)
+
+    def _restore(self) -> None:
+        """Take up every lease on disk. Where the wall clock cannot be believed yet, hold the address and wait."""
+        now = self.clock.boot()
+        for restored in self.store.load():
+            session = self._installable(restored, now)
+            try:
+                self.engine.restore(session, now)
+            except Exhaustion as error:
+                log.error("lease-not-restored", session=session.id, client=str(session.client), why=str(error))
+                continue
+            if restored.unknown_until is not None:
+                self._unknown[session.id] = restored.unknown_until
+        self.table.close_gaps(now)
+        if len(self.table):
+            log.info("leases-restored", sessions=len(self.table), waiting_for_clock=len(self._unknown))
+
+    def _installable(self, restored: Restored, now: BootNs) -> Session:
+        session = restored.session
+        lease = session.lease
+        assert lease is not None
+        known = session.service is not None and session.service.tenant in self.tenants and lease.pool in self.pools
+        return replace(session, installed=known and lease.promise_until > now)
+
+    def _wanted(self) -> list[Rows]:
+        """Everything the tables should hold: the gateway's own addresses and every installed session."""
+        tenants = {pool.gateway: self.tenants[pool.tenant] for pool in self.settings.pools}
+        for port in self.settings.ports:
+            if port.role == "network":
+                tenants |= dict.fromkeys(hostlink.addresses(port.device), self.tenants[port.tenant])
+        local = [project_local(number, address, tenant) for number, (address, tenant) in enumerate(tenants.items())]
+        return local + [self.plane.rows(session) for session in self.table if session.installed]
+
+    def _repair(self) -> None:
+        resumed = self.plane.resumed
+        report = self.plane.tables.repair(self._wanted(), self.clock.boot())
+        self.repaired = report if resumed else []
+        if resumed and report:
+            log.warning("tables-repaired", differences=len(report), first=report[:20])
+        elif resumed:
+            log.info("tables-verified", rows=len(self.plane.tables))
+
+    # ---- the loop -----------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT."""
+        loop = self._loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        gc.collect()
+        gc.freeze()
+        loop.add_reader(self.plane.ring.fileno(), self._on_ring)
+        loop.add_reader(self._watch.fileno(), self._on_links)
+        self._on_timer()
+        self._every_second()
+        self.lag.start(loop)
+        await self._stopping.wait()
+        loop.remove_reader(self.plane.ring.fileno())
+        loop.remove_reader(self._watch.fileno())
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def close(self) -> None:
+        """Write what waits and let go. Traffic goes on."""
+        self.store.close()
+        self.plane.close()
+        self._watch.close()
+
+    def _on_ring(self) -> None:
+        receive = self.ipoe.receive
+        told = [
+            item
+            for punt, frame in self.plane.ring.read(RING_BATCH)
+            if punt.port in self.ports and (item := receive(punt.port, frame)) is not None
+        ]
+        self.engine.take(told, self.clock.boot())
+        self._wake_at(self.table.next_deadline)
+
+    def _reply(self, session: Session, reply: lifecycle.Reply) -> None:
+        answer = self.ipoe.reply(session, reply)
+        if answer is not None:
+            self.frames.send(*answer)
+
+    def _on_store_thread(self, group: Sequence[Write], error: str | None) -> None:
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._on_recorded, group, error)
+
+    def _on_recorded(self, group: Sequence[Write], error: str | None) -> None:
+        saved = [write.session.id for write in group if isinstance(write, Save)]
+        erased = [write.id for write in group if not isinstance(write, Save)]
+        if error is not None:
+            log.error("store-failed", why=error, writes=len(group))
+        self.engine.recorded(saved, erased, error, self.clock.boot())
+        self._wake_at(self.table.next_deadline)
+
+    def _on_timer(self) -> None:
+        self._timer, self._timer_at = None, NEVER
+        self._wake_at(self.engine.due(self.clock.boot()))
+
+    def _wake_at(self, deadline: BootNs) -> None:
+        if deadline == NEVER or self._loop is None or (self._timer is not None and self._timer_at <= deadline):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        wait = max(0, deadline - self.clock.boot()) / SECOND
+        self._timer, self._timer_at = self._loop.call_later(wait, self._on_timer), deadline
+
+    def _every_second(self) -> None:
+        assert self._loop is not None
+        self._reattach()
+        if self._unknown and self.clock.plausible:
+            self._clock_is_set()
+        self._loop.call_later(1.0, self._every_second)
+
+    def _clock_is_set(self) -> None:
+        """Now it is known whether the promises of before the reboot still stand."""
+        now = self.clock.boot()
+        log.info("clock-plausible", sessions=len(self._unknown))
+        renewed: list[Session] = []
+        for id_, promise_utc in self._unknown.items():
+            session = self.table.get(id_)
+            if session is None or session.phase is not Phase.ACTIVE or session.installed:
+                continue  # it came back meanwhile, and was promised anew
+            known = promised(session, max(self.store.on_this_boot(promise_utc), BootNs(1)))
+            if known.lease is not None and known.lease.promise_until > now:
+                known = replace(known, installed=True)
+                renewed.append(known)
+            self.table.put(known, now)
+        self._unknown.clear()
+        self.plane.install(renewed, now)
+        self._wake_at(self.table.next_deadline)
+
+    # ---- devices that come and go -------------------------------------------------------
+
+    def _on_links(self) -> None:
+        self._watch.drain()
+        self._reattach()
+
+    def _reattach(self) -> None:
+        """Put the program back on devices that were made anew."""
+        for number in self.plane.detached(_ifindex):
+            port = self.ports.get(number)
+            if port is None or devices.find(port.device) is None:
+                continue
+            try:
+                self._attach(port, devices.prepare(port.device, port.role))
+            except (devices.DeviceError, OSError) as error:
+                log.error("port-not-attached", port=number, device=port.device, why=str(error))
+
+    # ---- for the API --------------------------------------------------------------------
+
+    def clear(self, id_: int) -> bool:
+        """End a session as an operator would."""
+        ended = self.engine.clear(id_, CloseCause.ADMIN_RESET, self.clock.boot())
+        self._wake_at(self.table.next_deadline)
+        return ended
+
+    def pool_views(self) -> list[PoolView]:
+        """Return how full each pool is."""
+        return [
+            PoolView(
+                name=item.name,
+                tenant=item.tenant,
+                network=str(item.network),
+                gateway=str(item.gateway),
+                size=self.pools[item.name].pool.size,
+                held=self.pools[item.name].pool.held,
+                quarantined=self.pools[item.name].pool.quarantined,
+            )
+            for item in self.settings.pools
+        ]
+
+    def happenings(self) -> dict[str, Any]:
+        """Return what Python counted: what clients said, what they were told, what came of sessions."""
+        counts = self.engine.counts
+        return {
+            "dhcp4": {
+                "heard": dict(self.ipoe.heard),
+                "said": dict(self.ipoe.said),
+                "ignored": dict(self.ipoe.ignored),
+            },
+            "sessions": {phase.value: count for phase, count in self.table.phases.items() if count}
+            | {
+                "opened": counts.opened,
+                "closed": dict(counts.closed),
+                "refused": dict(counts.refused),
+                "unexpected": dict(counts.unexpected),
+            },
+            "frames": {"sent": self.frames.sent, "failed": self.frames.failed},
+            "loop_lag_us": {name: self.lag.quantile(share) // 1000 for name, share in _QUANTILES.items()},
+            "store_groups": self.store.groups,
+        }
+
+
+_QUANTILES = {"p50": 0.5, "p99": 0.99, "max": 1.0}
+
+
+class Lag:
+    """How late the loop runs its timers: the longest it held everything else up."""
+
+    def __init__(self) -> None:
+        self.samples: deque[int] = deque(maxlen=6000)
+
+    def start(self, loop: asyncio.AbstractEventLoop, every: float = 0.01) -> None:
+        due = time.monotonic() + every
+
+        def tick() -> None:
+            self.samples.append(round((time.monotonic() - due) * 1e9))
+            self.start(loop, every)
+
+        loop.call_later(every, tick)
+
+    def quantile(self, share: float) -> int:
+        """Nanoseconds that this share of the last minute's samples did not pass."""
+        ordered = sorted(self.samples)
+        return max(0, ordered[min(len(ordered) - 1, int(share * len(ordered)))]) if ordered else 0
+
+
+def _ifindex(name: str) -> int | None:
+    device = devices.find(name)
+    return None if device is None else device.ifindex
+
+
+def _service(text: str) -> abi.Service:
+    protocol, _, port = text.partition("/")
+    return abi.Service(int(port), _PROTOCOLS[protocol])
+
+
+def _terms(pool: PoolSettings) -> PoolTerms:
+    excluded = {IPv4Address(number) for low, high in pool.exclude for number in range(int(low), int(high) + 1)}
+    reserved = frozenset(item.address for item in pool.reservations)
+
+    def reservation(client: Client) -> IPv4Address | None:
+        for item in pool.reservations:
+            if item.mac in (None, client.mac) and item.line in (None, client.line):
+                return item.address
+        return None
+
+    return PoolTerms(
+        Pool(pool.name, Subnet(pool.network, pool.gateway), frozenset(excluded), reserved),
+        pool.lease,
+        pool.promise,
+        pool.quarantine,
+        reservation,
+    )
+
+
+def _log_transition(session: Session, before: Session | None) -> None:
+    """One event per session transition that an operator cares for."""
+    if (
+        session.phase is Phase.ACTIVE
+        and before is not None
+        and before.phase is Phase.INSTALLING
+        and not before.installed
+    ):
+        lease = session.lease
+        log.info("session-open", session=session.id, client=str(session.client), address=str(lease and lease.address))
+    elif session.phase is Phase.CLOSED:
+        cause = session.cause.value if session.cause else ""
+        address = str(session.lease.address) if session.lease else None
+        log.info("session-closed", session=session.id, client=str(session.client), address=address, cause=cause)

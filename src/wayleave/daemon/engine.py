@@ -1,0 +1,284 @@
+"""The turn: events in, `lifecycle.advance`, effects out, until nothing is left to do.
+
+One task owns the session table: no locks. A turn is a function of (state, event, now); effects go through the ports
+that the engine was given, and their outcomes come back as events at the queue's tail. Rows are installed and leases
+recorded in one batch a turn. Nothing here waits.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from wayleave.net.units import BootNs, Ns, after
+from wayleave.session import lifecycle
+from wayleave.session.lifecycle import Event
+from wayleave.session.model import NEVER, Client, CloseCause, Lease, Phase, Session
+from wayleave.session.pool import Exhaustion, Pool
+from wayleave.session.ports import Authorization, Plane, PlaneFull, Records
+from wayleave.session.table import Full, Table
+
+Told = tuple[Client, Event]
+"""What access makes of a frame: about whom, and what."""
+
+BATCH = 512
+"""Deadlines taken a turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """How a port treats a full line: clients at once, and whether a silent one makes room."""
+
+    clients: int
+    replace: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PoolTerms:
+    """A pool with what its leases promise, and what it keeps for whom."""
+
+    pool: Pool
+    duration: Ns
+    horizon: Ns
+    quarantine: Ns
+    reservation: Callable[[Client], object]
+
+
+@dataclass(slots=True)
+class Counts:
+    """What happened, by name. `refused` by reason; `closed` by cause; `unexpected` should stay empty."""
+
+    opened: int = 0
+    offered: int = 0
+    confirmed: int = 0
+    told: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    closed: Counter[str] = field(default_factory=Counter)
+    unexpected: Counter[str] = field(default_factory=Counter)
+
+
+class Engine:
+    """Owns the table and the pools. Feed it with `take`, `due` and `recorded`; each runs turns to the end."""
+
+    def __init__(
+        self,
+        table: Table,
+        pools: dict[str, PoolTerms],
+        authorization: Authorization,
+        records: Records,
+        plane: Plane,
+        reply: Callable[[Session, lifecycle.Reply], None],
+        admission: dict[int, Admission],
+        transition: Callable[[Session, Session | None], None] = lambda _after, _before: None,
+    ) -> None:
+        self.table, self.pools = table, pools
+        self.counts = Counts()
+        self._authorization, self._records, self._plane = authorization, records, plane
+        self._reply, self._admission, self._transition = reply, admission, transition
+        self._queue: deque[tuple[int, Event]] = deque()
+        self._installing: list[int] = []
+        self._now = NEVER
+
+    # ---- in -----------------------------------------------------------------------------
+
+    def take(self, told: Iterable[Told], now: BootNs) -> None:
+        """Take a batch of what clients said."""
+        self._now = now
+        for client, event in told:
+            session = self.table.find(client)
+            if session is None:
+                if isinstance(event, lifecycle.Discovered | lifecycle.Requested):
+                    self._begin(event)
+                continue
+            if session.client.line != client.line:
+                self.counts.refused["mac-on-another-circuit"] += 1
+                continue
+            self._queue.append((session.id, event))
+        self._run()
+
+    def clear(self, id_: int, cause: CloseCause, now: BootNs) -> bool:
+        """End a session; False if there is none with this id."""
+        self._now = now
+        if self.table.get(id_) is None:
+            return False
+        self._queue.append((id_, lifecycle.Cleared(cause)))
+        self._run()
+        return True
+
+    def due(self, now: BootNs) -> BootNs:
+        """Take the deadlines that have come; returns when to call again, NEVER: no need."""
+        self._now = now
+        for session in self.table.due(now, BATCH):
+            renewed = self._plane.renewed(session.id) if session.phase is Phase.ACTIVE else NEVER
+            self._queue.append((session.id, lifecycle.Due(renewed if renewed > session.since else NEVER)))
+        self._run()
+        return self.table.next_deadline
+
+    def recorded(self, ids: Iterable[int], erased: Iterable[int], error: str | None, now: BootNs) -> None:
+        """Take a completed group of the store: sessions saved, ids erased, and why not if it failed."""
+        self._now = now
+        saved: Event = lifecycle.Recorded() if error is None else lifecycle.RecordFailed(error)
+        self._queue.extend((id_, saved) for id_ in ids)
+        self._queue.extend((id_, lifecycle.Forgotten(durable=error is None)) for id_ in erased)
+        self._run()
+
+    def restore(self, session: Session, now: BootNs) -> None:
+        """Take up a session that the disk has. Raises: pool.Exhaustion if somebody else holds its address."""
+        lease = session.lease
+        assert lease is not None
+        terms = self.pools.get(lease.pool)
+        if terms is not None:
+            terms.pool.hold(lease.address, session.client)
+        self.table.put(session, now)
+
+    # ---- the turn -----------------------------------------------------------------------
+
+    def _begin(self, event: lifecycle.Discovered | lifecycle.Requested) -> None:
+        try:
+            id_ = self.table.new_id(self._now)
+        except Full:
+            self.counts.refused["table-full"] += 1
+            return
+        session, effects = lifecycle.begin(id_, event, self._now)
+        self._settle(session, None, effects)
+
+    def _run(self) -> None:
+        while self._queue or self._installing:
+            while self._queue:
+                id_, event = self._queue.popleft()
+                session = self.table.get(id_)
+                if session is None:
+                    continue
+                changed, effects = lifecycle.advance(session, event, self._now)
+                self._settle(changed, session, effects)
+            self._install()
+        self._records.flush()
+
+    def _settle(self, session: Session, before: Session | None, effects: Iterable[lifecycle.Effect]) -> None:
+        """Store the new state first, then carry out its effects: an outcome may come at once."""
+        if session is not before:
+            self.table.put(session, self._now)
+            if before is None or session.phase is not before.phase:
+                self._count(session, before)
+                self._transition(session, before)
+        for effect in effects:
+            self._perform(session, effect)
+
+    def _count(self, session: Session, before: Session | None) -> None:
+        if session.phase is Phase.CLOSED and session.cause is not None:
+            self.counts.closed[session.cause.value] += 1
+        if session.phase is Phase.ACTIVE and before is not None and not before.installed:
+            self.counts.opened += 1
+
+    def _perform(self, session: Session, effect: lifecycle.Effect) -> None:
+        outcome: Event
+        match effect:
+            case lifecycle.Reply():
+                self._answer(session, effect)
+                return
+            case lifecycle.Authorize():
+                outcome = self._authorize(session)
+            case lifecycle.Allocate():
+                outcome = self._allocate(session, effect)
+            case lifecycle.Record(promise_until=until):
+                self._records.save(session, until)
+                return
+            case lifecycle.Install():
+                self._installing.append(session.id)
+                return
+            case lifecycle.Uninstall():
+                self._plane.remove([session.id], self._now)
+                return
+            case lifecycle.Forget():
+                self._records.erase(session.id)
+                return
+            case lifecycle.Free(lease=lease, quarantine=quarantine):
+                self._free(lease, quarantine)
+                return
+            case lifecycle.Unexpected(phase=phase, event=event):
+                self.counts.unexpected[f"{event} while {phase.value}"] += 1
+                return
+        self._queue.append((session.id, outcome))
+
+    def _answer(self, session: Session, reply: lifecycle.Reply) -> None:
+        match reply.answer:
+            case lifecycle.Answer.OFFER:
+                self.counts.offered += 1
+            case lifecycle.Answer.CONFIRM:
+                self.counts.confirmed += 1
+            case lifecycle.Answer.REFUSE:
+                self.counts.refused["told-no"] += 1
+            case lifecycle.Answer.TELL:
+                self.counts.told += 1
+        self._reply(session, reply)
+
+    def _authorize(self, session: Session) -> Event:
+        service = self._authorization.decide(session.client)
+        if isinstance(service, str):
+            self.counts.refused["not-authorized"] += 1
+            return lifecycle.Denied(service)
+        port = self._admission[session.client.line.port]
+        others = self.table.room_for(session, service.limit or port.clients, self._now, self._seen)
+        if others is True:
+            return lifecycle.Granted(service)
+        if others is False or not port.replace:
+            self.counts.refused["line-full"] += 1
+            return lifecycle.Denied(f"line {session.client.line} is full")
+        self._queue.append((others.id, lifecycle.Cleared(CloseCause.DISPLACED)))
+        return lifecycle.Granted(service)
+
+    def _seen(self, session: Session) -> BootNs:
+        return max(session.since, self._plane.seen(session.id))
+
+    def _allocate(self, session: Session, effect: lifecycle.Allocate) -> Event:
+        service = session.service
+        assert service is not None
+        terms = self.pools.get(service.pool)
+        if terms is None:
+            self.counts.refused["no-such-pool"] += 1
+            return lifecycle.Exhausted(f"there is no pool {service.pool}")
+        reserved = terms.reservation(session.client) if service.address is None else service.address
+        try:
+            if reserved is not None and effect.exact and session.wanted != reserved:
+                raise Exhaustion(f"{session.wanted} is not this client's address")
+            address = terms.pool.allocate(
+                session.client,
+                reserved or effect.wanted,  # type: ignore[arg-type]
+                self._now,
+                exact=effect.exact,
+                static=reserved is not None,
+            )
+        except Exhaustion as error:
+            self.counts.refused["no-address"] += 1
+            return lifecycle.Exhausted(str(error))
+        return lifecycle.Allocated(Lease(address, service.pool, terms.pool.subnet, terms.duration, terms.horizon))
+
+    def _free(self, lease: Lease, quarantine: bool) -> None:
+        terms = self.pools.get(lease.pool)
+        if terms is not None:
+            terms.pool.free(lease.address, after(self._now, terms.quarantine) if quarantine else None)
+
+    def _install(self) -> None:
+        """Project and write everything that became installable in this turn, in one batch."""
+        ids, self._installing = self._installing, []
+        sessions = [session for id_ in ids if (session := self.table.get(id_)) is not None]
+        wanted = [session for session in sessions if session.phase is Phase.INSTALLING]
+        if not wanted:
+            return
+        try:
+            self._plane.install(wanted, self._now)
+        except PlaneFull:
+            self._install_singly(wanted)
+        else:
+            self._queue.extend((session.id, lifecycle.Installed()) for session in wanted)
+
+    def _install_singly(self, wanted: Iterable[Session]) -> None:
+        """The batch did not fit: those that do get in, the others are told."""
+        for session in wanted:
+            try:
+                self._plane.install([session], self._now)
+            except PlaneFull as error:
+                self._queue.append((session.id, lifecycle.InstallFailed(str(error))))
+            else:
+                self._queue.append((session.id, lifecycle.Installed()))

@@ -1,0 +1,67 @@
+"""Run a gateway: read the configuration, open it, serve the loop and the local API until told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import structlog
+import uvicorn
+import uvloop
+
+from wayleave.api.routes import application
+from wayleave.config.load import ConfigurationError, load
+from wayleave.daemon.app import Gateway
+from wayleave.dataplane.objects import LoadError
+from wayleave.io.devices import DeviceError
+from wayleave.io.store import StoreError
+
+
+def main(path: Path) -> int:
+    """Return the exit status: 0 after a clean stop, 2 for a bad configuration, 1 for what the machine refuses."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"], bool_as_flag=False),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    try:
+        settings, subscribers = load(path)
+        gateway = Gateway(settings, subscribers)
+        gateway.open()
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except (DeviceError, LoadError, StoreError) as error:
+        print(f"bng: {error}", file=sys.stderr)
+        return 1
+    uvloop.run(_serve(gateway, settings.gateway.api))
+    gateway.close()
+    return 0
+
+
+async def _serve(gateway: Gateway, api: str) -> None:
+    """Run loop and API side by side; the API's socket is its owner's alone."""
+    Path(api).parent.mkdir(parents=True, exist_ok=True)
+    Path(api).unlink(missing_ok=True)
+    before = os.umask(0o177)
+    server = _Server(uvicorn.Config(application(gateway), uds=api, log_level="warning", lifespan="off"))
+    serving = asyncio.create_task(server.serve())
+    try:
+        await gateway.run()
+    finally:
+        os.umask(before)
+        server.should_exit = True
+        await serving
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: the gateway has its own."""
+
+    def install_signal_handlers(self) -> None:
+        return None

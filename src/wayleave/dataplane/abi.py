@@ -1,0 +1,437 @@
+"""GENERATED from bpf/abi.h by tools/genabi.py. Do not edit: change abi.h and run `make abi`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum, IntFlag
+from ipaddress import IPv4Address
+from struct import Struct
+from typing import TYPE_CHECKING, ClassVar
+
+from wayleave.net.mac import Mac
+from wayleave.net.units import BootNs
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+LAYOUT = "5dc008d29aef"
+"""Changes whenever a struct, enum or constant of abi.h does."""
+
+PORT_MAX = 1024
+TENANT_MAX = 256
+SERVICE_MAX = 8
+BUCKET_COUNT = 0x10000
+PUNT_FRAME_MAX = 2048
+NO_SESSION = 0xFFFFFFFF
+
+
+@dataclass(slots=True)
+class Settings:
+    """struct settings: 8 octets."""
+
+    FORMAT: ClassVar[Struct] = Struct("<I4x")
+    SIZE: ClassVar[int] = 8
+    fib_by_table: int
+
+    def pack(self) -> bytes:
+        return self.FORMAT.pack(self.fib_by_table)
+
+    @classmethod
+    def unpack(cls, data: Buffer, offset: int = 0) -> Settings:
+        (fib_by_table,) = cls.FORMAT.unpack_from(data, offset)
+        return cls(fib_by_table)
+
+
+class PortKind(IntEnum):
+    """enum port_kind."""
+
+    SUBSCRIBER = 1
+    NETWORK = 2
+    HOST_LINK = 3
+
+
+@dataclass(slots=True)
+class Port:
+    """struct port: 16 octets."""
+
+    FORMAT: ClassVar[Struct] = Struct("<HHI6sH")
+    SIZE: ClassVar[int] = 16
+    number: int
+    kind: int
+    tenant: int
+    mac: Mac
+    mtu: int
+
+    def pack(self) -> bytes:
+        return self.FORMAT.pack(self.number, self.kind, self.tenant, self.mac, self.mtu)
+
+    @classmethod
+    def unpack(cls, data: Buffer, offset: int = 0) -> Port:
+        number, kind, tenant, mac, mtu = cls.FORMAT.unpack_from(data, offset)
+        return cls(number, kind, tenant, Mac(mac), mtu)
+
+
+@dataclass(slots=True)
+class Tenant:
+    """struct tenant: 24 octets."""
+
+    FORMAT: ClassVar[Struct] = Struct("<IIH6s6s2x")
+    SIZE: ClassVar[int] = 24
+    table: int
+    link_ifindex: int
+    link: int
+    link_kernel: Mac
+    link_ours: Mac
+
+    def pack(self) -> bytes:
+        return self.FORMAT.pack(self.table, self.link_ifindex, self.link, self.link_kernel, self.link_ours)
+
+    @classmethod
+    def unpack(cls, data: Buffer, offset: int = 0) -> Tenant:
+        table, link_ifindex, link, link_kernel, link_ours = cls.FORMAT.unpack_from(data, offset)
+        return cls(table, link_ifindex, link, Mac(link_kernel), Mac(link_ours))
+
+
+@dataclass(slots=True)
+class ClientKey:
+    """struct client_key: 16 octets."""
+
+    FORMAT: ClassVar[Struct] = Struct("<HHHH6s2x")
+    SIZE: ClassVar[int] = 16
+    port: int
+    svid: int
+    cvid: int
+    pppoe: int
+    mac: Mac
+
+    def pack(self) -> bytes:
+        return self.FORMAT.pack(self.port, self.svid, self.cvid, self.pppoe, self.mac)
+
+    @classmethod
+    def unpack(cls, data: Buffer, offset: int = 0) -> ClientKey:
+        port, svid, cvid, pppoe, mac = cls.FORMAT.unpack_from(data, offset)
+        return cls(port, svid, cvid, pppoe, Mac(mac))
+
+
+@dataclass(slots=True)
+class Host4Key:
+    """struct host4_key: 8 octets."""
+
+    FORMAT: ClassVar[Struct] = Struct("<I4s")
+    SIZE: ClassVar[int] = 8
+    tenant: int
+    address: IPv4Address
+
+    def pack(self) -> bytes:
+        return self.FORMAT.pack(self.tenant, self.address.packed)
+
+    @classmethod
+    def unpack(cls, data: Buffer, offset: int = 0) -> Host4Key:
+        tenant, address = cls.FORMAT.unpack_from(data, offset)
+        return cls(tenant, IPv4Address(address))
+
+
+@dataclass(slots=True)
+class Slot:
+    """struct slot: 8 octets."""
+
+    FORMAT: ClassVar[Struct] = Struct("<II")
+    SIZE: ClassVar[int] = 8
+    row: int
+    generation: int
+
+    def pack(self) -> bytes:
+        return self.FORMAT.pack(self.row, self.generation)
+
+    @classmethod
+    def unpack(cls, data: Buffer, offset: int = 0) -> Slot:
+        row, generation = cls.FORMAT.unpack_from(data, offset)
+        return cls(row, generation)
+
+
+class SessionFlag(IntFlag):
+    """enum session_flag."""
+
+    LOCAL = 1
+    CHECK_SOURCE = 2
+
+
+@dataclass(slots=True)
+class Encapsulation:
+    """struct encapsulation: 40 octets."""
+
+    FORMAT: ClassVar[Struct] = Struct("<HB3x34s")
+    SIZE: ClassVar[int] = 40
+    port: int
+    length: int
+    header: bytes
+
+    def pack(self) -> bytes:
+        return self.FORMAT.pack(self.port, self.length, self.header)
+
+    @classmethod
+    def unpack(cls, data: Buffer, offset: int = 0) -> Encapsulation:
+        port, length, header = cls.FORMAT.unpack_from(data, offset)
+        return cls(port, length, header)
+
+
+@dataclass(slots=True)
+class Session:
+    """struct session: 128 octets."""
+
+    FORMAT: ClassVar[Struct] = Struct("<QII16s4s4sIIIH2x8x40s24x")
+    SIZE: ClassVar[int] = 128
+    promise_until: BootNs
+    generation: int
+    id: int
+    client: ClientKey
+    address: IPv4Address
+    netmask: IPv4Address
+    tenant: int
+    table: int
+    flags: int
+    mtu: int
+    encapsulation: Encapsulation
+
+    def pack(self) -> bytes:
+        return self.FORMAT.pack(
+            self.promise_until,
+            self.generation,
+            self.id,
+            self.client.pack(),
+            self.address.packed,
+            self.netmask.packed,
+            self.tenant,
+            self.table,
+            self.flags,
+            self.mtu,
+            self.encapsulation.pack(),
+        )
+
+    @classmethod
+    def unpack(cls, data: Buffer, offset: int = 0) -> Session:
+        promise_until, generation, id, client, address, netmask, tenant, table, flags, mtu, encapsulation = (
+            cls.FORMAT.unpack_from(data, offset)
+        )
+        return cls(
+            BootNs(promise_until),
+            generation,
+            id,
+            ClientKey.unpack(client),
+            IPv4Address(address),
+            IPv4Address(netmask),
+            tenant,
+            table,
+            flags,
+            mtu,
+            Encapsulation.unpack(encapsulation),
+        )
+
+
+@dataclass(slots=True)
+class Activity:
+    """struct activity: 16 octets."""
+
+    FORMAT: ClassVar[Struct] = Struct("<QQ")
+    SIZE: ClassVar[int] = 16
+    seen: BootNs
+    renewed: BootNs
+
+    def pack(self) -> bytes:
+        return self.FORMAT.pack(self.seen, self.renewed)
+
+    @classmethod
+    def unpack(cls, data: Buffer, offset: int = 0) -> Activity:
+        seen, renewed = cls.FORMAT.unpack_from(data, offset)
+        return cls(BootNs(seen), BootNs(renewed))
+
+
+@dataclass(slots=True)
+class UsageDirection:
+    """struct usage_direction: 64 octets."""
+
+    FORMAT: ClassVar[Struct] = Struct("<QQQ40x")
+    SIZE: ClassVar[int] = 64
+    packets: int
+    octets: int
+    dropped: int
+
+    def pack(self) -> bytes:
+        return self.FORMAT.pack(self.packets, self.octets, self.dropped)
+
+    @classmethod
+    def unpack(cls, data: Buffer, offset: int = 0) -> UsageDirection:
+        packets, octets, dropped = cls.FORMAT.unpack_from(data, offset)
+        return cls(packets, octets, dropped)
+
+
+@dataclass(slots=True)
+class Usage:
+    """struct usage: 128 octets."""
+
+    FORMAT: ClassVar[Struct] = Struct("<64s64s")
+    SIZE: ClassVar[int] = 128
+    up: UsageDirection
+    down: UsageDirection
+
+    def pack(self) -> bytes:
+        return self.FORMAT.pack(self.up.pack(), self.down.pack())
+
+    @classmethod
+    def unpack(cls, data: Buffer, offset: int = 0) -> Usage:
+        up, down = cls.FORMAT.unpack_from(data, offset)
+        return cls(UsageDirection.unpack(up), UsageDirection.unpack(down))
+
+
+class Stage(IntEnum):
+    """enum stage."""
+
+    PARSE = 0
+    SESSION = 1
+    ARP = 2
+    PUNT = 3
+    ADMIT = 4
+    ANTISPOOF = 5
+    FORWARD = 6
+    HOST = 7
+    DELIVER = 8
+
+
+class Outcome(IntEnum):
+    """enum outcome."""
+
+    DROPPED = 0
+    ANSWERED = 1
+    PUNTED = 2
+    TO_SUBSCRIBER = 3
+    TO_NETWORK = 4
+    TO_HOST = 5
+    PASSED = 6
+
+
+class DropReason(IntEnum):
+    """enum drop_reason."""
+
+    NONE = 0
+    UNKNOWN_PORT = 1
+    TRUNCATED = 2
+    TOO_MANY_TAGS = 3
+    ETHERTYPE = 4
+    SOURCE_MAC = 5
+    MALFORMED_IPV4 = 6
+    MALFORMED_ARP = 7
+    NO_SESSION = 8
+    STALE_KEY = 9
+    PROMISE_PAST = 10
+    NOT_FOR_GATEWAY = 11
+    SPOOFED_IPV4 = 12
+    SPOOFED_ARP = 13
+    ARP_OWN = 14
+    ARP_ELSEWHERE = 15
+    MULTICAST = 16
+    BROADCAST = 17
+    BOGUS_DESTINATION = 18
+    NO_ROUTE = 19
+    BLACKHOLE = 20
+    NO_SUBSCRIBER = 21
+    LOCAL_SERVICE = 22
+    LINK_POLICED = 23
+    NO_LINK = 24
+    FORWARDING_OFF = 25
+    PUNT_CLASS = 26
+    PUNT_LINE = 27
+    PUNT_CLIENT = 28
+    PUNT_RING = 29
+    ADJUST_HEAD = 30
+    LINK_NOISE = 31
+    DHCP_FRAGMENT = 32
+
+
+class PuntClass(IntEnum):
+    """enum punt_class."""
+
+    KNOWN = 0
+    NEW = 1
+
+
+class PuntResult(IntEnum):
+    """enum punt_result."""
+
+    SENT = 0
+    REFUSED_CLASS = 1
+    REFUSED_LINE = 2
+    REFUSED_CLIENT = 3
+    REFUSED_RING = 4
+
+
+@dataclass(slots=True)
+class Punt:
+    """struct punt: 24 octets."""
+
+    FORMAT: ClassVar[Struct] = Struct("<QIHHHHHH")
+    SIZE: ClassVar[int] = 24
+    at: BootNs
+    session: int
+    port: int
+    svid: int
+    cvid: int
+    class_: int
+    length: int
+    l3: int
+
+    def pack(self) -> bytes:
+        return self.FORMAT.pack(
+            self.at, self.session, self.port, self.svid, self.cvid, self.class_, self.length, self.l3
+        )
+
+    @classmethod
+    def unpack(cls, data: Buffer, offset: int = 0) -> Punt:
+        at, session, port, svid, cvid, class_, length, l3 = cls.FORMAT.unpack_from(data, offset)
+        return cls(BootNs(at), session, port, svid, cvid, class_, length, l3)
+
+
+class Policer(IntEnum):
+    """enum policer."""
+
+    DHCP4_KNOWN = 0
+    DHCP4_NEW = 1
+    LINE = 2
+    CLIENT = 3
+    LINK = 4
+    LINK_LINE = 5
+
+
+@dataclass(slots=True)
+class PolicerRate:
+    """struct policer_rate: 16 octets."""
+
+    FORMAT: ClassVar[Struct] = Struct("<QQ")
+    SIZE: ClassVar[int] = 16
+    cost_ns: int
+    burst_ns: int
+
+    def pack(self) -> bytes:
+        return self.FORMAT.pack(self.cost_ns, self.burst_ns)
+
+    @classmethod
+    def unpack(cls, data: Buffer, offset: int = 0) -> PolicerRate:
+        cost_ns, burst_ns = cls.FORMAT.unpack_from(data, offset)
+        return cls(cost_ns, burst_ns)
+
+
+@dataclass(slots=True)
+class Service:
+    """struct service: 4 octets."""
+
+    FORMAT: ClassVar[Struct] = Struct("<HB1x")
+    SIZE: ClassVar[int] = 4
+    port: int
+    protocol: int
+
+    def pack(self) -> bytes:
+        return self.FORMAT.pack(self.port, self.protocol)
+
+    @classmethod
+    def unpack(cls, data: Buffer, offset: int = 0) -> Service:
+        port, protocol = cls.FORMAT.unpack_from(data, offset)
+        return cls(port, protocol)

@@ -1,0 +1,81 @@
+"""The program's counters, by name."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from wayleave.dataplane.abi import DropReason, Outcome, PortKind, PuntClass, PuntResult, Stage, UsageDirection
+from wayleave.dataplane.maps import Array, PerCpu
+from wayleave.dataplane.objects import Map
+from wayleave.net.units import BootNs
+
+
+def spoken(name: str) -> str:
+    """How a constant is written for people: NO_SESSION is `no-session`."""
+    return name.lower().replace("_", "-")
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one session has used since its place in the table was made: IP packets and octets, and drops."""
+
+    up_packets: int = 0
+    up_octets: int = 0
+    up_dropped: int = 0
+    down_packets: int = 0
+    down_octets: int = 0
+    down_dropped: int = 0
+
+
+class Counters:
+    """Reads only. Totals are since the maps were made."""
+
+    def __init__(self, maps: dict[str, Map]) -> None:
+        self._received, self._outcomes = PerCpu(maps["received"]), PerCpu(maps["outcomes"])
+        self._drops, self._punts = PerCpu(maps["drops"]), PerCpu(maps["punts"])
+        self._usage, self._activity = Array(maps["usage"]), Array(maps["activity"])
+
+    def received(self) -> dict[str, int]:
+        """Frames that entered, by kind of port; `unknown-port` for devices not configured."""
+        totals = self._received.totals()
+        return {"unknown-port": totals[0]} | {spoken(kind.name): totals[kind] for kind in PortKind}
+
+    def outcomes(self) -> dict[str, dict[str, int]]:
+        """Stage → outcome → packets, without the zeros."""
+        totals = self._outcomes.totals()
+        table: dict[str, dict[str, int]] = {}
+        for stage in Stage:
+            row = {spoken(outcome.name): totals[stage * len(Outcome) + outcome] for outcome in Outcome}
+            table[spoken(stage.name)] = {name: count for name, count in row.items() if count}
+        return table
+
+    def drops(self) -> dict[str, int]:
+        """Reason → packets, all reasons."""
+        totals = self._drops.totals()
+        return {spoken(reason.name): totals[reason] for reason in DropReason if reason}
+
+    def punts(self) -> dict[str, dict[str, int]]:
+        """Class → what became of it → packets."""
+        totals = self._punts.totals()
+        return {
+            spoken(class_.name): {
+                spoken(result.name): totals[class_ * len(PuntResult) + result] for result in PuntResult
+            }
+            for class_ in PuntClass
+        }
+
+    def usage(self, id_: int) -> Usage:
+        """Counters under a session's id."""
+        up = id_ * self._usage.stride
+        down = up + UsageDirection.SIZE
+        view = self._usage.view
+        return Usage(*struct.unpack_from("<QQQ", view, up), *struct.unpack_from("<QQQ", view, down))
+
+    def seen(self, id_: int) -> BootNs:
+        """When the client under this id last sent a packet that was let through, to a second; 0: never."""
+        return BootNs(struct.unpack_from("<Q", self._activity.view, id_ * self._activity.stride)[0])
+
+    def renewed(self, id_: int) -> BootNs:
+        """When the kernel last renewed the lease under this id; 0: never."""
+        return BootNs(struct.unpack_from("<8xQ", self._activity.view, id_ * self._activity.stride)[0])

@@ -1,0 +1,248 @@
+"""The BPF maps as Python uses them, and the one writer of the session tables.
+
+`Tables` turns projected rows into map contents without a torn read: a row is written through the memory-mapped
+`sessions` array while no key points at it, then the keys are swung to it in a batch. A change writes a fresh row; the
+old one rests for a second, longer than any packet stays in the program. Keys and rows carry a generation.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import struct
+from collections import deque
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+
+from wayleave.dataplane import syscall
+from wayleave.dataplane.abi import Slot
+from wayleave.dataplane.objects import Map
+from wayleave.dataplane.rows import Rows
+from wayleave.net.units import SECOND, BootNs
+
+REST = SECOND
+"""How long a row that was freed is not written again."""
+
+_GENERATION = struct.Struct("<8xI")
+
+
+class TableFull(Exception):
+    """No room for another entry; `map_name` says where. Raise `gateway.sessions` in the configuration."""
+
+    def __init__(self, map_name: str) -> None:
+        super().__init__(f"the table {map_name} is full: raise gateway.sessions")
+        self.map_name = map_name
+
+
+class Hash:
+    """A hash map of bytes to bytes."""
+
+    def __init__(self, map_: Map) -> None:
+        self.map = map_
+
+    def put(self, entries: Sequence[tuple[bytes, bytes]]) -> None:
+        """Put all entries, new and old keys alike. Raises: TableFull."""
+        if not entries:
+            return
+        keys, values = b"".join(key for key, _ in entries), b"".join(value for _, value in entries)
+        try:
+            syscall.update_batch(self.map.fd, keys, values, len(entries))
+        except OSError as error:
+            if error.errno in (errno.E2BIG, errno.ENOMEM):
+                raise TableFull(self.map.name) from error
+            raise
+
+    def remove(self, keys: Sequence[bytes]) -> int:
+        """Remove the keys; returns how many were there."""
+        if not keys:
+            return 0
+        return syscall.delete_batch(self.map.fd, b"".join(keys), len(keys), self.map.key_size)
+
+    def get(self, key: bytes) -> bytes | None:
+        return syscall.lookup(self.map.fd, key, self.map.value_size)
+
+    def items(self) -> dict[bytes, bytes]:
+        """Read everything."""
+        key_size, value_size = self.map.key_size, self.map.value_size
+        keys, values = syscall.lookup_batch(self.map.fd, key_size, value_size, self.map.max_entries)
+        count = len(keys) // key_size
+        return {
+            keys[i * key_size : (i + 1) * key_size]: values[i * value_size : (i + 1) * value_size] for i in range(count)
+        }
+
+
+class Array:
+    """An array map, memory-mapped where it was made so (BPF_F_MMAPABLE), else by system calls."""
+
+    def __init__(self, map_: Map) -> None:
+        self.map = map_
+        self.stride = (map_.value_size + 7) & ~7
+
+    @cached_property
+    def view(self) -> memoryview:
+        """All values, `stride` octets each; writes are seen by the program at once."""
+        size = -(-self.stride * self.map.max_entries // mmap.PAGESIZE) * mmap.PAGESIZE
+        return memoryview(mmap.mmap(self.map.fd, size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE))
+
+    def put(self, index: int, value: bytes) -> None:
+        syscall.update(self.map.fd, index.to_bytes(4, "little"), value)
+
+
+class PerCpu:
+    """A per-CPU array of 64-bit counters."""
+
+    def __init__(self, map_: Map) -> None:
+        self.map = map_
+        self.cpus = possible_cpus()
+
+    def totals(self) -> list[int]:
+        """Each counter, summed over the CPUs."""
+        size = 8 * self.cpus
+        _, values = syscall.lookup_batch(self.map.fd, 4, size, self.map.max_entries)
+        words = memoryview(values).cast("Q")
+        return [sum(words[i * self.cpus : (i + 1) * self.cpus]) for i in range(self.map.max_entries)]
+
+
+def possible_cpus() -> int:
+    """How many values a per-CPU map keeps (/sys/devices/system/cpu/possible)."""
+    with open("/sys/devices/system/cpu/possible") as text:
+        return int(text.read().strip().replace("-", ",").split(",")[-1]) + 1
+
+
+class Tables:
+    """`sessions`, `clients` and `hosts4`: rows in, rows out, nothing torn. One writer: the engine's task."""
+
+    def __init__(self, maps: dict[str, Map], now: BootNs, rest: int = REST) -> None:
+        self.sessions, self.clients, self.hosts4 = Array(maps["sessions"]), Hash(maps["clients"]), Hash(maps["hosts4"])
+        self._rest = rest
+        self._placed: dict[int, tuple[Rows, bytes]] = {}
+        self._resting: deque[tuple[int, int]] = deque()
+        self._fresh = 0
+        self._generation = 0
+        self._adopt_rows(now)
+
+    def __len__(self) -> int:
+        return len(self._placed)
+
+    def _adopt_rows(self, now: BootNs) -> None:
+        """Find out which rows an earlier process has used, so that none is written while a packet may still read it."""
+        view, stride = self.sessions.view, self.sessions.stride
+        capacity = self.sessions.map.max_entries
+        generations = [_GENERATION.unpack_from(view, index * stride)[0] for index in range(capacity)]
+        self._generation = max(generations)
+        used = [index for index, generation in enumerate(generations) if generation]
+        self._fresh = used[-1] + 1 if used else 0
+        self._resting.extend((now + self._rest, index) for index in used)
+
+    def _take_row(self, now: BootNs) -> int:
+        if self._resting and self._resting[0][0] <= now:
+            return self._resting.popleft()[1]
+        if self._fresh < self.sessions.map.max_entries:
+            self._fresh += 1
+            return self._fresh - 1
+        raise TableFull("sessions")
+
+    def install(self, wanted: Iterable[Rows], now: BootNs) -> None:
+        """Make the tables say what `wanted` says; what was there under the same id is replaced without a gap.
+
+        Raises: TableFull, with nothing changed that a packet can see.
+        """
+        view, stride = self.sessions.view, self.sessions.stride
+        clients: list[tuple[bytes, bytes]] = []
+        hosts: list[tuple[bytes, bytes]] = []
+        placed: list[tuple[Rows, bytes]] = []
+        for rows in wanted:
+            index = self._take_row(now)
+            self._generation += 1
+            start = index * stride
+            view[start : start + len(rows.session)] = rows.session
+            struct.pack_into("<I", view, start + 8, self._generation)
+            slot = Slot(index, self._generation).pack()
+            if rows.client is not None:
+                clients.append((rows.client, slot))
+            hosts.append((rows.host, slot))
+            placed.append((rows, slot))
+        try:
+            self.clients.put(clients)
+            self.hosts4.put(hosts)
+        except TableFull:
+            self._undo(placed, now)
+            raise
+        self._settle(placed, now)
+
+    def _undo(self, placed: list[tuple[Rows, bytes]], now: BootNs) -> None:
+        """Point every key back where it pointed before a batch that did not fit."""
+        for rows, slot in placed:
+            old, old_slot = self._placed.get(rows.id, (None, b""))
+            self.clients.remove([rows.client] if rows.client is not None else [])
+            self.hosts4.remove([rows.host])
+            if old is not None:
+                self.clients.put([(old.client, old_slot)] if old.client is not None else [])
+                self.hosts4.put([(old.host, old_slot)])
+            self._resting.append((now + self._rest, Slot.unpack(slot).row))
+
+    def _settle(self, placed: list[tuple[Rows, bytes]], now: BootNs) -> None:
+        """Remember what was installed, and let go of the rows and keys that it replaced."""
+        stale_clients: list[bytes] = []
+        stale_hosts: list[bytes] = []
+        for rows, slot in placed:
+            before = self._placed.get(rows.id)
+            self._placed[rows.id] = (rows, slot)
+            if before is None:
+                continue
+            old, old_slot = before
+            if old.client is not None and old.client != rows.client:
+                stale_clients.append(old.client)
+            if old.host != rows.host:
+                stale_hosts.append(old.host)
+            self._resting.append((now + self._rest, Slot.unpack(old_slot).row))
+        self.clients.remove(stale_clients)
+        self.hosts4.remove(stale_hosts)
+
+    def remove(self, ids: Iterable[int], now: BootNs) -> None:
+        """Take the keys away; packets already past them finish within the row's rest."""
+        gone = [self._placed.pop(id_) for id_ in ids if id_ in self._placed]
+        self.clients.remove([rows.client for rows, _ in gone if rows.client is not None])
+        self.hosts4.remove([rows.host for rows, _ in gone])
+        self._resting.extend((now + self._rest, Slot.unpack(slot).row) for _, slot in gone)
+
+    def repair(self, wanted: Iterable[Rows], now: BootNs) -> list[str]:
+        """Compare the maps with `wanted` (everything there should be), mend what differs, and say what was mended."""
+        clients, hosts = self.clients.items(), self.hosts4.items()
+        view, stride = self.sessions.view, self.sessions.stride
+        missing: list[Rows] = []
+        report: list[str] = []
+        self._placed.clear()
+        in_use: set[int] = set()
+        for rows in wanted:
+            slot = hosts.pop(rows.host, None)
+            client_slot = clients.pop(rows.client, None) if rows.client is not None else slot
+            why = None
+            if slot is None or client_slot is None:
+                why = "a key was missing"
+            elif slot != client_slot:
+                why = "its keys disagreed"
+            else:
+                place = Slot.unpack(slot)
+                if place.row >= self.sessions.map.max_entries:
+                    why = "its key led past the table"
+                else:
+                    row = bytes(view[place.row * stride : place.row * stride + len(rows.session)])
+                    if row != _with_generation(rows.session, place.generation):
+                        why = "its row differed"
+            if why is None and slot is not None:
+                self._placed[rows.id] = (rows, slot)
+                in_use.add(Slot.unpack(slot).row)
+            else:
+                report.append(f"session {rows.id}: {why}")
+                missing.append(rows)
+        for name, table, stray in (("client", self.clients, clients), ("host", self.hosts4, hosts)):
+            table.remove(list(stray))
+            report.extend(f"{name} key {key.hex()}: nobody's" for key in stray)
+        self._resting = deque((when, index) for when, index in self._resting if index not in in_use)
+        self.install(missing, now)
+        return report
+
+
+def _with_generation(row: bytes, generation: int) -> bytes:
+    return row[:8] + generation.to_bytes(4, "little") + row[12:]

@@ -1,0 +1,193 @@
+"""The data plane as the gateway holds it: the loaded object, its tables, and its place on the ports.
+
+Maps, programs and links are pinned under `/sys/fs/bpf/wayleave/INSTANCE`: the maps in a folder named after their layout
+and sizes, the links in `links`. A new process takes up the maps if the layout is the same; if not, it loads beside the
+old ones, fills the new tables from the store, swaps the programs under the links, and lets the old maps go.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from wayleave.dataplane import abi, objects, syscall
+from wayleave.dataplane.counters import Counters
+from wayleave.dataplane.events import Ring
+from wayleave.dataplane.maps import Array, Hash, TableFull, Tables
+from wayleave.dataplane.rows import Rows, project
+from wayleave.net.mac import Mac
+from wayleave.net.units import BootNs
+from wayleave.session import model
+from wayleave.session.ports import PlaneFull
+
+PINS = objects.BPFFS / "wayleave"
+HEADROOM = 1024
+"""Session rows besides one a session: changed rows are written fresh while the old ones rest."""
+
+ACCESS, CORE = "bng_access", "bng_core"
+_MODES = {"native": syscall.XDP_NATIVE, "generic": syscall.XDP_GENERIC}
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """A port as it is attached: the row in the map `ports` and the device behind it."""
+
+    device: str
+    ifindex: int
+    port: abi.Port
+    xdp: str
+    link: int
+
+
+def sizes(sessions: int, ring: int) -> dict[str, int]:
+    """Return max_entries by map name for a gateway of this many sessions."""
+    rows = sessions + max(HEADROOM, sessions // 8)
+    return {
+        "sessions": rows,
+        "clients": sessions + HEADROOM,
+        "hosts4": sessions + HEADROOM,
+        "activity": sessions,
+        "usage": sessions,
+        "ring": ring,
+    }
+
+
+class DataPlane:
+    """Open it with the instance's name and sizes; it implements session.ports.Plane."""
+
+    def __init__(
+        self, instance: str, table_sizes: Mapping[str, int], settings: abi.Settings, clock: Callable[[], BootNs]
+    ) -> None:
+        """Load the object and take up what is pinned.
+
+        Raises: objects.LoadError.
+        """
+        objects.ensure_bpffs()
+        layout = hashlib.sha256(f"{abi.LAYOUT} {sorted(table_sizes.items())}".encode()).hexdigest()[:12]
+        self._folder = PINS / instance
+        self._maps_folder = self._folder / f"maps-{layout}"
+        self.resumed = self._maps_folder.exists()
+        self._object = objects.load(
+            objects.PROGRAM, table_sizes, {".rodata.settings": settings.pack()}, self._maps_folder
+        )
+        maps = self._object.maps
+        self.tables = Tables(maps, clock())
+        self.counters = Counters(maps)
+        self.ring = Ring(maps["ring"])
+        self.tenants: dict[str, model.Tenant] = {}
+        self._ports, self._egress = Hash(maps["ports"]), Array(maps["egress"])
+        self._tenants, self._policers, self._services = (
+            Array(maps["tenants"]),
+            Array(maps["policers"]),
+            Array(maps["services"]),
+        )
+        self.attached: dict[int, Attached] = {}
+
+    # ---- settings -----------------------------------------------------------------------
+
+    def set_policers(self, rates: Mapping[abi.Policer, abi.PolicerRate]) -> None:
+        for policer, rate in rates.items():
+            self._policers.put(policer, rate.pack())
+
+    def set_services(self, services: Sequence[abi.Service]) -> None:
+        for index in range(abi.SERVICE_MAX):
+            row = services[index] if index < len(services) else abi.Service(0, 0)
+            self._services.put(index, row.pack())
+
+    def set_tenant(self, tenant: model.Tenant, row: abi.Tenant) -> None:
+        self.tenants[tenant.name] = tenant
+        self._tenants.put(tenant.number, row.pack())
+
+    # ---- ports --------------------------------------------------------------------------
+
+    def attach(
+        self, number: int, kind: abi.PortKind, device: str, ifindex: int, mac: Mac, mtu: int, tenant: int, xdp: str
+    ) -> bool:
+        """Put a device to work as port `number`; True if its program stood there already and was only exchanged.
+
+        Raises: objects.LoadError.
+        """
+        port = abi.Port(number, kind, tenant, mac, mtu)
+        before = self.attached.pop(number, None)
+        if before is not None:
+            self._ports.remove([before.ifindex.to_bytes(4, "little")])
+            os.close(before.link)
+        for key, value in self._ports.items().items():
+            if abi.Port.unpack(value).number == number and int.from_bytes(key, "little") != ifindex:
+                self._ports.remove([key])
+        self._ports.put([(ifindex.to_bytes(4, "little"), port.pack())])
+        self._egress.put(number, ifindex.to_bytes(4, "little"))
+        program = self._object.programs[ACCESS if kind is abi.PortKind.SUBSCRIBER else CORE]
+        link = objects.attach(program, ifindex, _MODES[xdp], self._folder / "links" / f"port-{number}")
+        self.attached[number] = Attached(device, ifindex, port, xdp, link.fd)
+        return link.reused
+
+    def detached(self, find: Callable[[str], int | None]) -> list[int]:
+        """Return the numbers of ports whose device is gone or is not the one the program sits on.
+
+        `find` gives a device's ifindex by name.
+        """
+        return [
+            number
+            for number, port in self.attached.items()
+            if syscall.link_ifindex(port.link) != port.ifindex or find(port.device) != port.ifindex
+        ]
+
+    def forget_others(self) -> None:
+        """Drop pins of an older layout and of ports that are no longer configured."""
+        for path in self._folder.iterdir():
+            if path.name.startswith("maps-") and path != self._maps_folder:
+                objects.unpin(path)
+        links = self._folder / "links"
+        keep = {f"port-{number}" for number in self.attached}
+        for path in links.iterdir() if links.exists() else ():
+            if path.name not in keep:
+                path.unlink()
+
+    # ---- session.ports.Plane ------------------------------------------------------------
+
+    def rows(self, session: model.Session) -> Rows:
+        service = session.service
+        assert service is not None
+        return project(session, self.tenants[service.tenant])
+
+    def install(self, sessions: Sequence[model.Session], now: BootNs) -> None:
+        try:
+            self.tables.install([self.rows(session) for session in sessions], now)
+        except TableFull as error:
+            raise PlaneFull(str(error)) from error
+
+    def remove(self, ids: Iterable[int], now: BootNs) -> None:
+        self.tables.remove(ids, now)
+
+    def seen(self, id_: int) -> BootNs:
+        return self.counters.seen(id_)
+
+    def renewed(self, id_: int) -> BootNs:
+        return self.counters.renewed(id_)
+
+    def close(self) -> None:
+        """Let go; what is pinned goes on."""
+        for port in self.attached.values():
+            os.close(port.link)
+        self.attached.clear()
+        self._object.close()
+
+
+def remove_pins(instance: str) -> bool:
+    """Take an instance's data plane away, traffic and all; False if there was none."""
+    folder = PINS / instance
+    existed = folder.exists()
+    objects.unpin(folder)
+    return existed
+
+
+def settings_of_kernel() -> abi.Settings:
+    """Return the load-time settings this kernel allows.
+
+    bpf_fib_lookup takes a table id from kernel 6.5 on; before that only the main table can be used.
+    """
+    release = tuple(int(part) for part in os.uname().release.split("-")[0].split(".")[:2])
+    return abi.Settings(fib_by_table=int(release >= (6, 5)))

@@ -1,0 +1,81 @@
+"""What the data plane must know of a session: `project(session) -> Rows`, pure.
+
+Derived state is projected, never updated: start-up, live changes and repair all hand the result to
+`maps.Tables`. Adding something that the program needs of a session means a member in bpf/abi.h and its value here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from wayleave.dataplane.abi import ClientKey, Encapsulation, Host4Key, Session, SessionFlag
+from wayleave.net.mac import Mac
+from wayleave.net.units import BootNs
+from wayleave.session import model
+
+FOREVER = BootNs(0xFFFF_FFFF_FFFF_FFFF)
+FIRST_LOCAL_ID = 0xFFFF_0000
+"""LOCAL rows have ids past every table: nothing is counted under them."""
+
+_NO_CLIENT = ClientKey(0, 0, 0, 0, Mac(bytes(6)))
+_NO_ENCAPSULATION = Encapsulation(0, 0, b"")
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """One session as packed keys and value; generation and row index are given when it is placed.
+
+    `client` is None where nothing upstream is claimed (LOCAL rows, clients behind a relay).
+    """
+
+    id: int
+    client: bytes | None
+    host: bytes
+    session: bytes
+
+
+def project(session: model.Session, tenant: model.Tenant) -> Rows:
+    """Return the rows of an addressed session.
+
+    The caller asks only for sessions that have a lease. Source: architecture, "The data plane".
+    """
+    lease, service = session.lease, session.service
+    assert lease is not None
+    assert service is not None
+    client, line = session.client, session.client.line
+    key = ClientKey(line.port, line.svid, line.cvid, client.pppoe, client.mac)
+    header = session.encapsulation
+    row = Session(
+        promise_until=lease.promise_until,
+        generation=0,
+        id=session.id,
+        client=key,
+        address=lease.address,
+        netmask=lease.subnet.netmask,
+        tenant=tenant.number,
+        table=tenant.table,
+        flags=SessionFlag.CHECK_SOURCE if service.antispoof else 0,
+        mtu=service.mtu,
+        encapsulation=Encapsulation(line.port, len(header), header),
+    )
+    packed_key = None if session.relayed else key.pack()
+    return Rows(session.id, packed_key, Host4Key(tenant.number, lease.address).pack(), row.pack())
+
+
+def project_local(number: int, address: IPv4Address, tenant: model.Tenant) -> Rows:
+    """Return the rows of one of the gateway's own addresses; `number` counts them from 0."""
+    row = Session(
+        promise_until=FOREVER,
+        generation=0,
+        id=FIRST_LOCAL_ID + number,
+        client=_NO_CLIENT,
+        address=address,
+        netmask=IPv4Address("255.255.255.255"),
+        tenant=tenant.number,
+        table=tenant.table,
+        flags=SessionFlag.LOCAL,
+        mtu=0,
+        encapsulation=_NO_ENCAPSULATION,
+    )
+    return Rows(row.id, None, Host4Key(tenant.number, address).pack(), row.pack())

@@ -1,0 +1,1 @@
+"""Input and output, one port a file: clock, frames, store, netlink."""

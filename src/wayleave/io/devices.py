@@ -1,0 +1,156 @@
+"""Network devices: what they are, what the gateway needs of them, and when they come and go.
+
+Everything here acts in the network namespace of the process. Reads and settings go through ioctl (netdevice(7),
+ethtool's in include/uapi/linux/ethtool.h): /sys shows the namespace it was mounted in, which may be another.
+"""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import socket
+import struct
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from wayleave.net.mac import Mac
+
+SUBSCRIBER_MTU = 1508
+"""1,500 octets of IP inside two tags; PPPoE fits with its MTU of 1,492."""
+
+_SIOCGIFFLAGS, _SIOCSIFFLAGS, _SIOCGIFMTU, _SIOCGIFHWADDR, _SIOCETHTOOL = 0x8913, 0x8914, 0x8921, 0x8927, 0x8946
+_IFF_UP, _IFF_PROMISC = 0x1, 0x100
+_ETHTOOL_GFLAGS, _ETHTOOL_SFLAGS = 0x25, 0x26
+_FLAG_TXVLAN, _FLAG_RXVLAN, _FLAG_LRO = 1 << 7, 1 << 8, 1 << 15
+_SETTERS = {"tx-checksum": 0x17, "tso": 0x1F, "gso": 0x24, "gro": 0x2C}
+
+
+class DeviceError(Exception):
+    """A device cannot be used; the text says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A network device. `mtu` is without the 14 octets of Ethernet."""
+
+    name: str
+    ifindex: int
+    mac: Mac
+    mtu: int
+
+
+def _ioctl(request: int, name: str, data: bytes = b"") -> bytes:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        return fcntl.ioctl(any_socket, request, struct.pack("16s24s", name.encode(), data))
+
+
+def find(name: str) -> Device | None:
+    """Return the device of this name, None if there is none."""
+    try:
+        ifindex = socket.if_nametoindex(name)
+        mac = Mac(_ioctl(_SIOCGIFHWADDR, name)[18:24])
+        (mtu,) = struct.unpack_from("i", _ioctl(_SIOCGIFMTU, name), 16)
+    except OSError:
+        return None
+    return Device(name, ifindex, mac, mtu)
+
+
+def set_up(name: str) -> None:
+    """Bring a device up, and make it take frames of every VLAN (its filter drops VIDs it was not told of)."""
+    (flags,) = struct.unpack_from("H", _ioctl(_SIOCGIFFLAGS, name), 16)
+    _ioctl(_SIOCSIFFLAGS, name, struct.pack("H", flags | _IFF_UP | _IFF_PROMISC))
+
+
+def _ethtool(name: str, command: int, value: int) -> int:
+    """Run one of ethtool's one-word commands; returns the word.
+
+    Raises: OSError where the driver knows no such setting.
+    """
+    word = array.array("I", [command, value])
+    address, _ = word.buffer_info()
+    _ioctl(_SIOCETHTOOL, name, struct.pack("P", address))
+    return word[1]
+
+
+def set_offload(name: str, feature: str, on: bool) -> None:
+    """Switch `tx-checksum`, `tso`, `gso` or `gro`.
+
+    Raises: OSError where the driver refuses.
+    """
+    _ethtool(name, _SETTERS[feature], int(on))
+
+
+def prepare(name: str, role: str) -> Device:
+    """Make a port ready for native XDP: up, every VLAN let through, tags in the frame, nothing aggregated.
+
+    Raises: DeviceError if the device is missing, its MTU too small, or the driver insists on tags or LRO.
+    """
+    device = find(name)
+    if device is None:
+        raise DeviceError(f"there is no device {name}: `ip link` lists what there is")
+    if role == "subscriber" and device.mtu < SUBSCRIBER_MTU:
+        raise DeviceError(
+            f"{name} has MTU {device.mtu}: 1500 octets of IP inside two tags need {SUBSCRIBER_MTU}; "
+            f"`ip link set dev {name} mtu {SUBSCRIBER_MTU}`"
+        )
+    if role == "network" and device.mtu < 1500:
+        raise DeviceError(f"{name} has MTU {device.mtu}: `ip link set dev {name} mtu 1500`")
+    set_up(name)
+    unwanted = _FLAG_LRO | (_FLAG_RXVLAN | _FLAG_TXVLAN if role == "subscriber" else 0)
+    with suppress(OSError):
+        _ethtool(name, _ETHTOOL_SFLAGS, _ethtool(name, _ETHTOOL_GFLAGS, 0) & ~unwanted)
+    try:
+        left = _ethtool(name, _ETHTOOL_GFLAGS, 0) & unwanted
+    except OSError:
+        left = 0
+    if left & _FLAG_RXVLAN:
+        raise DeviceError(
+            f"{name} takes VLAN tags out of frames and cannot be told not to: `ethtool -K {name} rxvlan off`"
+        )
+    if left & _FLAG_LRO:
+        raise DeviceError(f"{name} aggregates packets: `ethtool -K {name} lro off`")
+    for feature in ("tx-checksum", "tso", "gso"):
+        with suppress(OSError):  # of what the kernel itself sends here; a driver without it has nothing to switch
+            set_offload(name, feature, False)
+    return device
+
+
+def set_sysctl(path: str, value: str) -> None:
+    """Write /proc/sys/`path` unless it says so already; missing ones are passed over.
+
+    Raises: DeviceError if it cannot be written.
+    """
+    file = Path("/proc/sys") / path
+    try:
+        if file.read_text().strip() != value:
+            file.write_text(value)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise DeviceError(f"/proc/sys/{path} cannot be set to {value}: {error.strerror}") from error
+
+
+def enable_forwarding() -> None:
+    """Let this namespace route IPv4: without it bpf_fib_lookup refuses every packet."""
+    set_sysctl("net/ipv4/ip_forward", "1")
+
+
+class LinkWatch:
+    """Tells that some device came, went or changed; the caller looks up which. A hint: a lost one costs a second."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
+        self._socket.bind((0, 1))  # RTMGRP_LINK
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def drain(self) -> None:
+        """Take what waits."""
+        with suppress(BlockingIOError, OSError):
+            while self._socket.recv(65536):
+                pass
+
+    def close(self) -> None:
+        self._socket.close()

@@ -1,0 +1,298 @@
+"""What must not be lost: leases with their promises, in SQLite, written by one thread in groups.
+
+The engine submits writes and goes on; the thread takes everything that waits, makes it one transaction, and gives back
+one completion for the group. A promise is recorded as UTC and as boot-id plus boot time: within one boot the boot clock
+counts, after a reboot the wall clock, once it is plausible. A record made while the wall clock was not plausible has no
+UTC (NULL): after a reboot its address is held for the whole of its horizon again.
+"""
+
+from __future__ import annotations
+
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+import msgspec
+
+from wayleave.io.clock import Clock
+from wayleave.net.mac import Mac
+from wayleave.net.units import BootNs, Ns, UtcNs, after
+from wayleave.session.model import Client, Lease, Line, Phase, Service, Session, Subnet
+
+SCHEMA = 1
+_TABLES = """
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS lease (
+    id INTEGER PRIMARY KEY,
+    tenant TEXT NOT NULL,
+    address INTEGER NOT NULL,
+    promise_utc INTEGER,
+    boot_id TEXT NOT NULL,
+    promise_boot INTEGER NOT NULL,
+    written_utc INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    UNIQUE (tenant, address)
+);
+"""
+
+
+_SAVE = """
+INSERT INTO lease VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET
+    tenant = excluded.tenant, address = excluded.address, promise_utc = excluded.promise_utc,
+    boot_id = excluded.boot_id, promise_boot = excluded.promise_boot, written_utc = excluded.written_utc,
+    body = excluded.body
+"""
+
+
+class StoreError(Exception):
+    """The store cannot be opened; the text says why and what to do."""
+
+
+class Body(msgspec.Struct, frozen=True, array_like=True):
+    """What of a session is only read back whole."""
+
+    port: int
+    svid: int
+    cvid: int
+    circuit: bytes
+    mac: bytes
+    pppoe: int
+    encapsulation: bytes
+    relayed: bool
+    hostname: str
+    pool: str
+    network: str
+    gateway: str
+    duration: int
+    horizon: int
+    subscriber: str
+    static: str
+    limit: int | None
+    antispoof: bool
+    mtu: int
+
+
+class Save(msgspec.Struct, frozen=True):
+    """Write this session's lease with this promise."""
+
+    session: Session
+    promise_until: BootNs
+
+
+class Erase(msgspec.Struct, frozen=True):
+    """The session with this id has ended."""
+
+    id: int
+
+
+Write = Save | Erase
+Completion = Callable[[Sequence[Write], str | None], None]
+"""Called on the store's thread with a group and None, or why it could not be written."""
+
+
+class Restored(msgspec.Struct, frozen=True):
+    """A session as the disk has it.
+
+    `unknown_until` is the promise in UTC where the wall clock is not plausible yet, so that nobody knows whether it
+    still stands: the session is then held, without a deadline and without rows, until the clock is set.
+    """
+
+    session: Session
+    unknown_until: UtcNs | None = None
+
+
+class Store:
+    """Implements session.ports.Records; `close` writes what waits."""
+
+    def __init__(self, folder: Path, clock: Clock, durability: str, completed: Completion) -> None:
+        self._clock = clock
+        self._completed = completed
+        self._waiting: queue.SimpleQueue[Sequence[Write] | None] = queue.SimpleQueue()
+        self._collected: list[Write] = []
+        self.groups = 0
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(folder / "leases.sqlite", check_same_thread=False, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute(f"PRAGMA synchronous={durability}")
+            self._db.executescript(_TABLES)
+            self._check_schema()
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(f"{folder}: {error}: is the folder writable, and is there room on the disk?") from error
+        self._thread = threading.Thread(target=self._run, name="store", daemon=True)
+        self._thread.start()
+
+    def _check_schema(self) -> None:
+        row = self._db.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone()
+        if row is None:
+            self._db.execute("INSERT INTO meta VALUES ('schema', ?)", (str(SCHEMA),))
+        elif row[0] != str(SCHEMA):
+            raise StoreError(
+                f"the lease store has layout {row[0]}, this program writes {SCHEMA}: use a matching version"
+            )
+
+    def load(self) -> Iterable[Restored]:
+        """Return every lease, with its promise on this boot's clock.
+
+        To be called before the first `flush`.
+        """
+        (latest,) = self._db.execute("SELECT max(written_utc) FROM lease").fetchone()
+        if latest is not None:
+            self._clock.not_before(UtcNs(latest))
+        rows = self._db.execute("SELECT id, tenant, address, promise_utc, boot_id, promise_boot, body FROM lease")
+        for id_, tenant, address, promise_utc, boot_id, promise_boot, body in rows.fetchall():
+            session = _session(id_, tenant, address, body, self._clock.boot())
+            assert session.lease is not None
+            if boot_id == self._clock.boot_id:
+                yield Restored(promised(session, BootNs(promise_boot)))
+            elif promise_utc is None:
+                yield Restored(promised(session, after(self._clock.boot(), session.lease.horizon)))
+            elif self._clock.plausible:
+                yield Restored(promised(session, self.on_this_boot(promise_utc)))
+            else:
+                yield Restored(session, UtcNs(promise_utc))
+
+    def on_this_boot(self, promise_utc: UtcNs) -> BootNs:
+        """Translate a promise that an earlier boot recorded. Only once the wall clock is plausible."""
+        return BootNs(self._clock.boot() + promise_utc - self._clock.utc())
+
+    def save(self, session: Session, promise_until: BootNs) -> None:
+        """Have a lease written with the next `flush`."""
+        self._collected.append(Save(session, promise_until))
+
+    def erase(self, id_: int) -> None:
+        """Have a session's lease removed with the next `flush`."""
+        self._collected.append(Erase(id_))
+
+    def flush(self) -> None:
+        """Hand over what was collected; the completion tells when it is on disk."""
+        if self._collected:
+            self._waiting.put(self._collected)
+            self._collected = []
+
+    def close(self) -> None:
+        """Write what waits, then close."""
+        self.flush()
+        self._waiting.put(None)
+        self._thread.join()
+        self._db.close()
+
+    def _run(self) -> None:
+        ended = False
+        while not ended:
+            group: list[Write] = []
+            item = self._waiting.get()
+            while True:
+                if item is None:
+                    ended = True
+                    break
+                group.extend(item)
+                if self._waiting.empty():
+                    break
+                item = self._waiting.get()
+            if group:
+                self._completed(group, self._write(group))
+
+    def _write(self, group: Sequence[Write]) -> str | None:
+        utc = self._clock.utc() if self._clock.plausible else None
+        boot, boot_id = self._clock.boot(), self._clock.boot_id
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            for write in group:
+                if isinstance(write, Erase):
+                    self._db.execute("DELETE FROM lease WHERE id = ?", (write.id,))
+                else:
+                    row = _row(write, utc, boot, boot_id)
+                    self._db.execute(_SAVE, row)
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            return str(error)
+        self.groups += 1
+        return None
+
+
+def _row(write: Save, utc: UtcNs | None, boot: BootNs, boot_id: str) -> tuple[object, ...]:
+    session, until = write.session, write.promise_until
+    lease, service, client = session.lease, session.service, session.client
+    assert lease is not None
+    assert service is not None
+    body = Body(
+        client.line.port,
+        client.line.svid,
+        client.line.cvid,
+        client.line.circuit,
+        bytes(client.mac),
+        client.pppoe,
+        session.encapsulation,
+        session.relayed,
+        session.hostname,
+        lease.pool,
+        str(lease.subnet.network),
+        str(lease.subnet.gateway),
+        lease.duration,
+        lease.horizon,
+        service.subscriber,
+        str(service.address or ""),
+        service.limit,
+        service.antispoof,
+        service.mtu,
+    )
+    promise_utc = None if utc is None else utc + until - boot
+    return (
+        session.id,
+        service.tenant,
+        int(lease.address),
+        promise_utc,
+        boot_id,
+        until,
+        utc or 0,
+        msgspec.msgpack.encode(body),
+    )
+
+
+def promised(session: Session, until: BootNs) -> Session:
+    """Return a session read from disk with its promise on this boot's clock: it ends then unless the client renews."""
+    assert session.lease is not None
+    lease = msgspec.structs.replace(session.lease, promise_until=until)
+    return msgspec.structs.replace(session, lease=lease, leased_until=until, deadline=until)
+
+
+LONG_PAST = BootNs(1)
+"""A promise that is on disk, but of which nobody knows whether it stands."""
+
+
+def _session(id_: int, tenant: str, address: int, body: bytes, now: BootNs) -> Session:
+    kept = msgspec.msgpack.decode(body, type=Body)
+    lease = Lease(
+        address=IPv4Address(address),
+        pool=kept.pool,
+        subnet=Subnet(IPv4Network(kept.network), IPv4Address(kept.gateway)),
+        duration=Ns(kept.duration),
+        horizon=Ns(kept.horizon),
+        promise_until=LONG_PAST,
+    )
+    service = Service(
+        tenant=tenant,
+        pool=kept.pool,
+        subscriber=kept.subscriber,
+        address=IPv4Address(kept.static) if kept.static else None,
+        limit=kept.limit,
+        antispoof=kept.antispoof,
+        mtu=kept.mtu,
+    )
+    return Session(
+        id=id_,
+        client=Client(Line(kept.port, kept.svid, kept.cvid, kept.circuit), Mac(kept.mac), kept.pppoe),
+        phase=Phase.ACTIVE,
+        since=now,
+        encapsulation=kept.encapsulation,
+        relayed=kept.relayed,
+        hostname=kept.hostname,
+        service=service,
+        lease=lease,
+    )

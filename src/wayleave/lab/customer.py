@@ -1,0 +1,270 @@
+"""Customer equipment: an untagged device behind the access node, with the distribution's own DHCP clients.
+
+Both clients run in the foreground under the lab's eye and call a small script of ours, which sets address and route
+and writes what the client told it, one file an event. dhclient runs from a copy of its binary, because distributions
+confine it by path to /var/lib/dhcp.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface
+from pathlib import Path
+from typing import Literal
+
+from wayleave.lab.access_node import AccessNode, Line, Port
+from wayleave.lab.host import Host
+from wayleave.lab.namespace import Namespace
+from wayleave.lab.process import Process
+from wayleave.lab.waiting import wait_until
+from wayleave.net.mac import Mac
+
+Client = Literal["udhcpc", "dhclient"]
+
+_UDHCPC_SCRIPT = """#!/bin/sh
+# udhcpc calls: SCRIPT EVENT, with the lease in the environment.
+case "$1" in
+deconfig)
+	ip -4 addr flush dev "$interface"
+	ip link set "$interface" up
+	;;
+bound|renew)
+	ip addr replace "$ip/$mask" dev "$interface"
+	for gateway in $router; do
+		ip route replace default via "$gateway" dev "$interface"
+		break
+	done
+	;;
+esac
+number=$(($(cat "$LAB_EVENTS/count" 2>/dev/null || echo 0) + 1))
+echo "$number" >"$LAB_EVENTS/count"
+{ echo "event=$1"; env; } >"$LAB_EVENTS/part"
+mv "$LAB_EVENTS/part" "$LAB_EVENTS/$number"
+"""
+
+_DHCLIENT_SCRIPT = """#!/bin/sh
+# dhclient calls: SCRIPT, with the event in $reason and the lease in $new_*.
+case "$reason" in
+PREINIT)
+	ip link set "$interface" up
+	;;
+BOUND|RENEW|REBIND|REBOOT)
+	[ -n "$old_ip_address" ] && [ "$old_ip_address" != "$new_ip_address" ] && ip -4 addr flush dev "$interface"
+	ip addr replace "$new_ip_address/$new_subnet_mask" dev "$interface"
+	for gateway in $new_routers; do
+		ip route replace default via "$gateway" dev "$interface"
+		break
+	done
+	;;
+EXPIRE|FAIL|RELEASE|STOP)
+	ip -4 addr flush dev "$interface"
+	;;
+esac
+number=$(($(cat "$LAB_EVENTS/count" 2>/dev/null || echo 0) + 1))
+echo "$number" >"$LAB_EVENTS/count"
+{ echo "event=$reason"; env; } >"$LAB_EVENTS/part"
+mv "$LAB_EVENTS/part" "$LAB_EVENTS/$number"
+"""
+
+_DHCLIENT_CONF = """
+timeout 30;
+retry 1;
+initial-interval 1;
+backoff-cutoff 2;
+select-timeout 0;
+request subnet-mask, routers, domain-name-servers, dhcp-lease-time, interface-mtu;
+"""
+
+_GOT = frozenset(("bound", "renew", "BOUND", "RENEW", "REBIND", "REBOOT"))
+_GONE = frozenset(("deconfig", "RELEASE", "EXPIRE", "STOP", "FAIL"))
+
+
+class NoLease(Exception):
+    """The client ended, or gave up, without a lease; the text is what it wrote."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """What a client was given, in its own words."""
+
+    interface: IPv4Interface
+    router: IPv4Address | None
+    dns: tuple[IPv4Address, ...]
+    seconds: int
+    server: IPv4Address | None
+
+    @property
+    def address(self) -> IPv4Address:
+        """The leased address."""
+        return self.interface.ip
+
+
+def _lease(event: dict[str, str]) -> Lease:
+    def first(*names: str) -> str:
+        return next((event[name] for name in names if event.get(name)), "")
+
+    router, server = first("router", "new_routers").split(), first("serverid", "new_dhcp_server_identifier")
+    address, mask = first("ip", "new_ip_address"), first("subnet", "new_subnet_mask")
+    return Lease(
+        IPv4Interface(f"{address}/{mask}"),
+        IPv4Address(router[0]) if router else None,
+        tuple(map(IPv4Address, first("dns", "new_domain_name_servers").split())),
+        int(first("lease", "new_dhcp_lease_time") or 0),
+        IPv4Address(server) if server else None,
+    )
+
+
+class Customer(Host):
+    """One customer: a namespace with `eth0`, plugged into a port of the access node."""
+
+    def __init__(self, namespace: Namespace, folder: Path, node: AccessNode, port: Port) -> None:
+        super().__init__(namespace, "eth0", folder)
+        self._node, self.port = node, port
+        self.lease: Lease | None = None
+        self._client: Process | None = None
+        self._kind: Client = "udhcpc"
+        self._runs = 0
+        self._events = folder
+
+    @property
+    def line(self) -> Line:
+        """Where it is plugged in."""
+        return self.port.line
+
+    def move(self, line: Line) -> None:
+        """Plug it into another line."""
+        self.port = self._node.change(self.port, line)
+
+    def change_mac(self, mac: Mac) -> None:
+        """Give the device another MAC, as new equipment has. Routes and address go."""
+        self.forget()
+        self.namespace.ip(f"link set {self.device} down", f"link set {self.device} address {mac}")
+        self.namespace.ip(f"link set {self.device} up")
+        self.lease = None
+
+    def dhcp(
+        self,
+        client: Client = "udhcpc",
+        *options: str,
+        timeout: float = 20.0,
+        request: IPv4Address | str | None = None,
+        keep: bool = True,
+    ) -> Lease:
+        """Run a DHCP client until it has a lease; `keep` leaves it running, so that it renews and can release.
+
+        `options` are added to the client's command line. `request` asks for an address as INIT-REBOOT or option 50 do.
+
+        Raises: NoLease if it ends without one; TimeoutError.
+        """
+        self.dhcp_start(client, *options, request=request)
+        lease = self.wait_lease(timeout)
+        if not keep:
+            self.stop_client()
+        return lease
+
+    def dhcp_start(self, client: Client = "udhcpc", *options: str, request: IPv4Address | str | None = None) -> Process:
+        """Start a DHCP client and return at once."""
+        self.stop_client()
+        self._runs += 1
+        self._kind = client
+        self._events = self.folder / f"{self.namespace.name}-{self._runs}-{client}"
+        self._events.mkdir()
+        words = self._udhcpc(request) if client == "udhcpc" else self._dhclient(request)
+        self._client = self.spawn("env", f"LAB_EVENTS={self._events}", *words, *options, log=client)
+        return self._client
+
+    def _udhcpc(self, request: IPv4Address | str | None) -> list[str]:
+        script = _script(self.folder / "udhcpc-script", _UDHCPC_SCRIPT)
+        wanted = ("-r", str(request)) if request else ()
+        return ["udhcpc", "-f", "-n", "-t", "10", "-T", "1", *wanted, "-s", str(script), "-i", self.device]
+
+    def _dhclient(self, request: IPv4Address | str | None) -> list[str]:
+        binary = self.folder / "dhclient"
+        if not binary.exists():
+            shutil.copy(shutil.which("dhclient") or "/sbin/dhclient", binary)
+        script = _script(self.folder / "dhclient-script", _DHCLIENT_SCRIPT)
+        conf = self._events / "conf"
+        conf.write_text(_DHCLIENT_CONF + (f"send dhcp-requested-address {request};\n" if request else ""))
+        (self.lease_file).touch()
+        return [
+            *(str(binary), "-4", "-d", "-1", self.device, "-cf", str(conf), "-sf", str(script)),
+            *("-lf", str(self.lease_file), "-pf", str(self._events / "pid"), "-e", f"LAB_EVENTS={self._events}"),
+        ]
+
+    @property
+    def lease_file(self) -> Path:
+        """dhclient's lease database, kept over its runs as real equipment does; delete it to forget."""
+        return self.folder / f"{self.namespace.name}.leases"
+
+    @property
+    def events(self) -> list[dict[str, str]]:
+        """What the running client told its script, in order: `event` and the environment."""
+        files = sorted((int(path.name), path) for path in self._events.iterdir() if path.name.isdecimal())
+        return [dict(line.split("=", 1) for line in path.read_text().splitlines() if "=" in line) for _, path in files]
+
+    def wait_lease(self, timeout: float = 20.0, after: int = 0) -> Lease:
+        """Wait for a lease or renewal among the events after the first `after`.
+
+        Raises: NoLease if the client ends without one; TimeoutError.
+        """
+        client = self._client
+        assert client is not None, "no DHCP client was started"
+
+        def got() -> dict[str, str] | None:
+            alive = client.alive
+            found = [event for event in self.events[after:] if event["event"] in _GOT]
+            if not found and not alive:
+                raise NoLease(client.output()[-2000:])
+            return found[-1] if found else None
+
+        event = wait_until(got, lambda: f"lease; {self._kind} wrote:\n{client.output()[-2000:]}", timeout)
+        assert event is not None
+        self.lease = _lease(event)
+        return self.lease
+
+    def renew(self, timeout: float = 10.0) -> Lease:
+        """Have udhcpc renew now. dhclient has no such signal: give it a short lease."""
+        assert self._client is not None
+        assert self._kind == "udhcpc"
+        before = len(self.events)
+        self._client.signal(signal.SIGUSR1)
+        return self.wait_lease(timeout, after=before)
+
+    def release(self, timeout: float = 10.0) -> None:
+        """Have the client send DHCPRELEASE, and end it."""
+        assert self._client is not None, "no DHCP client is running"
+        before = len(self.events)
+        if self._kind == "udhcpc":
+            self._client.signal(signal.SIGUSR2)
+        else:
+            words = self._dhclient(None)
+            self.run("env", f"LAB_EVENTS={self._events}", *[w for w in words if w not in ("-d", "-1")], "-r")
+        wait_until(
+            lambda: any(event["event"] in _GONE for event in self.events[before:]),
+            lambda: f"release by {self._kind}",
+            timeout,
+        )
+        self.stop_client()
+        self.lease = None
+
+    def stop_client(self) -> None:
+        """Kill the client without a word to the server; address and route stay."""
+        if self._client is not None:
+            self._client.kill()
+            self._client = None
+
+    def forget(self) -> None:
+        """Kill the client and take the address away, as pulling the power does."""
+        self.stop_client()
+        self.namespace.ip(f"addr flush dev {self.device}")
+        self.lease_file.unlink(missing_ok=True)
+        self.lease = None
+
+
+def _script(path: Path, text: str) -> Path:
+    if not path.exists():
+        path.write_text(text)
+        path.chmod(0o755)
+    return path

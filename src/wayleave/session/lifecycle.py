@@ -1,0 +1,407 @@
+"""The life of a session, as one readable match: (session, event, now) -> (session, effects).
+
+Seen → Authorize → Granted → Allocate → Allocated → (Offered) → Record → Install → Reply … → Closed(cause).
+Authorization decides the address; protocols deliver it. An offer only holds an address in memory. A confirmation
+leaves after the lease is durable and the row is installed. Closing: remove the keys, wait for packets in flight, make
+the end durable, free the address. A pair of phase and event that makes no sense comes out as `Unexpected`, counted.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from ipaddress import IPv4Address
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from wayleave.net.units import BootNs, Ns, after
+from wayleave.session.model import (
+    IN_FLIGHT,
+    LEASE_GRACE,
+    NEVER,
+    OFFER_HOLD,
+    STORE_RETRY,
+    Client,
+    CloseCause,
+    Lease,
+    Phase,
+    Service,
+    Session,
+)
+
+# ---- Events -----------------------------------------------------------------------------
+
+
+class Discovered(Struct, frozen=True, kw_only=True):
+    """A client looks for service; it would like `wanted`."""
+
+    client: Client
+    ask: object
+    encapsulation: bytes
+    wanted: IPv4Address | None = None
+    relayed: bool = False
+    hostname: str = ""
+
+
+class Requested(Struct, frozen=True, kw_only=True):
+    """A client asks to have, or to keep, exactly `address`."""
+
+    client: Client
+    ask: object
+    encapsulation: bytes
+    address: IPv4Address
+    relayed: bool = False
+    hostname: str = ""
+
+
+class Queried(Struct, frozen=True):
+    """A client that has its address asks for the parameters that go with it."""
+
+    ask: object
+
+
+class Released(Struct, frozen=True):
+    """The client gives `address` back."""
+
+    address: IPv4Address
+
+
+class Declined(Struct, frozen=True):
+    """The client found somebody else on `address`."""
+
+    address: IPv4Address
+
+
+class Withdrawn(Struct, frozen=True):
+    """The client took another server's offer."""
+
+
+class Cleared(Struct, frozen=True):
+    """Someone with authority ends the session."""
+
+    cause: CloseCause
+
+
+class Due(Struct, frozen=True):
+    """The deadline has come. `renewed` is when the data plane last renewed the lease by itself, NEVER: not."""
+
+    renewed: BootNs = NEVER
+
+
+class Granted(Struct, frozen=True):
+    service: Service
+
+
+class Denied(Struct, frozen=True):
+    why: str
+
+
+class Allocated(Struct, frozen=True):
+    """The pool holds `lease.address` for this session; its promise is not recorded yet."""
+
+    lease: Lease
+
+
+class Exhausted(Struct, frozen=True):
+    why: str
+
+
+class Recorded(Struct, frozen=True):
+    """The lease is on disk, with the promise that was asked for."""
+
+
+class RecordFailed(Struct, frozen=True):
+    why: str
+
+
+class Installed(Struct, frozen=True):
+    """The rows are in the maps."""
+
+
+class InstallFailed(Struct, frozen=True):
+    why: str
+
+
+class Forgotten(Struct, frozen=True):
+    """The end of the session is on disk, or could not be put there: then the address stays taken."""
+
+    durable: bool = True
+
+
+Event = (
+    Discovered | Requested | Queried | Released | Declined | Withdrawn | Cleared | Due | Granted | Denied | Allocated
+    | Exhausted | Recorded | RecordFailed | Installed | InstallFailed | Forgotten
+)  # fmt: skip
+
+# ---- Effects ----------------------------------------------------------------------------
+
+
+class Authorize(Struct, frozen=True):
+    """Ask who this is; comes back as Granted or Denied."""
+
+
+class Allocate(Struct, frozen=True):
+    """Hold an address; comes back as Allocated or Exhausted."""
+
+    wanted: IPv4Address | None
+    exact: bool
+
+
+class Record(Struct, frozen=True):
+    """Make the lease durable with this promise; comes back as Recorded or RecordFailed."""
+
+    promise_until: BootNs
+
+
+class Install(Struct, frozen=True):
+    """Project the session into the maps; comes back as Installed or InstallFailed."""
+
+
+class Uninstall(Struct, frozen=True):
+    """Take the keys away. Done when it returns."""
+
+
+class Forget(Struct, frozen=True):
+    """Make the end durable; comes back as Forgotten."""
+
+
+class Free(Struct, frozen=True):
+    """Give the address back to its pool; a quarantined one rests first."""
+
+    lease: Lease
+    quarantine: bool = False
+
+
+class Answer(Enum):
+    """What a protocol is to tell the client; it knows the words for it."""
+
+    OFFER = auto()
+    CONFIRM = auto()
+    REFUSE = auto()
+    TELL = auto()
+
+
+class Reply(Struct, frozen=True):
+    """Answer `ask`. `remaining` is how long the client may use the address."""
+
+    ask: object
+    answer: Answer
+    lease: Lease | None = None
+    remaining: Ns = Ns(0)
+    why: str = ""
+
+
+class Unexpected(Struct, frozen=True):
+    """Phase and event do not go together; nothing was changed."""
+
+    phase: Phase
+    event: str
+
+
+Effect = Authorize | Allocate | Record | Install | Uninstall | Forget | Free | Reply | Unexpected
+Step = tuple[Session, tuple[Effect, ...]]
+
+# ---- The machine ------------------------------------------------------------------------
+
+
+def begin(id_: int, event: Discovered | Requested, now: BootNs) -> Step:
+    """First sight of a client: authorization comes before any address."""
+    exact = isinstance(event, Requested)
+    session = Session(
+        id=id_,
+        client=event.client,
+        phase=Phase.AUTHORIZING,
+        since=now,
+        encapsulation=event.encapsulation,
+        relayed=event.relayed,
+        hostname=event.hostname,
+        ask=event.ask,
+        wanted=event.address if isinstance(event, Requested) else event.wanted,
+        exact=exact,
+    )
+    return session, (Authorize(),)
+
+
+def advance(session: Session, event: Event, now: BootNs) -> Step:
+    """Take one event.
+
+    Pure: the same three arguments give the same answer. The caller carries out the effects in order and feeds their
+    outcomes back as events.
+    """
+    match session.phase, event:
+        # -- requests ---------------------------------------------------------------------
+        case ((Phase.AUTHORIZING | Phase.ALLOCATING), Discovered()):
+            return replace(session, ask=event.ask, wanted=event.wanted, exact=False), ()
+        case ((Phase.AUTHORIZING | Phase.ALLOCATING), Requested()):
+            return replace(session, ask=event.ask, wanted=event.address, exact=True), ()
+        case Phase.OFFERED, Discovered():
+            return _offer(replace(session, ask=event.ask, encapsulation=event.encapsulation), now)
+        case Phase.OFFERED, Requested():
+            return _claim(session, event, now)
+        case ((Phase.RECORDING | Phase.INSTALLING), Requested(address=address)) if address == _address(session):
+            return replace(session, ask=event.ask), ()
+        case ((Phase.RECORDING | Phase.INSTALLING), (Discovered() | Requested())):
+            return session, ()
+        case Phase.ACTIVE, Discovered():
+            return session, (Reply(event.ask, Answer.OFFER, session.lease, _term(session, now)),)
+        case Phase.ACTIVE, Requested():
+            return _renew(session, event, now)
+        case ((Phase.REMOVING | Phase.FORGETTING | Phase.CLOSED), (Discovered() | Requested())):
+            return session, ()  # it asks again, and is then somebody new
+        case Phase.ACTIVE, Queried():
+            return session, (Reply(event.ask, Answer.TELL, session.lease),)
+        case _, Queried():
+            return session, ()
+        # -- the way up -------------------------------------------------------------------
+        case Phase.AUTHORIZING, Granted():
+            allocate = Allocate(event.service.address or session.wanted, session.exact)
+            return replace(session, phase=Phase.ALLOCATING, service=event.service), (allocate,)
+        case Phase.AUTHORIZING, Denied():
+            return _refuse(session, CloseCause.REFUSED, event.why)
+        case Phase.ALLOCATING, Allocated():
+            return _addressed(replace(session, lease=event.lease), now)
+        case Phase.ALLOCATING, Exhausted():
+            return _refuse(session, CloseCause.NO_ADDRESS, event.why)
+        case Phase.RECORDING, Recorded():
+            return _recorded(session)
+        case Phase.RECORDING, RecordFailed():
+            return _not_recorded(session, now)
+        case Phase.INSTALLING, Installed():
+            return _confirm(replace(session, installed=True), session.ask, now)
+        case Phase.INSTALLING, InstallFailed():
+            return _close(session, CloseCause.TABLE_FULL, now)
+        # -- the way down -----------------------------------------------------------------
+        case ((Phase.OFFERED | Phase.ACTIVE), Released(address=address)) if address == _address(session):
+            return _close(session, CloseCause.USER_REQUEST, now)
+        case ((Phase.OFFERED | Phase.ACTIVE), Declined(address=address)) if address == _address(session):
+            return _close(session, CloseCause.DECLINED, now)
+        case Phase.OFFERED, Withdrawn():
+            return _close(session, CloseCause.OFFER_LAPSED, now)
+        case _, (Released() | Declined() | Withdrawn()):
+            return session, ()  # not what this session holds
+        case ((Phase.REMOVING | Phase.FORGETTING | Phase.CLOSED), Cleared()):
+            return session, ()
+        case _, Cleared():
+            return _close(session, event.cause, now)
+        case _, Due() if session.deadline == NEVER or now < session.deadline:
+            return session, ()  # an earlier deadline, since moved
+        case Phase.OFFERED, Due():
+            return _close(session, CloseCause.OFFER_LAPSED, now)
+        case Phase.ACTIVE, Due():
+            return _expire(session, event.renewed, now)
+        case Phase.REMOVING, Due():
+            return replace(session, phase=Phase.FORGETTING, deadline=NEVER), (Forget(),)
+        case Phase.FORGETTING, Due():
+            return replace(session, deadline=NEVER), (Forget(),)
+        case Phase.FORGETTING, Forgotten():
+            return _forgotten(session, event.durable, now)
+        case ((Phase.REMOVING | Phase.FORGETTING | Phase.CLOSED), _):
+            return session, ()  # the outcome of an effect from before it closed
+        case _, _:
+            return session, (Unexpected(session.phase, type(event).__name__),)
+
+
+def _address(session: Session) -> IPv4Address | None:
+    return session.lease.address if session.lease else None
+
+
+def _term(session: Session, now: BootNs) -> Ns:
+    """How long a renewal now may promise: a whole lease if it fits under the promise, else what is left of that."""
+    lease = session.lease
+    assert lease is not None
+    if not session.recorded:
+        return lease.duration
+    return Ns(max(0, min(lease.duration, lease.promise_until - now)))
+
+
+def _offer(session: Session, now: BootNs) -> Step:
+    held = replace(session, phase=Phase.OFFERED, deadline=after(now, OFFER_HOLD), ask=None)
+    return held, (Reply(session.ask, Answer.OFFER, session.lease, _term(session, now)),)
+
+
+def _addressed(session: Session, now: BootNs) -> Step:
+    """An address is held: offer it, or record it at once if the client already asked for just this one."""
+    return _record(session, now) if session.exact else _offer(session, now)
+
+
+def _claim(session: Session, event: Requested, now: BootNs) -> Step:
+    """The client takes an offer, or asks for something that it was not offered."""
+    if event.address != _address(session):
+        refusal = Reply(event.ask, Answer.REFUSE, why=f"{event.address} was not offered to this client")
+        closing, effects = _close(session, CloseCause.OFFER_LAPSED, now)
+        return closing, (refusal, *effects)
+    return _record(replace(session, ask=event.ask, encapsulation=event.encapsulation), now)
+
+
+def _record(session: Session, now: BootNs) -> Step:
+    """Promise the address from now on for the pool's horizon, on disk first."""
+    assert session.lease is not None
+    until = after(now, session.lease.horizon)
+    return replace(session, phase=Phase.RECORDING, promising=until, deadline=NEVER), (Record(until),)
+
+
+def _recorded(session: Session) -> Step:
+    assert session.lease is not None
+    lease = replace(session.lease, promise_until=session.promising)
+    return replace(session, phase=Phase.INSTALLING, lease=lease, promising=NEVER), (Install(),)
+
+
+def _renew(session: Session, event: Requested, now: BootNs) -> Step:
+    lease = session.lease
+    assert lease is not None
+    if event.address != lease.address:
+        return session, (Reply(event.ask, Answer.REFUSE, why=f"this client's address is {lease.address}"),)
+    moved = replace(session, ask=event.ask, encapsulation=event.encapsulation, relayed=event.relayed)
+    if session.installed and moved.encapsulation != session.encapsulation:
+        return replace(moved, phase=Phase.INSTALLING, deadline=NEVER), (Install(),)
+    if not session.installed or lease.promise_until - now < lease.duration:
+        return _record(moved, now)
+    return _confirm(moved, event.ask, now)
+
+
+def _confirm(session: Session, ask: object, now: BootNs) -> Step:
+    remaining = _term(session, now)
+    until = BootNs(max(session.leased_until, now + remaining))
+    active = replace(session, phase=Phase.ACTIVE, ask=None, leased_until=until, deadline=after(until, LEASE_GRACE))
+    return active, (Reply(ask, Answer.CONFIRM, session.lease, remaining),) if ask is not None else ()
+
+
+def _not_recorded(session: Session, now: BootNs) -> Step:
+    """The disk refused. A newcomer is turned away; who is served already keeps what the last promise covers."""
+    if not session.installed:
+        return _close(session, CloseCause.STORE_FAILED, now)
+    return _confirm(replace(session, promising=NEVER), session.ask, now)
+
+
+def _expire(session: Session, renewed: BootNs, now: BootNs) -> Step:
+    lease = session.lease
+    assert lease is not None
+    until = max(session.leased_until, renewed + lease.duration if renewed else NEVER)
+    if after(BootNs(until), LEASE_GRACE) > now:
+        return replace(session, leased_until=BootNs(until), deadline=after(BootNs(until), LEASE_GRACE)), ()
+    return _close(session, CloseCause.LEASE_EXPIRED, now)
+
+
+def _refuse(session: Session, cause: CloseCause, why: str) -> Step:
+    """Nothing is held yet: say no where the protocol can, and be gone."""
+    refusal = (Reply(session.ask, Answer.REFUSE, why=why),) if session.exact else ()
+    return replace(session, phase=Phase.CLOSED, cause=cause, ask=None, deadline=NEVER), refusal
+
+
+def _close(session: Session, cause: CloseCause, now: BootNs) -> Step:
+    """Undo what was done, in the order that never lets two clients have one address."""
+    closing = replace(session, cause=cause, ask=None, deadline=NEVER)
+    if session.installed or session.phase is Phase.INSTALLING:
+        return replace(closing, phase=Phase.REMOVING, deadline=after(now, IN_FLIGHT)), (Uninstall(),)
+    if session.recorded or session.phase is Phase.RECORDING:
+        return replace(closing, phase=Phase.FORGETTING), (Forget(),)
+    free = (Free(session.lease, quarantine=cause is CloseCause.DECLINED),) if session.lease else ()
+    return replace(closing, phase=Phase.CLOSED), free
+
+
+def _forgotten(session: Session, durable: bool, now: BootNs) -> Step:
+    if not durable:
+        return replace(session, deadline=after(now, STORE_RETRY)), ()
+    assert session.lease is not None
+    closed = replace(session, phase=Phase.CLOSED)
+    return closed, (Free(session.lease, quarantine=session.cause is CloseCause.DECLINED),)

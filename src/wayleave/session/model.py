@@ -1,0 +1,200 @@
+"""The words of the domain as types: Line, Client, Service, Lease, Session, CloseCause.
+
+Everything is frozen; `lifecycle.advance` returns a changed copy (`msgspec.structs.replace`). Addresses are
+ipaddress objects, times are boot-clock nanoseconds.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from ipaddress import IPv4Address, IPv4Network
+
+from msgspec import Struct
+
+from wayleave.net.mac import Mac
+from wayleave.net.units import SECOND, BootNs, Ns
+
+NEVER = BootNs(0)
+
+_LINE = re.compile(r"(?P<port>\d{1,3})(:(?P<svid>\d{1,4})(\.(?P<cvid>\d{1,4}))?)?(/(?P<circuit>.+))?")
+
+
+class Line(Struct, frozen=True, gc=False):
+    """Where a subscriber attaches: port and tags, and the circuit-id where many share them (N:1)."""
+
+    port: int
+    svid: int = 0
+    cvid: int = 0
+    circuit: bytes = b""
+
+    @classmethod
+    def parse(cls, text: str) -> Line:
+        """Read `PORT`, `PORT:S`, `PORT:S.C`, each with `/CIRCUIT` behind it or not.
+
+        Raises: ValueError with what was expected.
+        """
+        match = _LINE.fullmatch(text)
+        if match is None:
+            raise ValueError(
+                f"{text!r} is not a line: write PORT, PORT:SVID, PORT:SVID.CVID, with /CIRCUIT-ID behind it"
+            )
+        port, svid, cvid = (int(match[group] or 0) for group in ("port", "svid", "cvid"))
+        return cls(port, svid, cvid, (match["circuit"] or "").encode())
+
+    def __str__(self) -> str:
+        tags = f":{self.svid}.{self.cvid}" if self.cvid else f":{self.svid}" if self.svid else ""
+        circuit = f"/{self.circuit.decode('utf-8', 'backslashreplace')}" if self.circuit else ""
+        return f"{self.port}{tags}{circuit}"
+
+
+class Client(Struct, frozen=True):
+    """A MAC, or a PPPoE session, on a line."""
+
+    line: Line
+    mac: Mac
+    pppoe: int = 0
+
+    @property
+    def key(self) -> tuple[int, int, int, Mac, int]:
+        """What a frame tells of its sender: port, S-VID, C-VID, MAC, PPPoE session-id. Unique among live sessions."""
+        return (self.line.port, self.line.svid, self.line.cvid, self.mac, self.pppoe)
+
+    def __str__(self) -> str:
+        return f"{self.mac}@{self.line}"
+
+
+class Tenant(Struct, frozen=True):
+    """A provider with its own route table, pools and authorization. `number` stands in BPF keys."""
+
+    name: str
+    number: int
+    table: int
+
+
+class Service(Struct, frozen=True, kw_only=True):
+    """What authorization decided that a client gets (a Grant)."""
+
+    tenant: str
+    pool: str
+    subscriber: str = ""
+    address: IPv4Address | None = None
+    """A static address; None: any of the pool's."""
+    limit: int | None = None
+    """Clients on the line at once; None: the port's own limit."""
+    antispoof: bool = True
+    mtu: int = 1500
+
+
+class Subnet(Struct, frozen=True):
+    """What a client is told of the network around its address."""
+
+    network: IPv4Network
+    gateway: IPv4Address
+
+    @property
+    def netmask(self) -> IPv4Address:
+        return self.network.netmask
+
+
+class Lease(Struct, frozen=True):
+    """An address with the promise that nobody else gets it before `promise_until`.
+
+    `duration` is what a client is granted at each renewal, `horizon` how far ahead the promise is recorded.
+    `promise_until` is on disk before it stands here; NEVER until then.
+    """
+
+    address: IPv4Address
+    pool: str
+    subnet: Subnet
+    duration: Ns
+    horizon: Ns
+    promise_until: BootNs = NEVER
+
+
+class Phase(Enum):
+    """Where a session stands on its way from Seen to Closed."""
+
+    AUTHORIZING = "authorizing"
+    ALLOCATING = "allocating"
+    OFFERED = "offered"
+    """The address is held in memory until the offer lapses."""
+    RECORDING = "recording"
+    """The lease is on its way to the disk."""
+    INSTALLING = "installing"
+    ACTIVE = "active"
+    REMOVING = "removing"
+    """Keys are gone; waiting for packets in flight, then for the final counters."""
+    FORGETTING = "forgetting"
+    """The end is on its way to the disk; only then is the address free."""
+    CLOSED = "closed"
+
+
+class CloseCause(Enum):
+    """Why a session ended; RADIUS causes (RFC 2866 5.10) follow from it."""
+
+    USER_REQUEST = "user-request"
+    LEASE_EXPIRED = "lease-expired"
+    DECLINED = "declined"
+    OFFER_LAPSED = "offer-lapsed"
+    DISPLACED = "displaced"
+    ADMIN_RESET = "admin-reset"
+    REFUSED = "refused"
+    NO_ADDRESS = "no-address"
+    STORE_FAILED = "store-failed"
+    TABLE_FULL = "table-full"
+
+
+class Session(Struct, frozen=True, kw_only=True):
+    """One client being served.
+
+    `id` indexes the data plane's counters and is reused only after a rest. `ask` is the request that waits for an
+    answer, opaque here: it came from a protocol and goes back to it. `encapsulation` is the Ethernet header toward the
+    client, tags included.
+    """
+
+    id: int
+    client: Client
+    phase: Phase
+    since: BootNs
+    encapsulation: bytes = b""
+    relayed: bool = False
+    hostname: str = ""
+    service: Service | None = None
+    lease: Lease | None = None
+    promising: BootNs = NEVER
+    """The promise that is on its way to the disk."""
+    installed: bool = False
+    """The data plane has its rows."""
+    leased_until: BootNs = NEVER
+    """When the client, as far as it was told, stops using the address."""
+    deadline: BootNs = NEVER
+    """When `Due` is wanted next; NEVER: not at all."""
+    ask: object = None
+    wanted: IPv4Address | None = None
+    exact: bool = False
+    """The client goes on with `wanted` or is refused: no other address will do."""
+    cause: CloseCause | None = None
+
+    @property
+    def recorded(self) -> bool:
+        """The lease stands on disk."""
+        return self.lease is not None and self.lease.promise_until != NEVER
+
+    @property
+    def live(self) -> bool:
+        """Counts against limits: not on its way out."""
+        return self.phase not in (Phase.REMOVING, Phase.FORGETTING, Phase.CLOSED)
+
+
+OFFER_HOLD = Ns(60 * SECOND)
+"""How long an offered address is held for its client."""
+
+LEASE_GRACE = Ns(5 * SECOND)
+"""What a lease outlives its end by, for a renewal that is on its way."""
+
+IN_FLIGHT = Ns(SECOND // 50)
+"""How long packets that passed a removed key may still be in the program."""
+
+STORE_RETRY = Ns(10 * SECOND)
+"""When an end that the disk refused is tried again; until then the address stays taken."""

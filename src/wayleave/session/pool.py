@@ -1,0 +1,164 @@
+"""Address pools: who holds which address, and who gets the next one.
+
+In memory only; what survives is the lease record on disk (`hold` at start). A client gets back what it had if nobody
+else has taken it since; else what it asks for; else an address never used; else the one free longest. The pool is used
+to its last address.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Hashable
+from ipaddress import IPv4Address, IPv4Network
+
+from wayleave.net.units import BootNs
+from wayleave.session.model import Subnet
+
+
+class Exhaustion(Exception):
+    """No address can be given; the text says why."""
+
+
+class Pool:
+    """The addresses of one subnet. A holder is whatever identifies the client, compared and hashed."""
+
+    def __init__(
+        self,
+        name: str,
+        subnet: Subnet,
+        excluded: frozenset[IPv4Address] = frozenset(),
+        reserved: frozenset[IPv4Address] = frozenset(),
+    ) -> None:
+        """`excluded` and `reserved` addresses are only given out as static ones: the former to whom authorization
+        names, the latter to whom the pool's own reservations name.
+        """
+        self.name = name
+        self.subnet = subnet
+        network = subnet.network
+        self._first, self._last = int(network.network_address), int(network.broadcast_address)
+        if network.prefixlen < 31:
+            self._first, self._last = self._first + 1, self._last - 1
+        self._gateway = int(subnet.gateway)
+        self._excluded = {int(address) for address in excluded}
+        self._reserved = {int(address) for address in reserved}
+        self._cursor = self._first
+        self._held: dict[int, Hashable] = {}
+        self._free: deque[int] = deque()
+        self._former: dict[int, Hashable] = {}
+        self._had: dict[Hashable, int] = {}
+        self._quarantine: deque[tuple[BootNs, int]] = deque()
+        self._resting: set[int] = set()
+
+    @property
+    def network(self) -> IPv4Network:
+        return self.subnet.network
+
+    @property
+    def held(self) -> int:
+        """How many addresses are offered or leased."""
+        return len(self._held)
+
+    @property
+    def quarantined(self) -> int:
+        """How many rest because somebody else was found on them."""
+        return len(self._resting)
+
+    @property
+    def size(self) -> int:
+        """How many addresses there are to give out, reservations included."""
+        inside = {a for a in self._excluded | {self._gateway} if self._first <= a <= self._last}
+        return self._last - self._first + 1 - len(inside)
+
+    def holder(self, address: IPv4Address) -> Hashable | None:
+        return self._held.get(int(address))
+
+    def allocate(
+        self,
+        holder: Hashable,
+        wanted: IPv4Address | None,
+        now: BootNs,
+        *,
+        exact: bool = False,
+        static: bool = False,
+    ) -> IPv4Address:
+        """Hold an address for `holder`.
+
+        With `exact` only `wanted` will do; `static` says that authorization gave it, so that exclusions and
+        reservations do not stand in its way.
+
+        Raises: Exhaustion, with the reason.
+        """
+        self._end_quarantine(now)
+        if wanted is not None and (exact or static):
+            return self._give(self._particular(int(wanted), holder, static), holder)
+        had = self._had.get(holder)
+        for candidate in (had, int(wanted) if wanted is not None else None):
+            if candidate is not None and self._why_not(candidate, holder, static=False) is None:
+                return self._give(candidate, holder)
+        while self._cursor <= self._last:
+            candidate = self._cursor
+            self._cursor += 1
+            if self._why_not(candidate, holder, static=False) is None and candidate not in self._former:
+                return self._give(candidate, holder)
+        while self._free:
+            candidate = self._free.popleft()
+            if self._why_not(candidate, holder, static=False) is None:
+                return self._give(candidate, holder)
+        raise Exhaustion(f"pool {self.name} is used up: {self.held} of {self.size} addresses are held")
+
+    def hold(self, address: IPv4Address, holder: Hashable) -> None:
+        """Take up what the disk says. Raises: Exhaustion if somebody else holds it."""
+        other = self._held.get(int(address))
+        if other is not None and other != holder:
+            raise Exhaustion(f"{address} is held by {other}")
+        self._give(int(address), holder)
+
+    def free(self, address: IPv4Address, quarantine_until: BootNs | None = None) -> None:
+        """Take an address back; with `quarantine_until` it rests first, and its holder has no claim to it."""
+        number = int(address)
+        holder = self._held.pop(number, None)
+        if holder is None:
+            return
+        if quarantine_until is not None:
+            self._quarantine.append((quarantine_until, number))
+            self._resting.add(number)
+            return
+        self._former[number] = holder
+        self._had[holder] = number
+        self._free.append(number)
+
+    def _give(self, number: int, holder: Hashable) -> IPv4Address:
+        former = self._former.pop(number, None)
+        if former is not None and self._had.get(former) == number:
+            del self._had[former]
+        self._held[number] = holder
+        return IPv4Address(number)
+
+    def _particular(self, number: int, holder: Hashable, static: bool) -> int:
+        why_not = self._why_not(number, holder, static)
+        if why_not is not None:
+            raise Exhaustion(f"{IPv4Address(number)} {why_not}")
+        return number
+
+    def _why_not(self, number: int, holder: Hashable, static: bool) -> str | None:
+        if not self._first <= number <= self._last:
+            return f"is outside pool {self.name} ({self.network})"
+        if number == self._gateway:
+            return "is the gateway's"
+        other = self._held.get(number)
+        if other is not None and other != holder:
+            return "is held by another client"
+        if number in self._resting:
+            return "rests, since a client found it in use"
+        if not static and number in self._excluded:
+            return "is excluded"
+        if not static and number in self._reserved:
+            return "is reserved"
+        return None
+
+    def _end_quarantine(self, now: BootNs) -> None:
+        while self._quarantine and self._quarantine[0][0] <= now:
+            _, number = self._quarantine.popleft()
+            self._resting.discard(number)
+            self._free.append(number)
+            self._former.setdefault(number, None)

@@ -1,0 +1,56 @@
+"""What the domain asks of the world, as Protocols: the engine is given one of each, real or simulated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+from wayleave.net.units import BootNs
+from wayleave.session.model import Client, Lease, Service, Session
+
+
+class Clock(Protocol):
+    """Boot time; whether the wall clock can be believed."""
+
+    def boot(self) -> BootNs: ...
+
+    @property
+    def plausible(self) -> bool: ...
+
+
+class Authorization(Protocol):
+    """Decides what a client gets, or says why it gets nothing."""
+
+    def decide(self, client: Client) -> Service | str: ...
+
+
+class Records(Protocol):
+    """Durable leases. What is submitted is completed later, in groups, through the engine's `recorded`."""
+
+    def save(self, session: Session, promise_until: BootNs) -> None: ...
+
+    def erase(self, id_: int) -> None: ...
+
+    def flush(self) -> None:
+        """Hand over what was saved and erased since the last flush."""
+
+
+class Plane(Protocol):
+    """The data plane's tables and what it noticed of a session."""
+
+    def install(self, sessions: Sequence[Session], now: BootNs) -> None:
+        """Raises: PlaneFull."""
+
+    def remove(self, ids: Iterable[int], now: BootNs) -> None: ...
+
+    def seen(self, id_: int) -> BootNs: ...
+
+    def renewed(self, id_: int) -> BootNs: ...
+
+
+class PlaneFull(Exception):
+    """The tables have no room for another session."""
+
+
+Allocate = Callable[[Session, BootNs], Lease]
+"""Hold an address for an authorized session. Raises: pool.Exhaustion."""

@@ -1,0 +1,1 @@
+"""The lab tested alone, without the product in the gateway namespace."""
