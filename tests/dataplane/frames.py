@@ -75,7 +75,11 @@ def request(
 
 
 def discover(
-    destination: str = "255.255.255.255", source: str = "0.0.0.0", mac: bytes = ALICE.mac, pad: int = 0, **fields: object
+    destination: str = "255.255.255.255",
+    source: str = "0.0.0.0",
+    mac: bytes = ALICE.mac,
+    pad: int = 0,
+    **fields: object,
 ) -> Packet:
     """Return a DHCPDISCOVER with `pad` octets behind its options."""
     bootp = BOOTP(chaddr=mac + bytes(10), xid=0x1234) / DHCP(options=[("message-type", "discover"), "end"])

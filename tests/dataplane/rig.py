@@ -92,7 +92,7 @@ route add blackhole 203.0.113.0/28
 route add unreachable 203.0.113.16/28
 route add prohibit 203.0.113.32/28
 route add throw 203.0.113.48/28
-route add 198.18.0.0/24 via 198.51.100.2 dev net mtu 1000
+route add 198.18.0.0/24 via 198.51.100.2 dev net mtu lock 1000
 route add 198.19.0.0/24 encap ip id 1 dst 198.51.100.2 via 198.51.100.2 dev net
 route add default via 198.51.101.2 dev net1 table 100
 """

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from wayleave.dataplane.abi import DropReason, Outcome, Stage
 from wayleave.net.mac import BROADCAST, Mac
 
 from .frames import ARP, Packet, ethernet, request, up
-from .rig import ALICE, BOB, CAROL, GATEWAY, GATEWAY_MAC, Case, Bench, Subscriber, dropped
-from dataclasses import replace
+from .rig import ALICE, BOB, CAROL, GATEWAY, GATEWAY_MAC, Bench, Case, Subscriber, dropped
 
 ELSEWHERE = Mac.parse("02:99:00:00:00:01")
 HOST_ROUTE = replace(ALICE, netmask="255.255.255.255")
@@ -24,6 +25,12 @@ def reply(address: str, who: Subscriber = ALICE, to: str | None = None) -> bytes
     """Return the gateway's answer: it claims `address`."""
     payload = ARP(op=2, hwsrc=str(GATEWAY_MAC), psrc=address, hwdst=str(who.mac), pdst=to or who.address)
     return ethernet(payload, GATEWAY_MAC, who.mac, who.tags)
+
+
+def amiss(offset: int, octets: str) -> bytes:
+    """Return a request with `octets` in the place of others, `offset` into ARP."""
+    frame, at = ask(request("100.64.0.1")), 22 + offset
+    return frame[:at] + bytes.fromhex(octets) + frame[at + len(octets) // 2 :]
 
 
 def answer(says: str, sent: bytes, out: bytes, **more: object) -> Case:
@@ -54,9 +61,7 @@ CASES = [
         reply("100.64.0.1"),
         sessions=[HOST_ROUTE, GATEWAY],
     ),
-    answer(
-        "padded to Ethernet's minimum", ask(request("100.64.0.1")) + bytes(18), reply("100.64.0.1") + bytes(18)
-    ),
+    answer("padded to Ethernet's minimum", ask(request("100.64.0.1")) + bytes(18), reply("100.64.0.1") + bytes(18)),
     refused(
         "a neighbour, from a client with a host route",
         ask(request(BOB.address)),
@@ -69,10 +74,10 @@ CASES = [
     refused("a target outside the subnet", ask(request("100.64.1.1")), DropReason.ARP_ELSEWHERE),
     refused("a reply", ask(request("100.64.0.1", operation=2)), DropReason.ARP_ELSEWHERE),
     refused("another operation", ask(request("100.64.0.1", operation=3)), DropReason.ARP_ELSEWHERE),
-    refused("another hardware", ask(request("100.64.0.1", hwtype=6)), DropReason.MALFORMED_ARP),
-    refused("another protocol", ask(request("100.64.0.1", ptype=0x86DD)), DropReason.MALFORMED_ARP),
-    refused("another hardware length", ask(request("100.64.0.1", hwlen=8)), DropReason.MALFORMED_ARP),
-    refused("another protocol length", ask(request("100.64.0.1", plen=16)), DropReason.MALFORMED_ARP),
+    refused("another hardware", amiss(0, "0006"), DropReason.MALFORMED_ARP),
+    refused("another protocol", amiss(2, "86dd"), DropReason.MALFORMED_ARP),
+    refused("another hardware length", amiss(4, "08"), DropReason.MALFORMED_ARP),
+    refused("another protocol length", amiss(5, "10"), DropReason.MALFORMED_ARP),
     refused("cut off", ask(request("100.64.0.1"))[:-1], DropReason.TRUNCATED),
     refused("a sender MAC that is not the frame's", ask(request("100.64.0.1", mac=ELSEWHERE)), DropReason.SPOOFED_ARP),
     refused("a sender address that is a neighbour's", ask(request("100.64.0.1", BOB.address)), DropReason.SPOOFED_ARP),
@@ -96,6 +101,7 @@ CASES = [
         DropReason.NOT_FOR_GATEWAY,
     ),
 ]
+
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_case(bench: Bench, case: Case) -> None:

@@ -8,7 +8,21 @@ from wayleave.dataplane.abi import DropReason, Outcome, Stage
 from wayleave.net.mac import BROADCAST, Mac
 
 from .frames import IP, Raw, Tags, discover, ethernet, from_kernel, into, out, packet, request, up
-from .rig import ALICE, EVERYBODY, GATEWAY_MAC, KERNEL_MAC, LINK, LINK_MAC, NET, SUB, Bench, Case, Subscriber, Use, dropped
+from .rig import (
+    ALICE,
+    EVERYBODY,
+    GATEWAY_MAC,
+    KERNEL_MAC,
+    LINK,
+    LINK_MAC,
+    NET,
+    SUB,
+    Bench,
+    Case,
+    Subscriber,
+    Use,
+    dropped,
+)
 
 S, C = 0x88A8, 0x8100
 MAC = Mac.parse("02:dd:00:00:00:0d")
@@ -111,7 +125,9 @@ CASES = [
         DropReason.MALFORMED_IPV4,
         on="net",
     ),
-    dropped("ARP from the kernel's end", from_kernel(request("1.1.1.1")), Stage.PARSE, DropReason.LINK_NOISE, on="link"),
+    dropped(
+        "ARP from the kernel's end", from_kernel(request("1.1.1.1")), Stage.PARSE, DropReason.LINK_NOISE, on="link"
+    ),
     dropped(
         "IPv6 from the kernel's end",
         ethernet(Raw(bytes(40)), KERNEL_MAC, LINK_MAC, type_=0x86DD),

@@ -111,6 +111,17 @@ ADMISSION = [
     ),
 ]
 
+
+def altered(whole: Packet, **fields: object) -> Packet:
+    """Return a copy with some fields set."""
+    changed = whole.copy()
+    for name, value in fields.items():
+        setattr(changed, name, value)
+    return changed
+
+
+NOTHING = IP(src=ALICE.address, dst=INTERNET, proto=253)
+
 ROUTED = [
     network("the internet", packet(), packet(ttl=63)),
     network("the last hop that may be", packet(ttl=2), packet(ttl=1)),
@@ -118,6 +129,7 @@ ROUTED = [
     network("a checksum that wraps", packet(id=0xB8E1), packet(id=0xB8E1, ttl=63)),
     network("a whole MTU", packet(size=1500), packet(size=1500, ttl=63)),
     network("don't-fragment", packet(flags="DF"), packet(flags="DF", ttl=63)),
+    network("an IP header and nothing else", NOTHING, altered(NOTHING, ttl=63)),
     network("a first fragment", packet(flags="MF"), packet(flags="MF", ttl=63)),
     network("a later fragment", packet(frag=100), packet(frag=100, ttl=63)),
     network(
@@ -135,7 +147,9 @@ ROUTED = [
         out=out(packet(ttl=63), NET_1_MAC, ROUTER_1_MAC),
         used={TENANT_1: Use(up=(1, SIZE))},
     ),
-    lost("no route in the tenant's table", up(packet()), DropReason.NO_ROUTE, by=TENANT_2, sessions=[TENANT_2], to=LINK),
+    lost(
+        "no route in the tenant's table", up(packet()), DropReason.NO_ROUTE, by=TENANT_2, sessions=[TENANT_2], to=LINK
+    ),
     lost("a throw route", up(packet(destination="203.0.113.50")), DropReason.NO_ROUTE, to=LINK),
     lost("a blackhole", up(packet(destination="203.0.113.2")), DropReason.BLACKHOLE, to=LINK),
     lost("a pool address nobody holds", up(packet(destination="100.64.9.9")), DropReason.NO_SUBSCRIBER, to=LINK),
@@ -183,44 +197,38 @@ SSH = IP(src=ALICE.address, dst=GATEWAY.address) / TCP(dport=22)
 NTP = IP(src=ALICE.address, dst=GATEWAY.address) / UDP(dport=123) / Raw(b"x" * 48)
 
 
-def fragment(whole: Packet, **fields: object) -> Packet:
-    """Return the packet with fragment fields set."""
-    changed = whole.copy()
-    for name, value in fields.items():
-        setattr(changed, name, value)
-    return changed
-
-
 def to_itself(says: str, payload: Packet) -> Case:
     return lost(says, up(payload), DropReason.LOCAL_SERVICE, to=LINK)
 
 
 LOCAL = [
     kernel("an echo request", ECHO),
-    kernel("an echo request with TTL 1", fragment(ECHO, ttl=1)),
+    kernel("an echo request with TTL 1", altered(ECHO, ttl=1)),
     kernel("a declared TCP service", SSH),
     kernel("a declared UDP service, in the last place", NTP),
     to_itself("an echo reply", IP(src=ALICE.address, dst=GATEWAY.address) / ICMP(type=0) / Raw(b"x" * 8)),
     to_itself("half an ICMP header", IP(src=ALICE.address, dst=GATEWAY.address, proto=1) / Raw(b"\x08\0\0\0")),
-    to_itself("a fragmented echo request", fragment(ECHO, flags="MF")),
-    to_itself("a later fragment of one", fragment(ECHO, frag=2)),
+    to_itself("a fragmented echo request", altered(ECHO, flags="MF")),
+    to_itself("a later fragment of one", altered(ECHO, frag=2)),
     to_itself("a TCP port not declared", IP(src=ALICE.address, dst=GATEWAY.address) / TCP(dport=179)),
     to_itself("a declared port of the other protocol", IP(src=ALICE.address, dst=GATEWAY.address) / UDP(dport=22)),
     to_itself("port 0", IP(src=ALICE.address, dst=GATEWAY.address) / TCP(dport=0)),
-    to_itself("a later fragment that looks like a declared service", fragment(SSH, frag=2)),
+    to_itself("a later fragment that looks like a declared service", altered(SSH, frag=2)),
     to_itself("another protocol", IP(src=ALICE.address, dst=GATEWAY.address, proto=47) / Raw(b"x" * 20)),
 ]
 
 ON_PURPOSE = [
     lost("multicast", up(packet(destination="239.1.1.1"), destination=GROUP), DropReason.MULTICAST),
     lost("multicast to our own MAC", up(packet(destination="224.0.0.1")), DropReason.MULTICAST),
-    lost(
-        "limited broadcast", up(packet(destination="255.255.255.255"), destination=BROADCAST), DropReason.BROADCAST
-    ),
+    lost("limited broadcast", up(packet(destination="255.255.255.255"), destination=BROADCAST), DropReason.BROADCAST),
     lost("limited broadcast to our own MAC", up(packet(destination="255.255.255.255")), DropReason.BROADCAST),
     lost("a broadcast frame with a unicast packet", up(packet(), destination=BROADCAST), DropReason.BROADCAST),
     lost("a multicast frame with a unicast packet", up(packet(), destination=GROUP), DropReason.BROADCAST),
-    lost("a broadcast frame to a neighbour", up(packet(destination=BOB.address), destination=BROADCAST), DropReason.BROADCAST),
+    lost(
+        "a broadcast frame to a neighbour",
+        up(packet(destination=BOB.address), destination=BROADCAST),
+        DropReason.BROADCAST,
+    ),
     lost("0/8", up(packet(destination="0.1.2.3")), DropReason.BOGUS_DESTINATION),
     lost("127/8", up(packet(destination="127.0.0.1")), DropReason.BOGUS_DESTINATION),
     lost("240/4", up(packet(destination="240.0.0.1")), DropReason.BOGUS_DESTINATION),
@@ -232,7 +240,13 @@ BOTH = {ALICE: Use(up=(1, SIZE)), BOB: Use(down=(1, SIZE))}
 
 def hairpin(says: str, sent: bytes, out_: bytes, used: dict[Subscriber, Use], **more: object) -> Case:
     return Case(
-        says, sent, (Stage.FORWARD, Outcome.TO_SUBSCRIBER), out=out_, to=SUB, used=used, **more  # type: ignore[arg-type]
+        says,
+        sent,
+        (Stage.FORWARD, Outcome.TO_SUBSCRIBER),
+        out=out_,
+        to=SUB,
+        used=used,
+        **more,  # type: ignore[arg-type]
     )
 
 
@@ -332,13 +346,18 @@ def test_every_ttl_keeps_the_checksum(bench: Bench) -> None:
     """Also where the one's complement sum wraps: all TTLs, and ids that move the sum through its whole range."""
     bench.place([ALICE])
     bench.open_only(NET)
+    whole = up(packet())
+    head, ip, tail = whole[:22], bytearray(whole[22:42]), whole[42:]
     for ttl in range(2, 256):
         for ident in range(0, 0x10000, 0x1111):
-            ran = bench.run(up(packet(ttl=ttl, id=ident)))
-            assert sum_of(ran.packet[14:34]) == 0xFFFF
+            ip[4:6], ip[8], ip[10:12] = ident.to_bytes(2, "big"), ttl, bytes(2)
+            ip[10:12] = (~sum_of(ip) & 0xFFFF).to_bytes(2, "big")
+            after = bench.run(head + ip + tail).packet[14:34]
+            assert after[8] == ttl - 1
+            assert sum_of(after) == 0xFFFF
 
 
-def sum_of(header: bytes) -> int:
+def sum_of(header: bytes | bytearray) -> int:
     """Return the one's complement sum of a header (RFC 1071)."""
     total = sum(int.from_bytes(header[i : i + 2], "big") for i in range(0, len(header), 2))
     while total >> 16:

@@ -64,6 +64,8 @@ class LocalAuthorization:
 
     def find(self, client: Client) -> Subscriber | None:
         """The most particular entry for `client`."""
+        if not self._entries:
+            return None
         line, mac = client.line, client.mac
         circuit = line.circuit.decode("utf-8", "backslashreplace") if line.circuit else None
         keys = ((mac, line, None), (mac, None, circuit), (mac, None, None), (None, line, None), (None, None, circuit))

@@ -71,7 +71,7 @@ def hear(port: PortSettings, data: bytes) -> Heard | Ignored:
     return Heard(
         port.number,
         outer.source,
-        tuple(Tag(tag.tpid, tag.vid) for tag in outer.tags if tag.vid),
+        tuple([Tag(tag.tpid, tag.vid) for tag in outer.tags if tag.vid]),
         frame.vids(outer),
         datagram.destination != _EVERYONE,
         asked,

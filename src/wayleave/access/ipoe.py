@@ -97,14 +97,13 @@ class Ipoe:
     def _event(self, client: Client, heard: Heard, request: server.Request) -> Event:
         ask = Ask(heard, request.kind)
         relayed = heard.message.giaddr != ZERO
-        back = encode_l2(heard.source, self._macs[heard.port], heard.tags, ETHERTYPE_IPV4)
         address = request.address or ZERO
         match request.kind:
             case Kind.DISCOVER:
                 return lifecycle.Discovered(
                     client=client,
                     ask=ask,
-                    encapsulation=back,
+                    encapsulation=self._l2(heard, heard.source),
                     wanted=request.address,
                     relayed=relayed,
                     hostname=_hostname(heard.message),
@@ -115,7 +114,7 @@ class Ipoe:
                 return lifecycle.Requested(
                     client=client,
                     ask=ask,
-                    encapsulation=back,
+                    encapsulation=self._l2(heard, heard.source),
                     address=address,
                     relayed=relayed,
                     hostname=_hostname(heard.message),
@@ -145,9 +144,12 @@ class Ipoe:
         self.said[answer.message_type.name.lower() if answer.message_type else ""] += 1
         heard = ask.heard
         to = server.destination(asked, answer, heard.source)
-        l2 = encode_l2(to.mac, self._macs[heard.port], heard.tags, ETHERTYPE_IPV4)
         payload = encode(answer, server.limit(asked))
-        return heard.port, encode_udp4(l2, identifier, SERVER_PORT, to.address, to.port, payload)
+        return heard.port, encode_udp4(self._l2(heard, to.mac), identifier, SERVER_PORT, to.address, to.port, payload)
+
+    def _l2(self, heard: Heard, to: Mac) -> bytes:
+        """The Ethernet header that goes back the way a message came."""
+        return encode_l2(to, self._macs[heard.port], heard.tags, ETHERTYPE_IPV4)
 
     def _answer(self, asked: Message, reply: lifecycle.Reply, lease: Lease) -> Message:
         told = self._pools[lease.pool]
@@ -186,4 +188,8 @@ class Ipoe:
 
 def _hostname(asked: Message) -> str:
     """Option 12, for people to read; never trusted (RFC 2132 3.14)."""
-    return "".join(char for char in asked.options.get(12, b"").decode("ascii", "replace") if char.isprintable())[:64]
+    name = asked.options.get(12)
+    if name is None:
+        return ""
+    text = name[:64].decode("ascii", "replace")
+    return text if text.isprintable() else "".join(char for char in text if char.isprintable())

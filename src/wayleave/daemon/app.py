@@ -24,6 +24,7 @@ from wayleave.access.ipoe import Delivery, Ipoe
 from wayleave.access.settings import LAST_PORT, PortSettings
 from wayleave.api.schema import PoolView
 from wayleave.config.schema import Configuration
+from wayleave.daemon import logs
 from wayleave.daemon.engine import Admission, Engine, PoolTerms
 from wayleave.dataplane import abi, objects
 from wayleave.dataplane.plane import DataPlane, settings_of_kernel, sizes
@@ -32,7 +33,7 @@ from wayleave.io import devices, hostlink
 from wayleave.io.clock import Clock
 from wayleave.io.frames import Transmitter
 from wayleave.io.hostlink import HostLink, Routed
-from wayleave.io.store import Restored, Save, Store, Write, promised
+from wayleave.io.store import Save, Store, Write, promised
 from wayleave.net.mac import Mac
 from wayleave.net.units import SECOND, BootNs, UtcNs
 from wayleave.session import lifecycle
@@ -121,6 +122,7 @@ class Gateway:
         for number, device in found.items():
             self._attach(self.ports[number], device)
         self.plane.forget_others()
+        logs.LINES.flush()
 
     def _link(self, tenant: Tenant) -> HostLink:
         pools = [Routed(pool.network, pool.gateway) for pool in self.settings.pools if pool.tenant == tenant.name]
@@ -148,25 +150,26 @@ class Gateway:
     def _restore(self) -> None:
         """Take up every lease on disk. Where the wall clock cannot be believed yet, hold the address and wait."""
         now = self.clock.boot()
+        homeless: list[int] = []
         for restored in self.store.load():
-            session = self._installable(restored, now)
+            session, lease = restored.session, restored.session.lease
+            assert lease is not None
+            session = replace(session, installed=lease.promise_until > now)
             try:
-                self.engine.restore(session, now)
+                kept = self.engine.restore(session, now)
             except Exhaustion as error:
                 log.error("lease-not-restored", session=session.id, client=str(session.client), why=str(error))
                 continue
-            if restored.unknown_until is not None:
+            if not kept or session.service is None or session.service.tenant not in self.tenants:
+                homeless.append(session.id)
+            elif restored.unknown_until is not None:
                 self._unknown[session.id] = restored.unknown_until
         self.table.close_gaps(now)
         if len(self.table):
             log.info("leases-restored", sessions=len(self.table), waiting_for_clock=len(self._unknown))
-
-    def _installable(self, restored: Restored, now: BootNs) -> Session:
-        session = restored.session
-        lease = session.lease
-        assert lease is not None
-        known = session.service is not None and session.service.tenant in self.tenants and lease.pool in self.pools
-        return replace(session, installed=known and lease.promise_until > now)
+        for id_ in homeless:
+            log.warning("session-without-pool", session=id_, client=str(self.table.get(id_)))
+            self.engine.clear(id_, CloseCause.ADMIN_RESET, now)
 
     def _wanted(self) -> list[Rows]:
         """Everything the tables should hold: the gateway's own addresses and every installed session."""
@@ -175,7 +178,7 @@ class Gateway:
             if port.role == "network":
                 tenants |= dict.fromkeys(hostlink.addresses(port.device), self.tenants[port.tenant])
         local = [project_local(number, address, tenant) for number, (address, tenant) in enumerate(tenants.items())]
-        return local + [self.plane.rows(session) for session in self.table if session.installed]
+        return local + [self.plane.rows(session) for session in self.table if session.installed and session.live]
 
     def _repair(self) -> None:
         resumed = self.plane.resumed
@@ -221,6 +224,12 @@ class Gateway:
             if punt.port in self.ports and (item := receive(punt.port, frame)) is not None
         ]
         self.engine.take(told, self.clock.boot())
+        self._end_turn()
+
+    def _end_turn(self) -> None:
+        """Let out what the turn made: frames, log lines; and see when to wake up next."""
+        self.frames.flush()
+        logs.LINES.flush()
         self._wake_at(self.table.next_deadline)
 
     def _reply(self, session: Session, reply: lifecycle.Reply) -> None:
@@ -238,11 +247,12 @@ class Gateway:
         if error is not None:
             log.error("store-failed", why=error, writes=len(group))
         self.engine.recorded(saved, erased, error, self.clock.boot())
-        self._wake_at(self.table.next_deadline)
+        self._end_turn()
 
     def _on_timer(self) -> None:
         self._timer, self._timer_at = None, NEVER
-        self._wake_at(self.engine.due(self.clock.boot()))
+        self.engine.due(self.clock.boot())
+        self._end_turn()
 
     def _wake_at(self, deadline: BootNs) -> None:
         if deadline == NEVER or self._loop is None or (self._timer is not None and self._timer_at <= deadline):
@@ -257,6 +267,7 @@ class Gateway:
         self._reattach()
         if self._unknown and self.clock.plausible:
             self._clock_is_set()
+        logs.LINES.flush()
         self._loop.call_later(1.0, self._every_second)
 
     def _clock_is_set(self) -> None:
@@ -275,7 +286,7 @@ class Gateway:
             self.table.put(known, now)
         self._unknown.clear()
         self.plane.install(renewed, now)
-        self._wake_at(self.table.next_deadline)
+        self._end_turn()
 
     # ---- devices that come and go -------------------------------------------------------
 
@@ -299,7 +310,7 @@ class Gateway:
     def clear(self, id_: int) -> bool:
         """End a session as an operator would."""
         ended = self.engine.clear(id_, CloseCause.ADMIN_RESET, self.clock.boot())
-        self._wake_at(self.table.next_deadline)
+        self._end_turn()
         return ended
 
     def pool_views(self) -> list[PoolView]:

@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+
+from msgspec.structs import replace
 
 from wayleave.net.units import BootNs, Ns, after
 from wayleave.session import lifecycle
@@ -42,7 +45,7 @@ class PoolTerms:
     duration: Ns
     horizon: Ns
     quarantine: Ns
-    reservation: Callable[[Client], object]
+    reservation: Callable[[Client], IPv4Address | None]
 
 
 @dataclass(slots=True)
@@ -106,14 +109,13 @@ class Engine:
         self._run()
         return True
 
-    def due(self, now: BootNs) -> BootNs:
-        """Take the deadlines that have come; returns when to call again, NEVER: no need."""
+    def due(self, now: BootNs) -> None:
+        """Take the deadlines that have come."""
         self._now = now
         for session in self.table.due(now, BATCH):
             renewed = self._plane.renewed(session.id) if session.phase is Phase.ACTIVE else NEVER
             self._queue.append((session.id, lifecycle.Due(renewed if renewed > session.since else NEVER)))
         self._run()
-        return self.table.next_deadline
 
     def recorded(self, ids: Iterable[int], erased: Iterable[int], error: str | None, now: BootNs) -> None:
         """Take a completed group of the store: sessions saved, ids erased, and why not if it failed."""
@@ -123,14 +125,24 @@ class Engine:
         self._queue.extend((id_, lifecycle.Forgotten(durable=error is None)) for id_ in erased)
         self._run()
 
-    def restore(self, session: Session, now: BootNs) -> None:
-        """Take up a session that the disk has. Raises: pool.Exhaustion if somebody else holds its address."""
+    def restore(self, session: Session, now: BootNs) -> bool:
+        """Take up a session that the disk has, under its pool's present terms.
+
+        False: the configuration no longer has its pool, or the pool not its address. It is then in the table all the
+        same, for its end to be recorded: `clear` it.
+
+        Raises: pool.Exhaustion if somebody else holds its address.
+        """
         lease = session.lease
         assert lease is not None
         terms = self.pools.get(lease.pool)
-        if terms is not None:
-            terms.pool.hold(lease.address, session.client)
-        self.table.put(session, now)
+        if terms is None or lease.address not in terms.pool.network:
+            self.table.put(session, now)
+            return False
+        terms.pool.hold(lease.address, session.client)
+        renewed = replace(lease, subnet=terms.pool.subnet, duration=terms.duration, horizon=terms.horizon)
+        self.table.put(replace(session, lease=renewed), now)
+        return True
 
     # ---- the turn -----------------------------------------------------------------------
 
@@ -244,7 +256,7 @@ class Engine:
                 raise Exhaustion(f"{session.wanted} is not this client's address")
             address = terms.pool.allocate(
                 session.client,
-                reserved or effect.wanted,  # type: ignore[arg-type]
+                reserved or effect.wanted,
                 self._now,
                 exact=effect.exact,
                 static=reserved is not None,

@@ -7,12 +7,12 @@ import os
 import sys
 from pathlib import Path
 
-import structlog
 import uvicorn
 import uvloop
 
 from wayleave.api.routes import application
 from wayleave.config.load import ConfigurationError, load
+from wayleave.daemon import logs
 from wayleave.daemon.app import Gateway
 from wayleave.dataplane.objects import LoadError
 from wayleave.io.devices import DeviceError
@@ -21,15 +21,7 @@ from wayleave.io.store import StoreError
 
 def main(path: Path) -> int:
     """Return the exit status: 0 after a clean stop, 2 for a bad configuration, 1 for what the machine refuses."""
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"], bool_as_flag=False),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
+    logs.configure()
     try:
         settings, subscribers = load(path)
         gateway = Gateway(settings, subscribers)
@@ -42,6 +34,7 @@ def main(path: Path) -> int:
         return 1
     uvloop.run(_serve(gateway, settings.gateway.api))
     gateway.close()
+    logs.LINES.flush()
     return 0
 
 

@@ -12,7 +12,9 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network
+from itertools import groupby
 from pathlib import Path
 
 import msgspec
@@ -33,25 +35,31 @@ CREATE TABLE IF NOT EXISTS lease (
     boot_id TEXT NOT NULL,
     promise_boot INTEGER NOT NULL,
     written_utc INTEGER NOT NULL,
-    body BLOB NOT NULL,
+    body TEXT NOT NULL,
     UNIQUE (tenant, address)
 );
 """
 
 
+# One statement a group: sqlite3 lets go of the interpreter's lock at every step, and a busy loop takes 5 ms to give it
+# back.
 _SAVE = """
-INSERT INTO lease VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET
+INSERT INTO lease
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value -> 7
+FROM json_each(?) WHERE true
+ON CONFLICT (id) DO UPDATE SET
     tenant = excluded.tenant, address = excluded.address, promise_utc = excluded.promise_utc,
     boot_id = excluded.boot_id, promise_boot = excluded.promise_boot, written_utc = excluded.written_utc,
     body = excluded.body
 """
+_ERASE = "DELETE FROM lease WHERE id IN (SELECT value FROM json_each(?))"
 
 
 class StoreError(Exception):
     """The store cannot be opened; the text says why and what to do."""
 
 
-class Body(msgspec.Struct, frozen=True, array_like=True):
+class Body(msgspec.Struct, frozen=True):
     """What of a session is only read back whole."""
 
     port: int
@@ -201,19 +209,27 @@ class Store:
         boot, boot_id = self._clock.boot(), self._clock.boot_id
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            for write in group:
-                if isinstance(write, Erase):
-                    self._db.execute("DELETE FROM lease WHERE id = ?", (write.id,))
+            for erasing, writes in groupby(group, key=lambda write: isinstance(write, Erase)):
+                if erasing:
+                    self._db.execute(_ERASE, (_json([write.id for write in writes if isinstance(write, Erase)]),))
                 else:
-                    row = _row(write, utc, boot, boot_id)
-                    self._db.execute(_SAVE, row)
+                    rows = [_row(write, utc, boot, boot_id) for write in writes if isinstance(write, Save)]
+                    self._db.execute(_SAVE, (_json(rows),))
             self._db.execute("COMMIT")
-        except sqlite3.Error as error:
+        except Exception as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             return str(error)
         self.groups += 1
         return None
+
+
+_text = lru_cache(maxsize=1024)(str)
+"""Networks and gateways are few, and writing one costs as much as all else of a row."""
+
+
+def _json(rows: Sequence[object]) -> str:
+    return msgspec.json.encode(rows).decode()
 
 
 def _row(write: Save, utc: UtcNs | None, boot: BootNs, boot_id: str) -> tuple[object, ...]:
@@ -232,8 +248,8 @@ def _row(write: Save, utc: UtcNs | None, boot: BootNs, boot_id: str) -> tuple[ob
         session.relayed,
         session.hostname,
         lease.pool,
-        str(lease.subnet.network),
-        str(lease.subnet.gateway),
+        _text(lease.subnet.network),
+        _text(lease.subnet.gateway),
         lease.duration,
         lease.horizon,
         service.subscriber,
@@ -251,7 +267,7 @@ def _row(write: Save, utc: UtcNs | None, boot: BootNs, boot_id: str) -> tuple[ob
         boot_id,
         until,
         utc or 0,
-        msgspec.msgpack.encode(body),
+        body,
     )
 
 
@@ -266,8 +282,8 @@ LONG_PAST = BootNs(1)
 """A promise that is on disk, but of which nobody knows whether it stands."""
 
 
-def _session(id_: int, tenant: str, address: int, body: bytes, now: BootNs) -> Session:
-    kept = msgspec.msgpack.decode(body, type=Body)
+def _session(id_: int, tenant: str, address: int, body: str, now: BootNs) -> Session:
+    kept = msgspec.json.decode(body, type=Body)
     lease = Lease(
         address=IPv4Address(address),
         pool=kept.pool,

@@ -193,11 +193,11 @@ class Host:
         )
         return [Mac.parse(mac) for mac in re.findall(r"\[([0-9A-Fa-f:]{17})\]", text)]
 
-    def hops(self, address: IPv4Address | str, most: int = 8) -> list[str]:
+    def hops(self, address: IPv4Address | str, most: int = 8, timeout: float = 1.0) -> list[str]:
         """Trace the route with pings of growing TTL; a hop that says nothing is "*"."""
         found: list[str] = []
         for ttl in range(1, most + 1):
-            result = self.ping(address, count=1, ttl=ttl)
+            result = self.ping(address, count=1, ttl=ttl, timeout=timeout)
             if result:
                 return [*found, str(address)]
             found.append(result.errors[0][0] if result.errors else "*")

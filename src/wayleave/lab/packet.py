@@ -58,7 +58,7 @@ class Ip:
     payload: bytes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Frame:
     """One Ethernet frame, when and which way it was seen. `at` is UTC in ns, for pcap and for people."""
 
@@ -171,6 +171,9 @@ class Frame:
         else:
             text += f"{self.ethertype:#06x}"
         return f"{text} ({len(self.data)} octets)"
+
+    def __repr__(self) -> str:
+        return f"<{self}>"
 
 
 def checksum(data: bytes) -> int:

@@ -50,6 +50,10 @@ _serial = itertools.count(1)
 Section = Mapping[str, object]
 
 
+class GatewayFailed(Exception):
+    """bng did not start, ended, or does not answer: nothing can be said about what it does with packets."""
+
+
 class Gateway(Host):
     """The namespace the product runs in: `acc0` to the access node, `core0` to the router."""
 
@@ -63,7 +67,7 @@ class Gateway(Host):
     def start(self, config: str, ready: bool = True, timeout: float = 20.0) -> Process:
         """Write the configuration and run `bng run`; returns when it says that it is ready, unless told not to wait.
 
-        Raises: TimeoutError or RuntimeError with the end of its log.
+        Raises: GatewayFailed with the end of its log.
         """
         self.config_file.write_text(config)
         return self._run(ready, timeout)
@@ -88,18 +92,21 @@ class Gateway(Host):
         return self.run(sys.executable, "-m", "wayleave.cli.bng", *arguments, check=check, timeout=timeout)
 
     def wait_ready(self, timeout: float = 20.0) -> None:
-        """Wait until GET /healthz says 200. Raises: RuntimeError if bng ended; TimeoutError."""
+        """Wait until GET /healthz says 200. Raises: GatewayFailed if bng ended or never said so."""
         process = self.process
         assert process is not None
 
         def ready() -> bool:
             if not process.alive:
-                raise RuntimeError(f"bng ended with status {process.status}:\n{process.output()[-4000:]}")
+                raise GatewayFailed(f"bng ended with status {process.status}:\n{process.output()[-4000:]}")
             with contextlib.suppress(OSError, http.client.HTTPException):
                 return self.request("GET", "/healthz")[0] == http.HTTPStatus.OK
             return False
 
-        wait_until(ready, lambda: f"bng that is ready; its log ends:\n{process.output()[-4000:]}", timeout)
+        try:
+            wait_until(ready, "bng that is ready", timeout)
+        except TimeoutError as error:
+            raise GatewayFailed(f"{error}; its log ends:\n{process.output()[-4000:]}") from error
 
     def request(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
         """Ask the API over its local socket; returns status and decoded answer. Raises: OSError, HTTPException."""
@@ -114,10 +121,10 @@ class Gateway(Host):
             connection.close()
 
     def get(self, path: str) -> Any:
-        """GET from the API. Raises: RuntimeError unless it answers 200."""
+        """GET from the API. Raises: GatewayFailed unless it answers 200."""
         status, answer = self.request("GET", path)
         if status != http.HTTPStatus.OK:
-            raise RuntimeError(f"GET {path}: {status} {answer}")
+            raise GatewayFailed(f"GET {path}: {status} {answer}")
         return answer
 
     def kill9(self) -> None:

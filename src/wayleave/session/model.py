@@ -129,6 +129,8 @@ class Phase(Enum):
     """The end is on its way to the disk; only then is the address free."""
     CLOSED = "closed"
 
+    __hash__ = object.__hash__  # members are one of a kind; Enum's own hash is ten times slower
+
 
 class CloseCause(Enum):
     """Why a session ended; RADIUS causes (RFC 2866 5.10) follow from it."""

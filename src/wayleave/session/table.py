@@ -141,6 +141,8 @@ class Table:
         True: yes. A session: only if that one, silent longest and for more than a minute, goes. False: no.
         `seen` tells when a client last sent anything.
         """
+        if len(self._by_line.get(session.client.line, ())) <= limit:
+            return True
         live = [other for other in self.on_line(session.client.line) if other.live and other.id != session.id]
         if len(live) < limit:
             return True

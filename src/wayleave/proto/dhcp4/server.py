@@ -15,6 +15,7 @@ from ipaddress import IPv4Address, IPv4Network
 from msgspec import Struct
 
 from wayleave.net.mac import BROADCAST, Mac
+from wayleave.proto.dhcp4.codecs import ADDRESSES, ROUTES
 from wayleave.proto.dhcp4.message import (
     BOOTREPLY,
     BOOTREQUEST,
@@ -27,7 +28,6 @@ from wayleave.proto.dhcp4.message import (
     Message,
     MessageType,
 )
-from wayleave.proto.dhcp4.options import ADDRESSES, ROUTES
 
 _EVERYONE = IPv4Address("255.255.255.255")
 _NO_MAC = bytes(6)

@@ -1,0 +1,82 @@
+"""The demo: every claim holds, every mutant turns its claim red, and nothing is left behind."""
+
+from __future__ import annotations
+
+import io
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from wayleave.lab import demo
+from wayleave.lab.demo import CLAIMS, Claim, Outcome, Story, Verdict
+from wayleave.lab.namespace import ROOT
+from wayleave.lab.waiting import wait_until
+
+
+@pytest.fixture(scope="module")
+def story() -> Iterator[Story]:
+    with demo.staged() as story:
+        yield story
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.name)
+def test_the_claim_holds(story: Story, claim: Claim) -> None:
+    verdict = demo.judge(story, claim)
+    assert verdict.outcome is Outcome.HOLDS, verdict.evidence
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.mutant.name)
+def test_the_mutant_turns_its_claim_red(claim: Claim) -> None:
+    verdict = demo.run_mutant(claim)
+    assert verdict.outcome is Outcome.BROKEN, verdict.evidence
+
+
+def test_every_claim_has_a_mutant_of_its_own() -> None:
+    assert len({claim.mutant.name for claim in CLAIMS}) == len({claim.name for claim in CLAIMS}) == len(CLAIMS)
+
+
+def test_the_closing_table_names_claims_outcomes_and_evidence() -> None:
+    console = Console(file=io.StringIO(), width=200)
+    outcomes = list(Outcome)
+    verdicts = [Verdict(claim, outcomes[i % 3], f"seen {i}", 0.1) for i, claim in enumerate(CLAIMS)]
+    console.print(demo.closing_table(verdicts))
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    for verdict in verdicts:
+        assert all(word in text for word in (verdict.claim.name, verdict.outcome.value, verdict.evidence))
+
+
+def test_one_claim_alone_from_the_command_line(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "wayleave.lab.demo", "--only", "internet", "--pcap", str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 of 1 claims hold" in done.stdout
+    assert (tmp_path / "trunk.pcap").stat().st_size > (tmp_path / "core.pcap").stat().st_size > 24
+
+
+def test_a_mutant_from_the_command_line_is_an_error() -> None:
+    words = [sys.executable, "-m", "wayleave.lab.demo", "--mutant", "antispoof-off"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "0 of 1 claims hold" in done.stdout
+
+
+def test_keep_stays_until_ctrl_c_and_leaves_nothing() -> None:
+    words = [sys.executable, "-m", "wayleave.lab.demo", "--keep", "--only", "lease"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        prefix = f"wl-{process.pid}-"
+        line = ""
+        while "show sessions" not in line:
+            line = process.stdout.readline()
+            assert line, "the demo ended"
+        assert any(path.name.startswith(prefix) for path in ROOT.iterdir())
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
+        assert process.wait(20) == 0
+    wait_until(lambda: not any(path.name.startswith(prefix) for path in ROOT.iterdir()), "end of the namespaces")
