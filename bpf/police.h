@@ -48,6 +48,8 @@ static __always_inline __u32 hashed_bucket(enum bucket_kind kind, __u64 a, __u64
 	return POLICER_COUNT + kind * BUCKET_COUNT + (mixed >> 48) % BUCKET_COUNT;
 }
 
+_Static_assert(BUCKET_COUNT <= 1 << 16, "hashed_bucket() yields 16 bits");
+
 /* The line as one word. */
 static __always_inline __u64 line_word(const struct packet *p)
 {

@@ -80,10 +80,12 @@ link set dev oddpeer up
 address add 198.51.100.1/24 dev net
 address add 198.51.101.1/24 dev net1
 address add 192.0.2.1/24 dev odd
+address add 192.0.3.1/24 dev suboff
 address add 169.254.0.1/30 dev kernel
 neighbour add 198.51.100.2 lladdr {ROUTER_MAC} dev net nud permanent
 neighbour add 198.51.101.2 lladdr {ROUTER_1_MAC} dev net1 nud permanent
 neighbour add 192.0.2.2 lladdr {ROUTER_MAC} dev odd nud permanent
+neighbour add 192.0.3.2 lladdr {ROUTER_MAC} dev suboff nud permanent
 neighbour add 169.254.0.2 lladdr {LINK_MAC} dev kernel nud permanent
 route add default via 198.51.100.2 dev net
 route add 100.64.0.0/16 via 169.254.0.2 dev kernel
@@ -331,6 +333,7 @@ class Bench:
         for number in range(abi.SERVICE_MAX):
             self.put("services", number, bytes(abi.Service.SIZE))
         self.put("services", 0, abi.Service(22, 6).pack())
+        self.put("services", 1, abi.Service(0, 6).pack())
         self.put("services", abi.SERVICE_MAX - 1, abi.Service(123, 17).pack())
         for _ in self.ring.read(1 << 20):
             pass

@@ -124,10 +124,13 @@ def test_first_fragment_to_somebody_else_is_routed(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("who", [ALICE, BOB], ids=["two tags", "untagged"])
-@pytest.mark.parametrize("pad", [0, 1, 60, 61, 444, 445, 1000], ids=lambda pad: f"pad {pad}")
-def test_record_holds_the_frame_as_it_came(bench: Bench, who: Subscriber, pad: int) -> None:
+@pytest.mark.parametrize("size", [300, 383, 384, 385, 767, 768, 769, 1500, PUNT_FRAME_MAX])
+def test_record_holds_the_frame_as_it_came(bench: Bench, who: Subscriber, size: int) -> None:
+    """Also on both sides of the sizes at which the program takes a larger record."""
     bench.place([who])
-    sent = up(discover(mac=who.mac, pad=pad), who, BROADCAST)
+    smallest = len(up(discover(), who))
+    sent = up(discover(mac=who.mac, pad=size - smallest), who, BROADCAST)
+    assert len(sent) == size
     before = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     bench.run(sent)
     ((punt, frame),) = bench.ring.read(10)

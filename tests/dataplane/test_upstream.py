@@ -186,6 +186,7 @@ KERNEL = [
     ),
     kernel("a route into a tunnel", packet(destination="198.19.0.1")),
     kernel("a device that is not configured", packet(destination="192.0.2.2")),
+    kernel("a route onto a subscriber port", packet(destination="192.0.3.2")),
     lost("a host link that is not attached", up(packet(ttl=1)), DropReason.NO_LINK, to=NET),
     lost(
         "a tenant without a host link", up(packet(ttl=1)), DropReason.NO_LINK, by=TENANT_1, sessions=[TENANT_1], to=LINK
@@ -195,6 +196,8 @@ KERNEL = [
 ECHO = IP(src=ALICE.address, dst=GATEWAY.address) / ICMP(type=8) / Raw(b"x" * 8)
 SSH = IP(src=ALICE.address, dst=GATEWAY.address) / TCP(dport=22)
 NTP = IP(src=ALICE.address, dst=GATEWAY.address) / UDP(dport=123) / Raw(b"x" * 48)
+
+HALF = IP(src=ALICE.address, dst=GATEWAY.address, proto=1) / Raw(b"\x08\0\0\0")
 
 
 def to_itself(says: str, payload: Packet) -> Case:
@@ -207,7 +210,8 @@ LOCAL = [
     kernel("a declared TCP service", SSH),
     kernel("a declared UDP service, in the last place", NTP),
     to_itself("an echo reply", IP(src=ALICE.address, dst=GATEWAY.address) / ICMP(type=0) / Raw(b"x" * 8)),
-    to_itself("half an ICMP header", IP(src=ALICE.address, dst=GATEWAY.address, proto=1) / Raw(b"\x08\0\0\0")),
+    to_itself("half an ICMP header", HALF),
+    lost("half an ICMP header, padded by Ethernet", up(HALF) + bytes(20), DropReason.LOCAL_SERVICE, to=LINK),
     to_itself("a fragmented echo request", altered(ECHO, flags="MF")),
     to_itself("a later fragment of one", altered(ECHO, frag=2)),
     to_itself("a TCP port not declared", IP(src=ALICE.address, dst=GATEWAY.address) / TCP(dport=179)),

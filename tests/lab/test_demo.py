@@ -13,7 +13,8 @@ import pytest
 from rich.console import Console
 
 from wayleave.lab import demo
-from wayleave.lab.demo import CLAIMS, Claim, Outcome, Story, Verdict
+from wayleave.lab.claims import CLAIMS, Claim, Story
+from wayleave.lab.demo import Outcome, Verdict
 from wayleave.lab.namespace import ROOT
 from wayleave.lab.waiting import wait_until
 

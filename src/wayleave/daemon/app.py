@@ -85,6 +85,7 @@ class Gateway:
             self.table, self.pools, authorization, self.store, self.plane, self._reply, admission, _log_transition
         )
         self._unknown: dict[int, UtcNs] = {}
+        self._early: list[tuple[Sequence[Write], str | None]] = []  # completed before the loop ran
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = NEVER
@@ -238,7 +239,9 @@ class Gateway:
             self.frames.send(*answer)
 
     def _on_store_thread(self, group: Sequence[Write], error: str | None) -> None:
-        if self._loop is not None and not self._loop.is_closed():
+        if self._loop is None:
+            self._early.append((group, error))
+        elif not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._on_recorded, group, error)
 
     def _on_recorded(self, group: Sequence[Write], error: str | None) -> None:
@@ -264,6 +267,8 @@ class Gateway:
 
     def _every_second(self) -> None:
         assert self._loop is not None
+        while self._early:
+            self._on_recorded(*self._early.pop(0))
         self._reattach()
         if self._unknown and self.clock.plausible:
             self._clock_is_set()

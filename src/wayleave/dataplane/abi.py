@@ -14,7 +14,7 @@ from wayleave.net.units import BootNs
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-LAYOUT = "5dc008d29aef"
+LAYOUT = "70a41f22eb56"
 """Changes whenever a struct, enum or constant of abi.h does."""
 
 PORT_MAX = 1024
@@ -345,6 +345,8 @@ class DropReason(IntEnum):
     ADJUST_HEAD = 30
     LINK_NOISE = 31
     DHCP_FRAGMENT = 32
+    TOO_BIG = 33
+    NO_EGRESS = 34
 
 
 class PuntClass(IntEnum):

@@ -233,10 +233,15 @@ class Customer(Host):
         return self.wait_lease(timeout, after=before)
 
     def release(self, timeout: float = 10.0) -> None:
-        """Have the client send DHCPRELEASE, and end it."""
+        """Have the client send DHCPRELEASE, and end it.
+
+        udhcpc takes its address away at once: a release that still waits for ARP would be lost, so ARP goes first.
+        """
         assert self._client is not None, "no DHCP client is running"
         before = len(self.events)
         if self._kind == "udhcpc":
+            if self.lease is not None and self.lease.server is not None:
+                self.ping(self.lease.server, count=1, timeout=1)
             self._client.signal(signal.SIGUSR2)
         else:
             words = self._dhclient(None)

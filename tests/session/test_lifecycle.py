@@ -1,0 +1,271 @@
+"""The life of a session: each way up and down, and every event in every phase."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from wayleave.net.mac import Mac
+from wayleave.net.units import SECOND, BootNs, Ns
+from wayleave.session import lifecycle as life
+from wayleave.session.lifecycle import Answer, Reply, advance, begin
+from wayleave.session.model import (
+    IN_FLIGHT,
+    LEASE_GRACE,
+    NEVER,
+    OFFER_HOLD,
+    STORE_RETRY,
+    Client,
+    CloseCause,
+    Lease,
+    Line,
+    Phase,
+    Service,
+    Session,
+    Subnet,
+)
+
+NOW = BootNs(1_000 * SECOND)
+HOUR, DAY = Ns(3600 * SECOND), Ns(86400 * SECOND)
+NETWORK = IPv4Network("10.0.0.0/24")
+ADDRESS, OTHER = NETWORK[50], NETWORK[51]
+CLIENT = Client(Line(1, 100, 1), Mac(b"\2\0\0\0\0\1"))
+SERVICE = Service(tenant="default", pool="p")
+LEASE = Lease(ADDRESS, "p", Subnet(NETWORK, NETWORK[1]), HOUR, DAY)
+
+
+def discovered(ask: str = "discover", **more: Any) -> life.Discovered:
+    return life.Discovered(client=CLIENT, ask=ask, encapsulation=b"l2", **more)
+
+
+def requested(address: IPv4Address = ADDRESS, ask: str = "request", **more: Any) -> life.Requested:
+    return life.Requested(
+        client=CLIENT, ask=ask, encapsulation=more.pop("encapsulation", b"l2"), address=address, **more
+    )
+
+
+def at(phase: Phase) -> Session:
+    """A session as it stands in `phase`, brought there by its own events."""
+    session, _ = begin(7, discovered(), NOW)
+    for name, event in (
+        (Phase.ALLOCATING, life.Granted(SERVICE)),
+        (Phase.OFFERED, life.Allocated(LEASE)),
+        (Phase.RECORDING, requested()),
+        (Phase.INSTALLING, life.Recorded()),
+        (Phase.ACTIVE, life.Installed()),
+        (Phase.REMOVING, life.Released(ADDRESS)),
+        (Phase.FORGETTING, life.Due()),
+        (Phase.CLOSED, life.Forgotten()),
+    ):
+        if session.phase is phase:
+            break
+        session, _ = advance(session, event, _when(session))
+        assert session.phase is name
+    assert session.phase is phase
+    return session
+
+
+def _when(session: Session) -> BootNs:
+    return session.deadline if session.phase is Phase.REMOVING else NOW
+
+
+def effects(step: life.Step) -> list[object]:
+    return list(step[1])
+
+
+def test_authorization_comes_before_any_address_and_an_address_before_any_offer() -> None:
+    session, first = begin(7, discovered(wanted=OTHER), NOW)
+    assert first == (life.Authorize(),)
+    session, second = advance(session, life.Granted(SERVICE), NOW)
+    assert second == (life.Allocate(OTHER, False),)
+    session, third = advance(session, life.Allocated(LEASE), NOW)
+    assert third == (Reply("discover", Answer.OFFER, LEASE, HOUR),)
+    assert session.deadline == NOW + OFFER_HOLD
+
+
+def test_a_static_address_is_what_is_allocated_whatever_the_client_wants() -> None:
+    session, _ = begin(7, discovered(wanted=OTHER), NOW)
+    assert effects(advance(session, life.Granted(replace(SERVICE, address=ADDRESS)), NOW)) == [
+        life.Allocate(ADDRESS, False)
+    ]
+
+
+def test_the_confirmation_leaves_after_the_lease_is_durable_and_the_row_installed() -> None:
+    session, asked = advance(at(Phase.OFFERED), requested(), NOW)
+    assert asked == (life.Record(BootNs(NOW + DAY)),), "nothing is said yet"
+    assert session.lease is not None
+    assert session.lease.promise_until == NEVER, "a promise stands only once it is on disk"
+    session, recorded = advance(session, life.Recorded(), NOW)
+    assert recorded == (life.Install(),)
+    session, installed = advance(session, life.Installed(), NOW)
+    assert session.lease is not None
+    assert session.lease.promise_until == NOW + DAY
+    assert installed == (Reply("request", Answer.CONFIRM, session.lease, HOUR),)
+    assert session.deadline == NOW + HOUR + LEASE_GRACE
+
+
+def test_a_renewal_within_the_promise_touches_neither_disk_nor_maps() -> None:
+    later = BootNs(NOW + HOUR // 2)
+    session, said = advance(at(Phase.ACTIVE), requested(ask="renew"), later)
+    assert said == (Reply("renew", Answer.CONFIRM, session.lease, HOUR),)
+    assert session.leased_until == later + HOUR
+
+
+def test_a_renewal_past_the_promise_is_recorded_first() -> None:
+    later = BootNs(NOW + DAY - HOUR + 1)
+    session = replace(at(Phase.ACTIVE), leased_until=BootNs(later + 1))
+    session, said = advance(session, requested(), later)
+    assert said == (life.Record(BootNs(later + DAY)),)
+    session, _ = advance(session, life.RecordFailed("disk full"), later)
+    assert session.phase is Phase.ACTIVE, "who is served keeps what the last promise covers"
+    assert session.leased_until == later + HOUR - 1
+
+
+def test_a_newcomer_whose_lease_cannot_be_recorded_is_turned_away_and_its_address_freed_later() -> None:
+    session, said = advance(at(Phase.RECORDING), life.RecordFailed("disk full"), NOW)
+    assert (session.phase, session.cause, said) == (Phase.FORGETTING, CloseCause.STORE_FAILED, (life.Forget(),))
+    session, said = advance(session, life.Forgotten(durable=False), NOW)
+    assert (session.deadline, said) == (NOW + STORE_RETRY, ())
+    session, said = advance(session, life.Due(), BootNs(NOW + STORE_RETRY))
+    assert said == (life.Forget(),)
+    assert effects(advance(session, life.Forgotten(), NOW)) == [life.Free(LEASE)]
+
+
+def test_closing_removes_keys_waits_records_and_only_then_frees_the_address() -> None:
+    session, said = advance(at(Phase.ACTIVE), life.Released(ADDRESS), NOW)
+    assert (session.phase, said, session.deadline) == (Phase.REMOVING, (life.Uninstall(),), NOW + IN_FLIGHT)
+    assert advance(session, life.Due(), BootNs(NOW + IN_FLIGHT - 1)) == (session, ())
+    session, said = advance(session, life.Due(), BootNs(NOW + IN_FLIGHT))
+    assert (session.phase, said) == (Phase.FORGETTING, (life.Forget(),))
+    session, said = advance(session, life.Forgotten(), NOW)
+    assert session.phase is Phase.CLOSED
+    assert [type(effect) for effect in said] == [life.Free]
+
+
+def test_a_declined_address_is_freed_into_quarantine() -> None:
+    session, _ = advance(at(Phase.ACTIVE), life.Declined(ADDRESS), NOW)
+    session, _ = advance(session, life.Due(), session.deadline)
+    (free,) = effects(advance(session, life.Forgotten(), NOW))
+    assert isinstance(free, life.Free)
+    assert free.quarantine
+
+
+@pytest.mark.parametrize("event", [life.Released(OTHER), life.Declined(OTHER)])
+def test_what_somebody_says_of_another_address_changes_nothing(event: life.Event) -> None:
+    for phase in (Phase.OFFERED, Phase.ACTIVE):
+        assert advance(at(phase), event, NOW) == (at(phase), ())
+
+
+def test_an_offer_lapses_and_was_never_on_disk() -> None:
+    offered = at(Phase.OFFERED)
+    assert advance(offered, life.Due(), BootNs(offered.deadline - 1)) == (offered, ())
+    session, said = advance(offered, life.Due(), offered.deadline)
+    assert (session.phase, session.cause, said) == (Phase.CLOSED, CloseCause.OFFER_LAPSED, (life.Free(LEASE),))
+
+
+def test_a_lease_ends_unless_the_data_plane_has_renewed_it() -> None:
+    active = at(Phase.ACTIVE)
+    renewed = BootNs(active.deadline - 10)
+    session, said = advance(active, life.Due(renewed), active.deadline)
+    assert (session.phase, session.leased_until, said) == (Phase.ACTIVE, renewed + HOUR, ())
+    session, said = advance(active, life.Due(), active.deadline)
+    assert (session.phase, session.cause, said) == (Phase.REMOVING, CloseCause.LEASE_EXPIRED, (life.Uninstall(),))
+
+
+def test_asking_for_another_address_than_the_offered_one_is_refused_and_ends_the_offer() -> None:
+    session, said = advance(at(Phase.OFFERED), requested(OTHER), NOW)
+    assert isinstance(said[0], Reply)
+    assert said[0].answer is Answer.REFUSE
+    assert said[1:] == (life.Free(LEASE),)
+    assert session.phase is Phase.CLOSED
+
+
+def test_asking_for_another_address_than_the_leased_one_is_refused_and_the_lease_stays() -> None:
+    session, said = advance(at(Phase.ACTIVE), requested(OTHER), NOW)
+    assert [effect.answer for effect in said if isinstance(effect, Reply)] == [Answer.REFUSE]
+    assert session.phase is Phase.ACTIVE
+
+
+def test_a_client_that_claims_an_address_gets_just_that_or_no() -> None:
+    session, _ = begin(7, requested(OTHER), NOW)
+    session, said = advance(session, life.Granted(SERVICE), NOW)
+    assert said == (life.Allocate(OTHER, True),)
+    refused, said = advance(session, life.Exhausted("held by another"), NOW)
+    assert refused.phase is Phase.CLOSED
+    assert [effect.answer for effect in said if isinstance(effect, Reply)] == [Answer.REFUSE]
+    taken, said = advance(session, life.Allocated(replace(LEASE, address=OTHER)), NOW)
+    assert (taken.phase, said) == (Phase.RECORDING, (life.Record(BootNs(NOW + DAY)),))
+
+
+def test_a_client_that_only_looks_around_is_refused_in_silence() -> None:
+    session, _ = begin(7, discovered(), NOW)
+    assert advance(session, life.Denied("unknown"), NOW)[1] == ()
+
+
+def test_the_newest_of_several_requests_is_the_one_that_is_answered() -> None:
+    session, said = advance(at(Phase.RECORDING), requested(ask="again"), NOW)
+    assert said == ()
+    session, _ = advance(session, life.Recorded(), NOW)
+    (reply,) = effects(advance(session, life.Installed(), NOW))
+    assert isinstance(reply, Reply)
+    assert reply.ask == "again"
+
+
+def test_a_client_that_moved_behind_other_tags_gets_a_fresh_row_before_its_answer() -> None:
+    session, said = advance(at(Phase.ACTIVE), requested(encapsulation=b"elsewhere"), NOW)
+    assert (session.phase, said) == (Phase.INSTALLING, (life.Install(),))
+    assert session.encapsulation == b"elsewhere"
+
+
+EVENTS: list[life.Event] = [
+    discovered(),
+    requested(),
+    requested(OTHER),
+    life.Queried("inform"),
+    life.Released(ADDRESS),
+    life.Released(OTHER),
+    life.Declined(ADDRESS),
+    life.Withdrawn(),
+    life.Cleared(CloseCause.ADMIN_RESET),
+    life.Due(),
+    life.Granted(SERVICE),
+    life.Denied("no"),
+    life.Allocated(LEASE),
+    life.Exhausted("none"),
+    life.Recorded(),
+    life.RecordFailed("disk"),
+    life.Installed(),
+    life.InstallFailed("full"),
+    life.Forgotten(),
+    life.Forgotten(durable=False),
+]
+OUTCOMES = {
+    life.Granted: Phase.AUTHORIZING,
+    life.Denied: Phase.AUTHORIZING,
+    life.Allocated: Phase.ALLOCATING,
+    life.Exhausted: Phase.ALLOCATING,
+    life.Recorded: Phase.RECORDING,
+    life.RecordFailed: Phase.RECORDING,
+    life.Installed: Phase.INSTALLING,
+    life.InstallFailed: Phase.INSTALLING,
+    life.Forgotten: Phase.FORGETTING,
+}
+LATE = (Phase.REMOVING, Phase.FORGETTING, Phase.CLOSED)
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
+@pytest.mark.parametrize("phase", list(Phase), ids=lambda phase: phase.value)
+def test_every_event_in_every_phase_has_a_meaning(phase: Phase, event: life.Event) -> None:
+    session = at(phase)
+    after, said = advance(session, event, BootNs(NOW + 2 * DAY))
+    assert after.id == session.id
+    assert after.client == session.client
+    belongs = OUTCOMES.get(type(event))
+    unexpected = any(isinstance(effect, life.Unexpected) for effect in said)
+    assert unexpected == (belongs is not None and phase is not belongs and phase not in LATE)
+    if any(isinstance(effect, life.Free) for effect in said):
+        assert after.phase is Phase.CLOSED, "an address is free only when the session is gone"
+        assert not session.installed or session.phase is Phase.FORGETTING
