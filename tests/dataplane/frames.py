@@ -5,6 +5,8 @@ Source: IEEE 802.1Q, RFC 791, RFC 826; scapy computes lengths and checksums.
 
 from __future__ import annotations
 
+from typing import Any
+
 from scapy.layers.dhcp import BOOTP, DHCP
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.l2 import ARP, Dot1Q, Ether
@@ -30,7 +32,7 @@ def ethernet(payload: Packet, source: bytes, destination: bytes, tags: Tags = ()
 
 
 def packet(
-    source: str = ALICE.address, destination: str = INTERNET, ttl: int = 64, size: int = 0, **fields: object
+    source: str = ALICE.address, destination: str = INTERNET, ttl: int = 64, size: int = 0, **fields: Any
 ) -> Packet:
     """Return a UDP packet; `size` octets of IP in all, if given."""
     head = IP(src=source, dst=destination, ttl=ttl, **{"id": 7} | fields) / UDP(sport=4000, dport=5000, chksum=0)
@@ -68,7 +70,7 @@ def from_kernel(payload: Packet) -> bytes:
 
 
 def request(
-    target: str, sender: str = ALICE.address, mac: bytes = ALICE.mac, operation: int = 1, **fields: object
+    target: str, sender: str = ALICE.address, mac: bytes = ALICE.mac, operation: int = 1, **fields: Any
 ) -> Packet:
     """Return an ARP request, or what `operation` and `fields` make of it."""
     return ARP(op=operation, hwsrc=str(Mac(mac)), psrc=sender, hwdst="00:00:00:00:00:00", pdst=target, **fields)
@@ -79,7 +81,7 @@ def discover(
     source: str = "0.0.0.0",
     mac: bytes = ALICE.mac,
     pad: int = 0,
-    **fields: object,
+    **fields: Any,
 ) -> Packet:
     """Return a DHCPDISCOVER with `pad` octets behind its options."""
     bootp = BOOTP(chaddr=mac + bytes(10), xid=0x1234) / DHCP(options=[("message-type", "discover"), "end"])

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Any
 
 from wayleave.dataplane import abi, objects, syscall
 from wayleave.dataplane.events import Ring
@@ -222,12 +223,12 @@ class Case:
 
 
 def dropped(
-    says: str, sent: bytes, stage: abi.Stage, reason: abi.DropReason, by: Subscriber | None = None, **more: object
+    says: str, sent: bytes, stage: abi.Stage, reason: abi.DropReason, by: Subscriber | None = None, **more: Any
 ) -> Case:
     """A row for a packet that is dropped; `by`: the session that is charged for it upstream."""
     if by is not None:
         more["used"] = {by: Use(up_dropped=1)}
-    return Case(says, sent, (stage, abi.Outcome.DROPPED), reason, **more)  # type: ignore[arg-type]
+    return Case(says, sent, (stage, abi.Outcome.DROPPED), reason, **more)
 
 
 _VERDICTS = {

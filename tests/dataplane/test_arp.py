@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -33,11 +34,11 @@ def amiss(offset: int, octets: str) -> bytes:
     return frame[:at] + bytes.fromhex(octets) + frame[at + len(octets) // 2 :]
 
 
-def answer(says: str, sent: bytes, out: bytes, **more: object) -> Case:
-    return Case(says, sent, (Stage.ARP, Outcome.ANSWERED), out=out, **more)  # type: ignore[arg-type]
+def answer(says: str, sent: bytes, out: bytes, **more: Any) -> Case:
+    return Case(says, sent, (Stage.ARP, Outcome.ANSWERED), out=out, **more)
 
 
-def refused(says: str, sent: bytes, reason: DropReason, by: Subscriber | None = ALICE, **more: object) -> Case:
+def refused(says: str, sent: bytes, reason: DropReason, by: Subscriber | None = ALICE, **more: Any) -> Case:
     return dropped(says, sent, Stage.ARP, reason, by, **more)
 
 

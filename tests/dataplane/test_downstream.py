@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -31,11 +32,11 @@ SIZE = len(packet())
 LOST = Use(down_dropped=1)
 
 
-def to(who: Subscriber, ttl: int = 64, size: int = 0, **fields: object) -> Packet:
+def to(who: Subscriber, ttl: int = 64, size: int = 0, **fields: Any) -> Packet:
     return packet(INTERNET, who.address, ttl, size, **fields)
 
 
-def delivered(says: str, who: Subscriber, **more: object) -> Case:
+def delivered(says: str, who: Subscriber, **more: Any) -> Case:
     """A row for a packet from the network to a client, one hop older."""
     row = {
         "sent": into(to(who)),
@@ -44,7 +45,7 @@ def delivered(says: str, who: Subscriber, **more: object) -> Case:
         "to": SUB,
         "used": {who: Use(down=(1, SIZE))},
     } | more
-    return Case(says, ends=(Stage.DELIVER, Outcome.TO_SUBSCRIBER), **row)  # type: ignore[arg-type]
+    return Case(says, ends=(Stage.DELIVER, Outcome.TO_SUBSCRIBER), **row)
 
 
 def kernel(says: str, payload: Packet) -> Case:
@@ -52,8 +53,8 @@ def kernel(says: str, payload: Packet) -> Case:
     return Case(says, into(payload), (Stage.DELIVER, Outcome.TO_HOST), on="net", out=to_kernel(payload), to=LINK)
 
 
-def passed(says: str, sent: bytes, **more: object) -> Case:
-    return Case(says, sent, (Stage.HOST, Outcome.PASSED), on="net", **more)  # type: ignore[arg-type]
+def passed(says: str, sent: bytes, **more: Any) -> Case:
+    return Case(says, sent, (Stage.HOST, Outcome.PASSED), on="net", **more)
 
 
 PAST = replace(ALICE, promise_for_s=-0.001)
@@ -175,11 +176,11 @@ FROM_THE_NETWORK = [
 ]
 
 
-def routed(says: str, who: Subscriber, payload: Packet, **more: object) -> Case:
+def routed(says: str, who: Subscriber, payload: Packet, **more: Any) -> Case:
     """A row for what the kernel has forwarded or sent itself: delivered as it is."""
     used = {who: Use(down=(1, len(payload)))}
     row = {"sent": from_kernel(payload), "out": down(payload, who), "to": SUB, "used": used} | more
-    return Case(says, ends=(Stage.DELIVER, Outcome.TO_SUBSCRIBER), on="link", **row)  # type: ignore[arg-type]
+    return Case(says, ends=(Stage.DELIVER, Outcome.TO_SUBSCRIBER), on="link", **row)
 
 
 FROM_THE_KERNEL = [

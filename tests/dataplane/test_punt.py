@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -33,11 +34,11 @@ TENANT_1 = replace(ALICE, tenant=1, table=100)
 STALE = replace(ALICE, key_generation=2)
 
 
-def punted(says: str, sent: bytes, class_: PuntClass = KNOWN, **more: object) -> Case:
-    return Case(says, sent, (Stage.PUNT, Outcome.PUNTED), punted=(class_, PuntResult.SENT), **more)  # type: ignore[arg-type]
+def punted(says: str, sent: bytes, class_: PuntClass = KNOWN, **more: Any) -> Case:
+    return Case(says, sent, (Stage.PUNT, Outcome.PUNTED), punted=(class_, PuntResult.SENT), **more)
 
 
-def broadcast(**fields: object) -> bytes:
+def broadcast(**fields: Any) -> bytes:
     return up(discover(**fields), destination=BROADCAST)
 
 
@@ -49,7 +50,7 @@ def short_udp(length: int) -> bytes:
     )
 
 
-RENEWAL = {"destination": GATEWAY.address, "source": ALICE.address}
+RENEWAL: dict[str, Any] = {"destination": GATEWAY.address, "source": ALICE.address}
 CASES = [
     punted("a DISCOVER from a client with a session", broadcast()),
     punted("from a client without", broadcast(), NEW, sessions=[GATEWAY]),

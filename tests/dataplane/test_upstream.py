@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -40,21 +41,21 @@ def one(payload: Packet | None = None) -> dict[Subscriber, Use]:
     return {ALICE: Use(up=(1, SIZE if payload is None else len(payload)))}
 
 
-def lost(says: str, sent: bytes, reason: DropReason, stage: Stage = Stage.FORWARD, **more: object) -> Case:
+def lost(says: str, sent: bytes, reason: DropReason, stage: Stage = Stage.FORWARD, **more: Any) -> Case:
     more.setdefault("by", ALICE)
-    return dropped(says, sent, stage, reason, **more)  # type: ignore[arg-type]
+    return dropped(says, sent, stage, reason, **more)
 
 
-def network(says: str, payload: Packet, forwarded: Packet, **more: object) -> Case:
+def network(says: str, payload: Packet, forwarded: Packet, **more: Any) -> Case:
     """A row for a packet that is routed out."""
     row = {"out": out(forwarded), "to": NET, "used": one(payload), "sent": up(payload)} | more
-    return Case(says, ends=(Stage.FORWARD, Outcome.TO_NETWORK), **row)  # type: ignore[arg-type]
+    return Case(says, ends=(Stage.FORWARD, Outcome.TO_NETWORK), **row)
 
 
-def kernel(says: str, payload: Packet, **more: object) -> Case:
+def kernel(says: str, payload: Packet, **more: Any) -> Case:
     """A row for a packet that goes up the host link, otherwise as it came."""
     row = {"out": to_kernel(payload), "to": LINK, "used": one(payload), "sent": up(payload)} | more
-    return Case(says, ends=(Stage.FORWARD, Outcome.TO_HOST), **row)  # type: ignore[arg-type]
+    return Case(says, ends=(Stage.FORWARD, Outcome.TO_HOST), **row)
 
 
 PAST = replace(ALICE, promise_for_s=-0.001)
@@ -112,7 +113,7 @@ ADMISSION = [
 ]
 
 
-def altered(whole: Packet, **fields: object) -> Packet:
+def altered(whole: Packet, **fields: Any) -> Packet:
     """Return a copy with some fields set."""
     changed = whole.copy()
     for name, value in fields.items():
@@ -242,7 +243,7 @@ TO_BOB, TO_CAROL = packet(destination=BOB.address), packet(destination=CAROL.add
 BOTH = {ALICE: Use(up=(1, SIZE)), BOB: Use(down=(1, SIZE))}
 
 
-def hairpin(says: str, sent: bytes, out_: bytes, used: dict[Subscriber, Use], **more: object) -> Case:
+def hairpin(says: str, sent: bytes, out_: bytes, used: dict[Subscriber, Use], **more: Any) -> Case:
     return Case(
         says,
         sent,
@@ -250,7 +251,7 @@ def hairpin(says: str, sent: bytes, out_: bytes, used: dict[Subscriber, Use], **
         out=out_,
         to=SUB,
         used=used,
-        **more,  # type: ignore[arg-type]
+        **more,
     )
 
 

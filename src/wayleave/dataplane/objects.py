@@ -128,11 +128,9 @@ def load(
         for name, value in (settings or {}).items():
             section = next(handle_ for key, handle_ in handles.items() if key.endswith(name))
             _check(lib.bpf_map__set_initial_value(section, value, ctypes.c_size_t(len(value))), name)
-        if pins is not None:
-            pins.mkdir(parents=True, exist_ok=True)
-            for name, map_ in handles.items():
-                if not name.startswith(".") and ".rodata" not in name and ".bss" not in name:
-                    _check(lib.bpf_map__set_pin_path(map_, str(pins / name).encode()), f"pin of {name}")
+        pinned = [name for name in handles if "." not in name] if pins is not None else []
+        for name in pinned:
+            _pin_or_reuse(lib, handles[name], pins / name if pins is not None else Path())
         if lib.bpf_object__load(handle):
             raise LoadError(f"{path.name} is refused: {os.strerror(ctypes.get_errno())}\n" + "\n".join(_said[-200:]))
     except BaseException:
@@ -151,6 +149,22 @@ def load(
     }
     programs = {name: lib.bpf_program__fd(program) for name, program in _each(lib, "program", handle)}
     return Object(maps, programs, lambda: lib.bpf_object__close(handle))
+
+
+def _pin_or_reuse(lib: ctypes.CDLL, map_: ctypes.c_void_p, path: Path) -> None:
+    """Have a map pinned when it is made, or take the one that is pinned already.
+
+    libbpf's own reuse compares flags, and the kernel adds one to every devmap. The folder is named after the layout.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        _check(lib.bpf_map__set_pin_path(map_, str(path).encode()), f"pin of {path.name}")
+        return
+    fd = syscall.get_pinned(str(path))
+    try:
+        _check(lib.bpf_map__reuse_fd(map_, fd), f"reuse of {path}")
+    finally:
+        os.close(fd)
 
 
 def _check(result: int, what: str) -> None:

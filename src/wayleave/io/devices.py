@@ -74,11 +74,13 @@ def _ethtool(name: str, command: int, value: int) -> int:
 
 
 def set_offload(name: str, feature: str, on: bool) -> None:
-    """Switch `tx-checksum`, `tso`, `gso` or `gro`.
+    """Switch `tx-checksum`, `tso`, `gso` or `gro`, unless it stands so already.
 
     Raises: OSError where the driver refuses.
     """
-    _ethtool(name, _SETTERS[feature], int(on))
+    setter = _SETTERS[feature]
+    if bool(_ethtool(name, setter - 1, 0)) != on:  # each getter's number is one below its setter's
+        _ethtool(name, setter, int(on))
 
 
 def prepare(name: str, role: str) -> Device:
