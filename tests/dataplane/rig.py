@@ -148,6 +148,10 @@ class Subscriber:
     key_generation: int = 1
     claims: Mac | None = None
     """Whom the row says it is for, if not `mac`."""
+    holds: str = ""
+    """The address in the row, if not `address`."""
+    of_tenant: int | None = None
+    """The tenant in the row, if not `tenant`."""
 
     @property
     def key(self) -> abi.ClientKey:
@@ -168,9 +172,9 @@ class Subscriber:
             generation=self.row_generation,
             id=self.id,
             client=replace(self.key, mac=self.claims or self.mac),
-            address=IPv4Address(self.address),
+            address=IPv4Address(self.holds or self.address),
             netmask=IPv4Address(self.netmask),
-            tenant=self.tenant,
+            tenant=self.tenant if self.of_tenant is None else self.of_tenant,
             table=self.table,
             flags=self.flags,
             mtu=self.mtu,

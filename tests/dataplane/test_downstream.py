@@ -38,7 +38,7 @@ def to(who: Subscriber, ttl: int = 64, size: int = 0, **fields: Any) -> Packet:
 
 def delivered(says: str, who: Subscriber, **more: Any) -> Case:
     """A row for a packet from the network to a client, one hop older."""
-    row = {
+    row: dict[str, Any] = {
         "sent": into(to(who)),
         "out": down(to(who, ttl=63), who),
         "on": "net",
@@ -146,6 +146,22 @@ FROM_THE_NETWORK = [
         sessions=[replace(ALICE, row_generation=2)],
     ),
     dropped(
+        "a row that holds another address, by chance of the same generation",
+        into(to(ALICE)),
+        Stage.HOST,
+        DropReason.STALE_KEY,
+        on="net",
+        sessions=[replace(ALICE, holds="100.64.0.99")],
+    ),
+    dropped(
+        "a row of another tenant, by chance of the same generation",
+        into(to(ALICE)),
+        Stage.HOST,
+        DropReason.STALE_KEY,
+        on="net",
+        sessions=[replace(ALICE, of_tenant=1)],
+    ),
+    dropped(
         "a port that is not attached",
         into(to(ALICE)),
         Stage.DELIVER,
@@ -179,7 +195,7 @@ FROM_THE_NETWORK = [
 def routed(says: str, who: Subscriber, payload: Packet, **more: Any) -> Case:
     """A row for what the kernel has forwarded or sent itself: delivered as it is."""
     used = {who: Use(down=(1, len(payload)))}
-    row = {"sent": from_kernel(payload), "out": down(payload, who), "to": SUB, "used": used} | more
+    row: dict[str, Any] = {"sent": from_kernel(payload), "out": down(payload, who), "to": SUB, "used": used} | more
     return Case(says, ends=(Stage.DELIVER, Outcome.TO_SUBSCRIBER), on="link", **row)
 
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from msgspec.structs import replace
 
 from wayleave.aaa.local import LocalAuthorization, Subscriber
 from wayleave.access.ipoe import Delivery, Ipoe
@@ -26,6 +25,7 @@ from wayleave.api.schema import PoolView
 from wayleave.config.schema import Configuration
 from wayleave.daemon import logs
 from wayleave.daemon.engine import Admission, Engine, PoolTerms
+from wayleave.daemon.recovery import Recovery
 from wayleave.dataplane import abi, objects
 from wayleave.dataplane.plane import DataPlane, settings_of_kernel, sizes
 from wayleave.dataplane.rows import Rows, project_local
@@ -33,12 +33,12 @@ from wayleave.io import devices, hostlink
 from wayleave.io.clock import Clock
 from wayleave.io.frames import Transmitter
 from wayleave.io.hostlink import HostLink, Routed
-from wayleave.io.store import Save, Store, Write, promised
+from wayleave.io.store import Save, Store, Write
 from wayleave.net.mac import Mac
-from wayleave.net.units import SECOND, BootNs, UtcNs
+from wayleave.net.units import SECOND, BootNs
 from wayleave.session import lifecycle
 from wayleave.session.model import NEVER, Client, CloseCause, Phase, Session, Subnet, Tenant
-from wayleave.session.pool import Exhaustion, Pool
+from wayleave.session.pool import Pool
 from wayleave.session.settings import PoolSettings
 from wayleave.session.table import Table
 
@@ -84,7 +84,7 @@ class Gateway:
         self.engine = Engine(
             self.table, self.pools, authorization, self.store, self.plane, self._reply, admission, _log_transition
         )
-        self._unknown: dict[int, UtcNs] = {}
+        self.recovery = Recovery(self.engine, self.clock, self.tenants)
         self._early: list[tuple[Sequence[Write], str | None]] = []  # completed before the loop ran
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -106,7 +106,7 @@ class Gateway:
         self.plane.set_services(services)
         found = {port.number: devices.prepare(port.device, port.role) for port in self.settings.ports}
         links = {name: self._link(tenant) for name, tenant in self.tenants.items()}
-        self._restore()
+        self.recovery.restore(self.store.load())
         self._repair()
         for tenant in self.tenants.values():
             ours = links[tenant.name].ours
@@ -147,30 +147,6 @@ class Gateway:
         if port.role == "subscriber":
             self.frames.open(port.number, device.name)
         log.info("port-attached", port=port.number, device=device.name, xdp=port.xdp, program_exchanged=reused)
-
-    def _restore(self) -> None:
-        """Take up every lease on disk. Where the wall clock cannot be believed yet, hold the address and wait."""
-        now = self.clock.boot()
-        homeless: list[int] = []
-        for restored in self.store.load():
-            session, lease = restored.session, restored.session.lease
-            assert lease is not None
-            session = replace(session, installed=lease.promise_until > now)
-            try:
-                kept = self.engine.restore(session, now)
-            except Exhaustion as error:
-                log.error("lease-not-restored", session=session.id, client=str(session.client), why=str(error))
-                continue
-            if not kept or session.service is None or session.service.tenant not in self.tenants:
-                homeless.append(session.id)
-            elif restored.unknown_until is not None:
-                self._unknown[session.id] = restored.unknown_until
-        self.table.close_gaps(now)
-        if len(self.table):
-            log.info("leases-restored", sessions=len(self.table), waiting_for_clock=len(self._unknown))
-        for id_ in homeless:
-            log.warning("session-without-pool", session=id_, client=str(self.table.get(id_)))
-            self.engine.clear(id_, CloseCause.ADMIN_RESET, now)
 
     def _wanted(self) -> list[Rows]:
         """Everything the tables should hold: the gateway's own addresses and every installed session."""
@@ -270,27 +246,13 @@ class Gateway:
         while self._early:
             self._on_recorded(*self._early.pop(0))
         self._reattach()
-        if self._unknown and self.clock.plausible:
+        if self.recovery.unknown and self.clock.plausible:
             self._clock_is_set()
         logs.LINES.flush()
         self._loop.call_later(1.0, self._every_second)
 
     def _clock_is_set(self) -> None:
-        """Now it is known whether the promises of before the reboot still stand."""
-        now = self.clock.boot()
-        log.info("clock-plausible", sessions=len(self._unknown))
-        renewed: list[Session] = []
-        for id_, promise_utc in self._unknown.items():
-            session = self.table.get(id_)
-            if session is None or session.phase is not Phase.ACTIVE or session.installed:
-                continue  # it came back meanwhile, and was promised anew
-            known = promised(session, max(self.store.on_this_boot(promise_utc), BootNs(1)))
-            if known.lease is not None and known.lease.promise_until > now:
-                known = replace(known, installed=True)
-                renewed.append(known)
-            self.table.put(known, now)
-        self._unknown.clear()
-        self.plane.install(renewed, now)
+        self.plane.install(self.recovery.settle(), self.clock.boot())
         self._end_turn()
 
     # ---- devices that come and go -------------------------------------------------------

@@ -153,19 +153,7 @@ class Store:
         rows = self._db.execute("SELECT id, tenant, address, promise_utc, boot_id, promise_boot, body FROM lease")
         for id_, tenant, address, promise_utc, boot_id, promise_boot, body in rows.fetchall():
             session = _session(id_, tenant, address, body, self._clock.boot())
-            assert session.lease is not None
-            if boot_id == self._clock.boot_id:
-                yield Restored(promised(session, BootNs(promise_boot)))
-            elif promise_utc is None:
-                yield Restored(promised(session, after(self._clock.boot(), session.lease.horizon)))
-            elif self._clock.plausible:
-                yield Restored(promised(session, self.on_this_boot(promise_utc)))
-            else:
-                yield Restored(session, UtcNs(promise_utc))
-
-    def on_this_boot(self, promise_utc: UtcNs) -> BootNs:
-        """Translate a promise that an earlier boot recorded. Only once the wall clock is plausible."""
-        return BootNs(self._clock.boot() + promise_utc - self._clock.utc())
+            yield restored(session, self._clock, boot_id, BootNs(promise_boot), promise_utc)
 
     def save(self, session: Session, promise_until: BootNs) -> None:
         """Have a lease written with the next `flush`."""
@@ -276,6 +264,23 @@ def promised(session: Session, until: BootNs) -> Session:
     assert session.lease is not None
     lease = msgspec.structs.replace(session.lease, promise_until=until)
     return msgspec.structs.replace(session, lease=lease, leased_until=until, deadline=until)
+
+
+def on_this_boot(clock: Clock, promise_utc: UtcNs) -> BootNs:
+    """Translate a promise that an earlier boot recorded. Only once the wall clock is plausible."""
+    return BootNs(clock.boot() + promise_utc - clock.utc())
+
+
+def restored(session: Session, clock: Clock, boot_id: str, promise_boot: BootNs, promise_utc: UtcNs | None) -> Restored:
+    """Return a session with what its recorded promise means on this boot's clock."""
+    assert session.lease is not None
+    if boot_id == clock.boot_id:
+        return Restored(promised(session, promise_boot))
+    if promise_utc is None:
+        return Restored(promised(session, after(clock.boot(), session.lease.horizon)))
+    if clock.plausible:
+        return Restored(promised(session, on_this_boot(clock, promise_utc)))
+    return Restored(session, promise_utc)
 
 
 LONG_PAST = BootNs(1)

@@ -1,0 +1,75 @@
+"""Taking up what the disk has: after a restart, after a reboot, and while the wall clock cannot be believed.
+
+Within one boot the boot clock says what is left of each promise. After a reboot the wall clock does, once it is
+plausible; until then every address stays with its last holder, without rows and without an end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import structlog
+from msgspec.structs import replace
+
+from wayleave.daemon.engine import Engine
+from wayleave.io.clock import Clock
+from wayleave.io.store import Restored, on_this_boot, promised
+from wayleave.net.units import BootNs, UtcNs
+from wayleave.session.model import CloseCause, Phase, Session
+from wayleave.session.pool import Exhaustion
+
+log = structlog.get_logger()
+
+
+class Recovery:
+    """Brings the engine's table to what the store says. `unknown` are the sessions that wait for the clock."""
+
+    def __init__(self, engine: Engine, clock: Clock, tenants: Iterable[str]) -> None:
+        self._engine, self._clock, self._tenants = engine, clock, set(tenants)
+        self.unknown: dict[int, UtcNs] = {}
+
+    def restore(self, leases: Iterable[Restored]) -> None:
+        """Take up every lease; end those whose pool or tenant the configuration no longer has."""
+        now = self._clock.boot()
+        homeless: list[Session] = []
+        for restored in leases:
+            session, lease = restored.session, restored.session.lease
+            assert lease is not None
+            session = replace(session, installed=lease.promise_until > now)
+            try:
+                kept = self._engine.restore(session, now)
+            except Exhaustion as error:
+                log.error("lease-not-restored", session=session.id, client=str(session.client), why=str(error))
+                continue
+            if not kept or session.service is None or session.service.tenant not in self._tenants:
+                homeless.append(session)
+            elif restored.unknown_until is not None:
+                self.unknown[session.id] = restored.unknown_until
+        self._engine.table.close_gaps(now)
+        if len(self._engine.table):
+            log.info("leases-restored", sessions=len(self._engine.table), waiting_for_clock=len(self.unknown))
+        for session in homeless:
+            log.warning("session-without-pool", session=session.id, client=str(session.client))
+            self._engine.clear(session.id, CloseCause.ADMIN_RESET, now)
+
+    def settle(self) -> list[Session]:
+        """Once the clock is plausible, find out which promises of before the reboot still stand.
+
+        Returns the sessions whose rows the caller is to install now. Those whose promise has run out end at once.
+        """
+        if not self.unknown or not self._clock.plausible:
+            return []
+        now = self._clock.boot()
+        log.info("clock-plausible", sessions=len(self.unknown))
+        standing: list[Session] = []
+        for id_, promise_utc in self.unknown.items():
+            session = self._engine.table.get(id_)
+            if session is None or session.phase is not Phase.ACTIVE or session.installed:
+                continue  # it came back meanwhile, and was promised anew
+            known = promised(session, max(on_this_boot(self._clock, promise_utc), BootNs(1)))
+            if known.deadline > now:
+                known = replace(known, installed=True)
+                standing.append(known)
+            self._engine.table.put(known, now)
+        self.unknown.clear()
+        return standing

@@ -1,0 +1,64 @@
+"""Authorization from the subscribers file."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+
+import pytest
+
+from wayleave.aaa.local import AuthorizationSettings, LocalAuthorization, Subscriber
+from wayleave.net.mac import Mac
+from wayleave.session.model import Client, Line, Service
+
+MAC = Mac.parse("02:00:00:00:00:0a")
+LINE = Line(1, 100, 7)
+
+
+def decide(client: Client, *entries: Subscriber, default: str | None = "residential") -> Service | str:
+    return LocalAuthorization(AuthorizationSettings(default=default), entries, {1: "isp"}).decide(client)
+
+
+def test_any_line_gets_the_default_pool_and_its_ports_tenant() -> None:
+    assert decide(Client(LINE, MAC)) == Service(tenant="isp", pool="residential")
+
+
+def test_without_a_default_only_known_subscribers_get_on() -> None:
+    known = Subscriber.model_validate({"name": "alice", "line": "1:100.7", "pool": "business"})
+    assert "not in the subscribers file" in str(decide(Client(Line(1, 100, 8), MAC), known, default=None))
+    assert decide(Client(LINE, MAC), known, default=None) == Service(tenant="isp", pool="business", subscriber="alice")
+
+
+def test_an_entry_says_address_tenant_limit_and_antispoof() -> None:
+    entry = Subscriber.model_validate(
+        {"name": "a", "line": "1:100.7", "address": "10.0.0.9", "tenant": "other", "limit": 2, "antispoof": False}
+    )
+    assert decide(Client(LINE, MAC), entry) == Service(
+        tenant="other",
+        pool="residential",
+        subscriber="a",
+        address=IPv4Address("10.0.0.9"),
+        limit=2,
+        antispoof=False,
+    )
+
+
+def test_a_blocked_subscriber_is_refused_though_the_default_would_let_it_on() -> None:
+    entry = Subscriber.model_validate({"name": "a", "mac": str(MAC), "blocked": True})
+    assert decide(Client(LINE, MAC), entry) == "subscriber a is blocked"
+
+
+@pytest.mark.parametrize(
+    ("known_by", "wins"),
+    [
+        ([{"mac": str(MAC), "line": "1:100.7/door"}, {"mac": str(MAC)}], 0),
+        ([{"circuit": "door"}, {"mac": str(MAC), "circuit": "door"}], 1),
+        ([{"circuit": "door"}, {"line": "1:100.7/door"}], 1),
+        ([{"line": "1:100.7/door"}, {"mac": str(MAC)}], 1),
+        ([{"circuit": "elsewhere"}, {"circuit": "door"}], 1),
+    ],
+)
+def test_the_most_particular_entry_wins(known_by: list[dict[str, str]], wins: int) -> None:
+    entries = [Subscriber.model_validate({"name": str(index), **keys}) for index, keys in enumerate(known_by)]
+    service = decide(Client(Line(1, 100, 7, b"door"), MAC), *entries)
+    assert isinstance(service, Service)
+    assert service.subscriber == str(wins)

@@ -1,0 +1,135 @@
+"""Reading the configuration: every problem at once, each with its path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from wayleave.config.load import ConfigurationError, load
+from wayleave.net.units import SECOND
+
+GOOD = """
+[gateway]
+name = "bng1"
+state = "/var/lib/wayleave"
+api = "/run/wayleave.sock"
+
+[[ports]]
+number = 1
+device = "eth1"
+role = "subscriber"
+
+[[ports]]
+number = 100
+device = "eth2"
+role = "network"
+
+[[pools]]
+name = "residential"
+network = "100.64.0.0/22"
+gateway = "100.64.0.1"
+lease = "30m"
+
+[authorization]
+default = "residential"
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "bng.toml"
+
+
+def problems(file: Path, text: str) -> list[str]:
+    file.write_text(text)
+    with pytest.raises(ConfigurationError) as caught:
+        load(file)
+    return [problem.removeprefix(f"{file}: ") for problem in caught.value.problems]
+
+
+def test_a_good_file_is_read_with_its_defaults(file: Path) -> None:
+    file.write_text(GOOD)
+    tree, subscribers = load(file)
+    assert tree.pools[0].lease == 1800 * SECOND
+    assert tree.pools[0].promise == 86400 * SECOND
+    assert [tenant.name for tenant in tree.tenants] == ["default"]
+    assert tree.ports[0].xdp == "native"
+    assert subscribers == ()
+
+
+def test_every_problem_is_told_at_once_each_with_its_path(file: Path) -> None:
+    text = (
+        GOOD.replace('lease = "30m"', 'lease = "30 minutes"\ncolour = "red"')
+        .replace("number = 1\n", "number = 0\n")
+        .replace('role = "network"', 'role = "core"')
+        .replace('name = "bng1"\n', "")
+    )
+    assert problems(file, text) == [
+        "gateway.name: is missing",
+        "ports[0].number: Input should be greater than or equal to 1",
+        "ports[1].role: Input should be 'subscriber' or 'network'",
+        "pools[0].lease: '30 minutes' is not a length of time: write a number and s, m, h or d, such as 90s or 1h",
+        "pools[0].colour: there is no such setting",
+    ]
+
+
+def test_contradictions_between_leaves_are_told_together(file: Path) -> None:
+    text = (
+        GOOD.replace('default = "residential"', 'default = "business"').replace("number = 100", "number = 1")
+        + '\n[[pools]]\nname = "other"\ntenant = "nobody"\nnetwork = "100.64.2.0/24"\ngateway = "100.64.2.1"\n'
+    )
+    assert problems(file, text) == [
+        "ports[1].number: 1 is already ports[0]'s",
+        "pools[1].tenant: there is no tenant 'nobody'; there is default",
+        "pools[1].network: 100.64.2.0/24 overlaps 100.64.0.0/22 of pool residential",
+        "authorization.default: there is no pool 'business'; there is other, residential",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("was", "put", "said"),
+    [
+        ('gateway = "100.64.0.1"', 'gateway = "10.0.0.1"', "gateway 10.0.0.1 is not a host of 100.64.0.0/22"),
+        ('gateway = "100.64.0.1"', 'gateway = "100.64.0.0"', "gateway 100.64.0.0 is not a host of 100.64.0.0/22"),
+        ('lease = "30m"', 'lease = "30m"\npromise = "20m"', "promise is shorter than lease"),
+        ('lease = "30m"', 'lease = "10s"', "lease is under 60s"),
+        ('lease = "30m"', 'exclude = ["10.0.0.1-10.0.0.9"]', "exclude 10.0.0.1-10.0.0.9 is not inside"),
+        ('lease = "30m"', 'exclude = ["100.64.0.9-100.64.0.2"]', "runs backwards"),
+        ('lease = "30m"', '[[pools.reservations]]\naddress = "100.64.0.9"', "needs a mac, a line, or both"),
+        ('role = "subscriber"', 'role = "subscriber"\nline = "circuit"', "needs trusted = true"),
+        ('role = "subscriber"', 'role = "network"', 'there is none with role = "subscriber"'),
+    ],
+)
+def test_what_cannot_work_is_refused_in_words(file: Path, was: str, put: str, said: str) -> None:
+    assert any(said in problem for problem in problems(file, GOOD.replace(was, put)))
+
+
+def test_a_file_that_is_not_there_or_is_not_toml(file: Path) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be read: No such file"):
+        load(file)
+    assert "is not TOML" in problems(file, "[gateway")[0]
+
+
+def test_the_subscribers_file_is_read_beside_it_and_checked_with_it(file: Path, tmp_path: Path) -> None:
+    file.write_text(GOOD + 'subscribers = "people.toml"\n')
+    people = tmp_path / "people.toml"
+    people.write_text(
+        '[[subscribers]]\nname = "alice"\nline = "1:100.7"\naddress = "100.64.0.77"\n'
+        '[[subscribers]]\nname = "bob"\nmac = "02:00:00:00:00:0b"\nlimit = 2\n'
+    )
+    _, found = load(file)
+    assert [(entry.name, str(entry.line), entry.limit) for entry in found] == [
+        ("alice", "1:100.7", None),
+        ("bob", "None", 2),
+    ]
+    people.write_text(
+        '[[subscribers]]\nname = "alice"\nline = "1:100.7"\naddress = "10.9.9.9"\n'
+        '[[subscribers]]\nname = "eve"\nline = "1:100.7"\npool = "none"\n'
+        '[[subscribers]]\nname = "nobody"\n'
+    )
+    with pytest.raises(ConfigurationError) as caught:
+        load(file)
+    assert caught.value.problems == [
+        f"{people}: subscribers[2]: a subscriber is known by mac, line or circuit: give at least one"
+    ]

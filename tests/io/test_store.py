@@ -1,0 +1,194 @@
+"""The lease store: what is durable, and what a promise means after a reboot."""
+
+from __future__ import annotations
+
+import os
+import queue
+import sqlite3
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from tests.fakes.clock import FakeClock
+from wayleave.io.store import Erase, Save, Store, StoreError, Write
+from wayleave.net.mac import Mac
+from wayleave.net.units import SECOND, BootNs, Ns
+from wayleave.session.model import NEVER, Client, Lease, Line, Phase, Service, Session, Subnet
+
+HOUR, DAY = Ns(3600 * SECOND), Ns(86400 * SECOND)
+NETWORK = IPv4Network("10.0.0.0/24")
+
+
+def session(id_: int = 3, address: IPv4Address = NETWORK[50]) -> Session:
+    return Session(
+        id=id_,
+        client=Client(Line(1, 100, 7, b"\xffdoor"), Mac(id_.to_bytes(6, "big"))),
+        phase=Phase.RECORDING,
+        since=BootNs(1),
+        encapsulation=b"\x00\xff" * 11,
+        hostname="tv",
+        service=Service(
+            tenant="isp", pool="p", subscriber="alice", address=NETWORK[50], limit=2, antispoof=False, mtu=1492
+        ),
+        lease=Lease(address, "p", Subnet(NETWORK, NETWORK[1]), HOUR, DAY),
+    )
+
+
+class Opened:
+    """A store with its completions, on a clock by hand."""
+
+    def __init__(self, folder: Path, clock: FakeClock) -> None:
+        self.done: queue.Queue[tuple[Sequence[Write], str | None]] = queue.Queue()
+        self.clock = clock
+        self.store = Store(folder, clock, "full", lambda group, error: self.done.put((group, error)))
+
+    def save(self, *sessions: Session, until: BootNs | None = None) -> str | None:
+        for item in sessions:
+            self.store.save(item, until if until is not None else BootNs(self.clock.now + DAY))
+        self.store.flush()
+        return self.done.get(timeout=10)[1]
+
+    def load(self) -> list[tuple[Session, int | None]]:
+        return [(item.session, item.unknown_until) for item in self.store.load()]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+def reopened(folder: Path, before: Opened, clock: FakeClock) -> list[tuple[Session, int | None]]:
+    before.store.close()
+    after = Opened(folder, clock)
+    try:
+        return after.load()
+    finally:
+        after.store.close()
+
+
+def test_a_session_comes_back_as_it_was_with_its_promise_and_without_rows(folder: Path) -> None:
+    opened = Opened(folder, FakeClock())
+    assert opened.save(session()) is None
+    until = BootNs(opened.clock.now + DAY)
+    opened.clock.wait(HOUR)
+    ((found, unknown),) = reopened(folder, opened, opened.clock)
+    was = session()
+    assert unknown is None
+    assert was.lease is not None
+    assert found == replace(
+        was,
+        phase=Phase.ACTIVE,
+        since=opened.clock.now,
+        lease=replace(was.lease, promise_until=until),
+        leased_until=until,
+        deadline=until,
+    )
+    assert not found.installed
+
+
+def test_after_a_reboot_the_wall_clock_says_what_is_left_of_a_promise(folder: Path) -> None:
+    opened = Opened(folder, FakeClock())
+    opened.save(session())
+    opened.clock.wait(HOUR)
+    after = opened.clock.reboot(off=2 * HOUR)
+    ((found, unknown),) = reopened(folder, opened, after)
+    assert unknown is None
+    assert found.deadline - after.now == DAY - 3 * HOUR
+
+
+def test_while_the_wall_clock_says_1970_nobody_knows_and_nothing_ends(folder: Path) -> None:
+    opened = Opened(folder, FakeClock())
+    opened.save(session())
+    promise_utc = opened.clock.wall + DAY
+    after = opened.clock.reboot(in_1970=True)
+    ((found, unknown),) = reopened(folder, opened, after)
+    assert unknown == promise_utc
+    assert found.deadline == NEVER
+    assert found.recorded
+
+
+def test_a_wall_clock_before_the_last_record_is_not_believed_either(folder: Path) -> None:
+    opened = Opened(folder, FakeClock())
+    opened.clock.wait(DAY)
+    opened.save(session())
+    after = opened.clock.reboot(off=-HOUR)
+    ((_, unknown),) = reopened(folder, opened, after)
+    assert unknown is not None
+
+
+def test_a_promise_made_while_the_clock_was_wrong_is_held_in_full_again(folder: Path) -> None:
+    wrong = FakeClock().reboot(in_1970=True)
+    opened = Opened(folder, wrong)
+    opened.save(session())
+    after = FakeClock().reboot(off=300 * DAY)
+    ((found, unknown),) = reopened(folder, opened, after)
+    assert unknown is None
+    assert found.deadline == after.now + DAY
+
+
+def test_what_is_erased_is_gone_in_the_order_it_was_asked_for(folder: Path) -> None:
+    opened = Opened(folder, FakeClock())
+    opened.store.save(session(1), BootNs(DAY))
+    opened.store.erase(1)
+    opened.store.save(session(2), BootNs(DAY))
+    opened.store.flush()
+    group, error = opened.done.get(timeout=10)
+    assert error is None
+    assert [type(write) for write in group] == [Save, Erase, Save]
+    assert [found.id for found, _ in reopened(folder, opened, opened.clock)] == [2]
+
+
+def test_a_renewed_promise_replaces_the_old_one(folder: Path) -> None:
+    opened = Opened(folder, FakeClock())
+    opened.save(session())
+    until = BootNs(opened.clock.now + 2 * DAY)
+    opened.save(session(), until=until)
+    ((found, _),) = reopened(folder, opened, opened.clock)
+    assert found.deadline == until
+
+
+def test_the_disk_itself_refuses_one_address_for_two_sessions(folder: Path) -> None:
+    opened = Opened(folder, FakeClock())
+    assert opened.save(session(1)) is None
+    assert "UNIQUE" in str(opened.save(session(2)))
+    assert [found.id for found, _ in reopened(folder, opened, opened.clock)] == [1]
+
+
+def test_writes_that_wait_go_to_disk_together_and_closing_loses_none(folder: Path) -> None:
+    opened = Opened(folder, FakeClock())
+    for number in range(200):
+        opened.store.save(session(number, NETWORK[number + 2]), BootNs(DAY))
+        opened.store.flush()
+    assert len(reopened(folder, opened, opened.clock)) == 200
+    assert opened.store.groups < 200
+
+
+def test_a_disk_that_refuses_is_told_and_the_store_goes_on(folder: Path) -> None:
+    opened = Opened(folder, FakeClock())
+    with sqlite3.connect(folder / "leases.sqlite", isolation_level=None) as other:
+        opened.store._db.execute("PRAGMA busy_timeout = 1")
+        other.execute("BEGIN EXCLUSIVE")
+        assert "locked" in str(opened.save(session()))
+        other.execute("ROLLBACK")
+    assert opened.save(session()) is None
+    opened.store.close()
+
+
+def test_a_folder_that_cannot_be_used_is_refused_in_words(tmp_path: Path) -> None:
+    file = tmp_path / "occupied"
+    file.write_text("")
+    with pytest.raises(StoreError, match="is the folder writable"):
+        Store(file / "state", FakeClock(), "full", lambda _group, _error: None)
+
+
+def test_a_store_of_another_layout_is_refused_and_left_alone(folder: Path) -> None:
+    Opened(folder, FakeClock()).store.close()
+    with sqlite3.connect(folder / "leases.sqlite") as other:
+        other.execute("UPDATE meta SET value = '99'")
+    other.close()
+    with pytest.raises(StoreError, match="layout 99"):
+        Opened(folder, FakeClock())
+    assert os.path.exists(folder / "leases.sqlite")
