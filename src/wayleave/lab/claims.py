@@ -251,6 +251,8 @@ def neighbours(story: Story) -> str:
         asked = inside.wait_for(lambda f: f.icmp == (ECHO, 0) and not f.outgoing, count=5)
     sources = {Mac(frame.source) for frame in asked}
     expect(sources == {GATEWAY_ACCESS_MAC}, f"came from {', '.join(map(str, sources))}, not from the gateway")
+    ttls = {frame.ip.ttl for frame in asked if frame.ip}
+    expect(ttls == {63}, f"TTL was 64 and arrived as {ttls}: not routed once")
     expect(not core.matching(lambda f: f.icmp), "the packets went by the core")
     return f"{here} and {there}: 5 of 5 echoes, TTL one less, from the gateway's MAC, none by the core"
 
