@@ -206,11 +206,9 @@ def describe_enum(record: Type) -> tuple[list[str], str]:
         lines = [f"{name} = {value:#x}" if value > 0xFFFF else f"{name} = {value}" for name, value, _ in record.members]
         return [*lines, "", ""], f"constants {record.members}"
     names = [name for name, _, _ in record.members if not name.endswith("_COUNT")]
-    prefix = names[0]
-    for name in names:
-        while not name.startswith(prefix):
-            prefix = prefix[:-1]
-    prefix = prefix[: prefix.rfind("_") + 1]
+    prefix = names[0].partition("_")[0] + "_"
+    if not all(name.startswith(prefix) for name in names):
+        raise ValueError(f"enum {record.name}: members do not all begin with {prefix}")
     base = "IntFlag" if record.name.endswith("_flag") else "IntEnum"
     members = [(name.removeprefix(prefix), value) for name, value, _ in record.members if name in names]
     lines = [

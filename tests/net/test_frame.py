@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Dot1AD, Dot1Q, Ether
 from scapy.packet import Raw
-from vectors import feed, load
 
+from tests.vectors import feed, load
 from wayleave.net.checksum import internet_checksum
 from wayleave.net.errors import Malformed
 from wayleave.net.frame import (

@@ -15,6 +15,7 @@ from wayleave.api.schema import Page, PoolView, SessionView, view
 from wayleave.session.model import Phase, Session
 
 if TYPE_CHECKING:
+    from wayleave.access.ipoe import Ipoe
     from wayleave.dataplane.counters import Counters
     from wayleave.dataplane.plane import DataPlane
     from wayleave.session.ports import Clock
@@ -28,6 +29,7 @@ class Running(Protocol):
 
     table: Table
     plane: DataPlane
+    ipoe: Ipoe
     repaired: list[str]
 
     @property
@@ -124,7 +126,7 @@ def application(gateway: Running) -> FastAPI:
 
     @app.get("/drops")
     async def drops() -> dict[str, int]:
-        return counters.drops()
+        return counters.drops() | {f"dhcp4:{reason}": count for reason, count in gateway.ipoe.ignored.items()}
 
     @app.get("/counters")
     async def all_counters() -> dict[str, Any]:

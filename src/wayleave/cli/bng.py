@@ -58,7 +58,7 @@ class Target:
         table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
         for row in rows:
             table.add_row(*("-" if cell is None else str(cell) for cell in row))
-        Console(soft_wrap=not sys.stdout.isatty()).print(table)
+        Console(width=None if sys.stdout.isatty() else 250).print(table)
 
 
 @app.command
@@ -220,7 +220,7 @@ def clear_session(which: str, /, *, target: Target | None = None) -> int:
 
 @show.command
 def drops(*, every: Annotated[bool, Parameter(name="--all", negative=())] = False, target: Target | None = None) -> int:
-    """Packets dropped, by reason.
+    """Packets dropped, by reason; `dhcp4:` where Python took no notice of one.
 
     Parameters
     ----------

@@ -27,7 +27,7 @@ from wayleave.daemon import logs
 from wayleave.daemon.engine import Admission, Engine, PoolTerms
 from wayleave.daemon.recovery import Recovery
 from wayleave.dataplane import abi, objects
-from wayleave.dataplane.plane import DataPlane, settings_of_kernel, sizes
+from wayleave.dataplane.plane import DataPlane, remove_pins, settings_of_kernel, sizes
 from wayleave.dataplane.rows import Rows, project_local
 from wayleave.io import devices, hostlink
 from wayleave.io.clock import Clock
@@ -192,6 +192,13 @@ class Gateway:
         self.store.close()
         self.plane.close()
         self._watch.close()
+
+    def abandon(self) -> None:
+        """Undo a start that was refused; a data plane that stood before goes on as it was."""
+        resumed = self.plane.resumed
+        self.close()
+        if not resumed:
+            remove_pins(self.settings.gateway.name)
 
     def _on_ring(self) -> None:
         receive = self.ipoe.receive

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from wayleave.io.store import StoreError
 def main(path: Path) -> int:
     """Return the exit status: 0 after a clean stop, 2 for a bad configuration, 1 for what the machine refuses."""
     logs.configure()
+    gateway = None
     try:
         settings, subscribers = load(path)
         gateway = Gateway(settings, subscribers)
@@ -31,6 +33,8 @@ def main(path: Path) -> int:
         return 2
     except (DeviceError, LoadError, StoreError) as error:
         print(f"bng: {error}", file=sys.stderr)
+        if gateway is not None:
+            gateway.abandon()
         return 1
     uvloop.run(_serve(gateway, settings.gateway.api))
     gateway.close()
@@ -39,18 +43,28 @@ def main(path: Path) -> int:
 
 
 async def _serve(gateway: Gateway, api: str) -> None:
-    """Run loop and API side by side; the API's socket is its owner's alone."""
-    Path(api).parent.mkdir(parents=True, exist_ok=True)
-    Path(api).unlink(missing_ok=True)
-    before = os.umask(0o177)
-    server = _Server(uvicorn.Config(application(gateway), uds=api, log_level="warning", lifespan="off"))
-    serving = asyncio.create_task(server.serve())
+    """Run loop and API side by side."""
+    listener = _listen(Path(api))
+    server = _Server(uvicorn.Config(application(gateway), log_level="warning", lifespan="off"))
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         await gateway.run()
     finally:
-        os.umask(before)
         server.should_exit = True
         await serving
+
+
+def _listen(path: Path) -> socket.socket:
+    """Return the API's socket; only its owner may open it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        listener.bind(str(path))
+    finally:
+        os.umask(before)
+    return listener
 
 
 class _Server(uvicorn.Server):

@@ -14,7 +14,7 @@ from wayleave.net.units import BootNs
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-LAYOUT = "70a41f22eb56"
+LAYOUT = "f192a44d67fb"
 """Changes whenever a struct, enum or constant of abi.h does."""
 
 PORT_MAX = 1024
@@ -352,8 +352,8 @@ class DropReason(IntEnum):
 class PuntClass(IntEnum):
     """enum punt_class."""
 
-    KNOWN = 0
-    NEW = 1
+    DHCP4_KNOWN = 0
+    DHCP4_NEW = 1
 
 
 class PuntResult(IntEnum):

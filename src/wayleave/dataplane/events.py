@@ -10,12 +10,13 @@ from __future__ import annotations
 import mmap
 import struct
 from collections.abc import Iterator
+from itertools import islice
 
 from wayleave.dataplane.abi import Punt
 from wayleave.dataplane.objects import Map
 
 _BUSY, _DISCARD = 1 << 31, 1 << 30
-_HEADER = struct.Struct("<II")
+_LENGTH = struct.Struct("<I4x")
 
 
 class Ring:
@@ -35,24 +36,36 @@ class Ring:
         return self._fd
 
     @property
+    def consumed(self) -> int:
+        """Position up to which records were taken, in octets since the ring was made."""
+        return self._consumer[0]
+
+    @property
+    def produced(self) -> int:
+        """Position up to which records were put in."""
+        return self._producer[0]
+
+    @property
     def waiting(self) -> int:
         """Octets that lie in the ring."""
-        return self._producer[0] - self._consumer[0]
+        return self.produced - self.consumed
 
-    def read(self, limit: int) -> Iterator[tuple[Punt, bytes]]:
-        """Yield up to `limit` records, each freed when the next is asked for."""
-        position = self._consumer[0]
-        data, mask = self._data, self._size - 1
-        punt_size = Punt.SIZE
-        while limit and position < self._producer[0]:
+    def records(self) -> Iterator[memoryview]:
+        """Yield what lies in the ring, record by record; each is freed when the next is asked for."""
+        position, data, mask = self._consumer[0], self._data, self._size - 1
+        while position < self._producer[0]:
             start = position & mask
-            (length, _) = _HEADER.unpack_from(data, start)
+            (length,) = _LENGTH.unpack_from(data, start)
             if length & _BUSY:
                 return
-            if not length & _DISCARD:
-                punt = Punt.unpack(data, start + 8)
-                frame = start + 8 + punt_size
-                yield punt, bytes(data[frame : frame + punt.length])
-                limit -= 1
-            position += 8 + ((length & ~_DISCARD) + 7 & ~7)
+            size = length & ~_DISCARD
+            if size == length:
+                yield data[start + 8 : start + 8 + size]
+            position += 8 + (size + 7 & ~7)
             self._consumer[0] = position
+
+    def read(self, limit: int) -> Iterator[tuple[Punt, bytes]]:
+        """Yield up to `limit` punted frames."""
+        for record in islice(self.records(), limit):
+            punt = Punt.unpack(record)
+            yield punt, bytes(record[Punt.SIZE : Punt.SIZE + punt.length])

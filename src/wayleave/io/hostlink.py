@@ -125,17 +125,19 @@ def _route(netlink: IPRoute, ends: HostLink, table: int, pools: Sequence[Routed]
             table=table,
             prefsrc=str(pool.gateway),
             flags=4,  # RTNH_F_ONLINK: the next hop is in no network of ours
-            metrics={"attrs": [("RTAX_MTU", pool.mtu)]},
+            metrics={"attrs": [("RTAX_LOCK", 1 << 2), ("RTAX_MTU", pool.mtu)]},  # locked: counts for what is forwarded
         )
     if table == RT_TABLE_MAIN:
         return
-    _rule(netlink, table, iifname=ends.kernel.name)
+    _rule(netlink, table=table, iifname=ends.kernel.name)
+    # What the tenant's table cannot route must not fall through to somebody else's.
+    _rule(netlink, _RULE_PRIORITY + 1, action="unreachable", iifname=ends.kernel.name)
     for pool in pools:
-        _rule(netlink, table, dst=str(pool.network.network_address), dst_len=pool.network.prefixlen)
-        _rule(netlink, table, src=str(pool.gateway), src_len=32)
+        _rule(netlink, table=table, dst=str(pool.network.network_address), dst_len=pool.network.prefixlen)
+        _rule(netlink, table=table, src=str(pool.gateway), src_len=32)
 
 
-def _rule(netlink: IPRoute, table: int, **match: str | int) -> None:
+def _rule(netlink: IPRoute, priority: int = _RULE_PRIORITY, **match: str | int) -> None:
     with suppress(NetlinkError):
-        netlink.rule("del", table=table, priority=_RULE_PRIORITY, **match)
-    netlink.rule("add", table=table, priority=_RULE_PRIORITY, **match)
+        netlink.rule("del", priority=priority, **match)
+    netlink.rule("add", priority=priority, **match)

@@ -8,6 +8,8 @@ UTC (NULL): after a reboot its address is held for the whole of its horizon agai
 
 from __future__ import annotations
 
+import fcntl
+import os
 import queue
 import sqlite3
 import threading
@@ -123,6 +125,7 @@ class Store:
         self.groups = 0
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            self._lock = _only_one(folder)
             self._db = sqlite3.connect(folder / "leases.sqlite", check_same_thread=False, isolation_level=None)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute(f"PRAGMA synchronous={durability}")
@@ -175,6 +178,7 @@ class Store:
         self._waiting.put(None)
         self._thread.join()
         self._db.close()
+        os.close(self._lock)
 
     def _run(self) -> None:
         ended = False
@@ -210,6 +214,17 @@ class Store:
             return str(error)
         self.groups += 1
         return None
+
+
+def _only_one(folder: Path) -> int:
+    """Lock the folder for this process; the lock ends with it, however it ends. Raises: StoreError."""
+    lock = os.open(folder / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise StoreError(f"{folder} is in use by another gateway: is `bng run` running already?") from None
+    return lock
 
 
 _text = lru_cache(maxsize=1024)(str)

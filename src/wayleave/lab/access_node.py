@@ -13,7 +13,7 @@ import select
 import struct
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -173,35 +173,6 @@ class Trunk:
         self._socket.close()
 
 
-class _Records(Ring):
-    """The access node's ring: whole records, whatever is in them."""
-
-    @property
-    def consumed(self) -> int:
-        """Position up to which records were taken, since the ring was made."""
-        return self._consumer[0]
-
-    @property
-    def produced(self) -> int:
-        """Position up to which records were put in."""
-        return self._producer[0]
-
-    def records(self) -> Iterator[bytes]:
-        """Yield what lies in the ring; a record is freed when the next is asked for."""
-        busy, discard, mask = 1 << 31, 1 << 30, self._size - 1
-        position = self._consumer[0]
-        while position < self._producer[0]:
-            start = position & mask
-            (length,) = struct.unpack_from("<I", self._data, start)
-            if length & busy:
-                return
-            size = length & ~discard
-            if not length & discard:
-                yield bytes(self._data[start + 8 : start + 8 + size])
-            position += 8 + (size + 7 & ~7)
-            self._consumer[0] = position
-
-
 class AccessNode:
     """The access node in its namespace. `trunk` is its device to the gateway; `connect` adds customers."""
 
@@ -215,7 +186,7 @@ class AccessNode:
         self.trunk = Trunk(self, trunk)
         self._socket = namespace.call(lambda: packet_socket("lo", receive=False))
         self.attach("downstream", namespace, trunk)
-        self._ring = _Records(self._object.maps["ring"])
+        self._ring = Ring(self._object.maps["ring"])
         self._boot_to_utc = time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         self._wake, self._woken = os.pipe()
         self._thread = threading.Thread(target=self._serve, name="access-node", daemon=True)
@@ -296,7 +267,7 @@ class AccessNode:
                 ready = {fd for fd, _ in poll.poll()}
                 for record in self._ring.records():
                     at, ifindex, kind, length = _RECORD.unpack_from(record)
-                    data = record[_RECORD.size : _RECORD.size + length]
+                    data = bytes(record[_RECORD.size : _RECORD.size + length])
                     frame = Frame(data, at + self._boot_to_utc, outgoing=kind == _TO_GATEWAY)
                     if kind in (_TO_GATEWAY, _FROM_GATEWAY):
                         self.trunk.collect(frame, at)

@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
-from vectors import feed, load
 
+from tests.vectors import feed, load
 from wayleave.proto.dhcp4 import options
 from wayleave.proto.dhcp4.options import BY_CODE, BY_NAME, Option
 

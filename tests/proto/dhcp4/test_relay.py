@@ -5,8 +5,8 @@ from ipaddress import IPv4Address
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vectors import feed, load
 
+from tests.vectors import feed, load
 from wayleave.net.errors import Malformed
 from wayleave.proto.dhcp4.relay import RelayAgent, decode, encode
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.dhcp import BOOTP, DHCP
-from vectors import load
 
+from tests.vectors import load
 from wayleave.net.mac import BROADCAST, Mac
 from wayleave.proto.dhcp4.message import BOOTREPLY, BROADCAST_FLAG, ZERO, Message, MessageType, decode, encode
 from wayleave.proto.dhcp4.options import CLASSLESS_ROUTES
