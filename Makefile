@@ -6,7 +6,7 @@ RUN := $(VENV)/bin
 ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
 SUBJECT := src tests tools
 
-.PHONY: setup build abi demo test check soak bench clean
+.PHONY: setup build abi docs demo test check soak bench clean
 
 setup: $(VENV)/.ready build
 
@@ -21,6 +21,9 @@ build: $(VENV)/.ready
 
 abi: $(VENV)/.ready
 	$(RUN)/python tools/genabi.py
+
+docs: $(VENV)/.ready
+	$(RUN)/python tools/gendocs.py
 
 demo: setup
 	$(ROOT) $(RUN)/python -m wayleave.lab.demo $(if $(KEEP),--keep) $(if $(MUTANT),--mutant $(MUTANT)) $(if $(ONLY),--only $(ONLY))
@@ -41,6 +44,7 @@ check: setup
 	$(RUN)/lint-imports
 	$(RUN)/python tools/build_bpf.py --force
 	$(RUN)/python tools/genabi.py --check
+	$(RUN)/python tools/gendocs.py --check
 
 clean:
 	rm -rf $(VENV) build dist src/wayleave/dataplane/bng.bpf.o src/wayleave/lab/access_node.bpf.o

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 
 from msgspec import Struct
@@ -39,6 +39,8 @@ class Delivery:
     dns: tuple[IPv4Address, ...] = ()
     ntp: tuple[IPv4Address, ...] = ()
     domain: str | None = None
+    extra: dict[int, bytes] = field(default_factory=dict)
+    """More options by code, encoded."""
 
 
 class Ask(Struct, frozen=True):
@@ -162,6 +164,7 @@ class Ipoe:
             dns=told.dns,
             domain=told.domain,
             ntp=told.ntp,
+            extra=told.extra,
         )
         match reply.answer:
             case Answer.OFFER:

@@ -9,6 +9,8 @@ from pydantic import Field
 from wayleave.aaa.local import AuthorizationSettings, Subscriber
 from wayleave.access.settings import PortSettings
 from wayleave.dataplane.settings import PuntSettings
+from wayleave.proto.dhcp4.options import BY_NAME
+from wayleave.proto.dhcp4.server import BY_THE_SERVER
 from wayleave.session.settings import Leaf, PoolSettings, TenantSettings
 
 
@@ -60,6 +62,10 @@ def contradictions(tree: Configuration, subscribers: tuple[Subscriber, ...]) -> 
         for other in tree.pools[:index]:
             if pool.network.overlaps(other.network):
                 yield f"pools[{index}].network", f"{pool.network} overlaps {other.network} of pool {other.name}"
+        for name, value in pool.options.items():
+            why = _why_not_option(name, value)
+            if why is not None:
+                yield f"pools[{index}].options.{name}", why
     if tree.gateway.ring & (tree.gateway.ring - 1):
         yield "gateway.ring", f"{tree.gateway.ring} is not a power of two"
     default = tree.authorization.default
@@ -86,6 +92,19 @@ def _subscribers(
             yield f"{path}.address", f"{entry.address} is not inside {pools[pool].network} of pool {pool}"
         if entry.address is not None and addresses.setdefault(entry.address, index) != index:
             yield f"{path}.address", f"{entry.address} is already subscribers[{addresses[entry.address]}]'s"
+
+
+def _why_not_option(name: str, value: object) -> str | None:
+    option = BY_NAME.get(name)
+    if option is None:
+        return "there is no DHCPv4 option of this name: docs/reference/dhcp4-options.md lists them"
+    if option.code in BY_THE_SERVER:
+        return "the server writes this option by itself"
+    try:
+        option.configured(value)
+    except (TypeError, ValueError) as error:
+        return str(error)
+    return None
 
 
 def _repeated(kind: str, key: str, values: list[str] | list[int]) -> Iterator[tuple[str, str]]:

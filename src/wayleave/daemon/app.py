@@ -36,6 +36,7 @@ from wayleave.io.hostlink import HostLink, Routed
 from wayleave.io.store import Save, Store, Write
 from wayleave.net.mac import Mac
 from wayleave.net.units import SECOND, BootNs
+from wayleave.proto.dhcp4.options import by_code as options_by_code
 from wayleave.session import lifecycle
 from wayleave.session.model import NEVER, Client, CloseCause, Phase, Session, Subnet, Tenant
 from wayleave.session.pool import Pool
@@ -64,7 +65,10 @@ class Gateway:
         self.table = Table(settings.gateway.sessions)
         self.pools = {pool.name: _terms(pool) for pool in settings.pools}
         deliveries = {
-            pool.name: Delivery(pool.network, pool.gateway, pool.dns, pool.ntp, pool.domain) for pool in settings.pools
+            pool.name: Delivery(
+                pool.network, pool.gateway, pool.dns, pool.ntp, pool.domain, options_by_code(pool.options)
+            )
+            for pool in settings.pools
         }
         self.ipoe = Ipoe(self.ports, self.macs, deliveries, self.table.find)
         self.tenants = {

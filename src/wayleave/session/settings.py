@@ -89,6 +89,9 @@ class PoolSettings(Leaf):
     lease: Duration = parse_duration("1h")
     promise: Duration = parse_duration("24h")
     quarantine: Duration = parse_duration("10m")
+    options: dict[str, Any] = Field(
+        default={}, description="more DHCPv4 options by name (dhcp4-options.md), for clients that ask for them"
+    )
     reservations: tuple[Reservation, ...] = ()
 
     @model_validator(mode="after")

@@ -6,6 +6,7 @@ fails for a row that has no vector. Options that have no row still travel: `Mess
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
 from msgspec import Struct
@@ -102,3 +103,8 @@ PROXY_AUTODISCOVERY = Option(252, "proxy-autodiscovery", TEXT, "draft-ietf-wrec-
 _ROWS: list[Option[Any]] = [value for value in globals().values() if isinstance(value, Option)]
 BY_CODE = {option.code: option for option in _ROWS}
 BY_NAME = {option.name: option for option in _ROWS}
+
+
+def by_code(configured: Mapping[str, object]) -> dict[int, bytes]:
+    """Encode options as a configuration names them. Raises: KeyError, ValueError for what `bng check` would refuse."""
+    return {BY_NAME[name].code: BY_NAME[name].configured(value) for name, value in configured.items()}

@@ -36,7 +36,7 @@ _U16 = struct.Struct("!H")
 _U32 = struct.Struct("!I")
 _V6ONLY_WAIT = 108
 # What the server itself puts into a reply, or what only clients say: never taken from `Binding.extra`.
-_PROTOCOL = frozenset((0, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 61, 82, 255))
+BY_THE_SERVER = frozenset((0, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 61, 82, 255))
 # For a client that sends no option 55.
 _UNASKED = (3, 6, 15)
 
@@ -323,5 +323,5 @@ def _add_parameters(options: dict[int, bytes], request: Message, binding: Bindin
         fill = _FIELDS.get(code)
         if fill is not None and (value := fill(binding)):
             options[code] = value
-        elif code in extra and code not in _PROTOCOL:
+        elif code in extra and code not in BY_THE_SERVER:
             options[code] = extra[code]

@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* Traffic for the benchmarks: packets of many subscribers, written where they are needed.
+ *
+ * Every run writes all headers anew, since neither BPF_PROG_TEST_RUN nor its live frames restore a
+ * packet between repeats.  *_repeat then calls the program under test, *_live sends the packet out
+ * of the device it is said to have come in by.  tests/bench/population.py holds the same formulas.
+ */
+#include <stddef.h>
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/udp.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#define CLIENT 0x02aa00000000ULL		/* MAC, plus the subscriber's number */
+#define VIDS_LOG2 11				/* C-VIDs an S-VID */
+#define FIRST_ADDRESS 0x0a400100		/* 10.64.1.0 */
+#define FIRST_REMOTE 0xc6120000			/* 198.18.0.0/15, RFC 2544 */
+#define PAYLOAD 18				/* a frame of 60 octets before its tags */
+
+struct plan {
+	__u64 state;				/* of the pseudo-random numbers */
+	__u32 subscribers;			/* how many take part */
+	__u32 pad;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct plan);
+} plan SEC(".maps");
+
+/* 0: the program under test. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} under_test SEC(".maps");
+
+/* 0: what has reached `sink`. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} arrived SEC(".maps");
+
+/* 0: the device `bare_redirect` sends to. */
+struct {
+	__uint(type, BPF_MAP_TYPE_DEVMAP);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} other_port SEC(".maps");
+
+struct datagram {
+	struct iphdr ip;
+	struct udphdr udp;
+	__u8 payload[PAYLOAD];
+};
+
+struct tags {
+	__be16 outer_tpid, outer_tci, inner_tpid, inner_tci;
+};
+
+#define PLAIN_LENGTH (ETH_HLEN + offsetof(struct datagram, payload) + PAYLOAD)
+#define TAGGED_LENGTH (PLAIN_LENGTH + sizeof(struct tags))
+
+#define GATEWAY_ACCESS 0x027700000001ULL
+#define GATEWAY_CORE 0x027700000002ULL
+#define ROUTER 0x027700000003ULL
+
+/* The next subscriber, and some random bits for the far end. */
+static __always_inline __u32 next_subscriber(__u32 *remote)
+{
+	__u32 zero = 0;
+	struct plan *now = bpf_map_lookup_elem(&plan, &zero);
+
+	if (!now)
+		return 0;
+	now->state = now->state * 6364136223846793005ULL + 1442695040888963407ULL;
+	*remote = FIRST_REMOTE + (__u16)(now->state >> 16);
+	return (now->state >> 32) * now->subscribers >> 32;
+}
+
+/* Bring the frame to its length, whatever the last run made of it, and return its start. */
+static __always_inline void *fresh(struct xdp_md *ctx, const __u32 length)
+{
+	void *data;
+
+	if (bpf_xdp_adjust_head(ctx, (int)(ctx->data_end - ctx->data) - (int)length))
+		return NULL;
+	data = (void *)(long)ctx->data;
+	return data + length > (void *)(long)ctx->data_end ? NULL : data;
+}
+
+static __always_inline void write_datagram(void *l3, __u32 from, __u32 to)
+{
+	struct datagram *datagram = l3;
+	struct iphdr *ip = &datagram->ip;
+	struct udphdr *udp = &datagram->udp;
+	__u16 length = sizeof(*ip) + sizeof(*udp) + PAYLOAD;
+	__u32 sum = 0x4500 + length + 0x4000 + (64 << 8 | IPPROTO_UDP);
+
+	sum += (from >> 16) + (__u16)from + (to >> 16) + (__u16)to;
+	sum = (sum >> 16) + (__u16)sum;
+	sum += sum >> 16;
+	ip->version = 4;
+	ip->ihl = 5;
+	ip->tos = 0;
+	ip->tot_len = bpf_htons(length);
+	ip->id = 0;
+	ip->frag_off = bpf_htons(0x4000);
+	ip->ttl = 64;
+	ip->protocol = IPPROTO_UDP;
+	ip->check = ~bpf_htons((__u16)sum);
+	ip->saddr = bpf_htonl(from);
+	ip->daddr = bpf_htonl(to);
+	udp->source = bpf_htons(4000);
+	udp->dest = bpf_htons(5000);
+	udp->len = bpf_htons(sizeof(*udp) + PAYLOAD);
+	udp->check = 0;
+}
+
+/* In words that the program under test can read back without waiting for its store buffer. */
+static __always_inline void write_mac(void *octets, __u64 mac)
+{
+	*(__u32 *)octets = bpf_htonl(mac >> 16);
+	*(__u16 *)(octets + 4) = bpf_htons((__u16)mac);
+}
+
+static __always_inline void write_macs(void *frame, __u64 destination, __u64 source)
+{
+	write_mac(frame, destination);
+	write_mac(frame + ETH_ALEN, source);
+}
+
+/* From a subscriber to the network, in two tags.  0 on success, like the others. */
+static __always_inline int write_up(struct xdp_md *ctx)
+{
+	void *frame = fresh(ctx, TAGGED_LENGTH);
+	__u32 remote = 0, subscriber = next_subscriber(&remote);
+	struct tags *tags = frame + 2 * ETH_ALEN;
+
+	if (!frame)
+		return -1;
+	write_macs(frame, GATEWAY_ACCESS, CLIENT + subscriber);
+	tags->outer_tpid = bpf_htons(ETH_P_8021AD);
+	tags->outer_tci = bpf_htons(1 + (subscriber >> VIDS_LOG2));
+	tags->inner_tpid = bpf_htons(ETH_P_8021Q);
+	tags->inner_tci = bpf_htons(1 + (subscriber & ((1 << VIDS_LOG2) - 1)));
+	*(__be16 *)(tags + 1) = bpf_htons(ETH_P_IP);
+	write_datagram(frame + ETH_HLEN + sizeof(*tags), FIRST_ADDRESS + subscriber, remote);
+	return 0;
+}
+
+/* The same without tags, as a router without sessions gets it. */
+static __always_inline int write_up_plain(struct xdp_md *ctx)
+{
+	struct ethhdr *eth = fresh(ctx, PLAIN_LENGTH);
+	__u32 remote = 0, subscriber = next_subscriber(&remote);
+
+	if (!eth)
+		return -1;
+	write_macs(eth, GATEWAY_ACCESS, CLIENT + subscriber);
+	eth->h_proto = bpf_htons(ETH_P_IP);
+	write_datagram(eth + 1, FIRST_ADDRESS + subscriber, remote);
+	return 0;
+}
+
+/* From the network to a subscriber. */
+static __always_inline int write_down(struct xdp_md *ctx)
+{
+	struct ethhdr *eth = fresh(ctx, PLAIN_LENGTH);
+	__u32 remote = 0, subscriber = next_subscriber(&remote);
+
+	if (!eth)
+		return -1;
+	write_macs(eth, GATEWAY_CORE, ROUTER);
+	eth->h_proto = bpf_htons(ETH_P_IP);
+	write_datagram(eth + 1, remote, FIRST_ADDRESS + subscriber);
+	return 0;
+}
+
+static __always_inline int then_test(struct xdp_md *ctx, int failed)
+{
+	if (!failed)
+		bpf_tail_call_static(ctx, &under_test, 0);
+	return XDP_ABORTED;
+}
+
+SEC("xdp")
+int up_repeat(struct xdp_md *ctx)
+{
+	return then_test(ctx, write_up(ctx));
+}
+
+SEC("xdp")
+int down_repeat(struct xdp_md *ctx)
+{
+	return then_test(ctx, write_down(ctx));
+}
+
+SEC("xdp")
+int up_live(struct xdp_md *ctx)
+{
+	return write_up(ctx) ? XDP_ABORTED : XDP_TX;
+}
+
+SEC("xdp")
+int up_plain_live(struct xdp_md *ctx)
+{
+	return write_up_plain(ctx) ? XDP_ABORTED : XDP_TX;
+}
+
+SEC("xdp")
+int down_live(struct xdp_md *ctx)
+{
+	return write_down(ctx) ? XDP_ABORTED : XDP_TX;
+}
+
+/* Stands for the program under test when the wrapper's own cost is wanted. */
+SEC("xdp")
+int nothing(struct xdp_md *ctx)
+{
+	return XDP_DROP;
+}
+
+/* At the far end. */
+SEC("xdp")
+int sink(struct xdp_md *ctx)
+{
+	__u32 zero = 0;
+	__u64 *count = bpf_map_lookup_elem(&arrived, &zero);
+
+	if (count)
+		*count += 1;
+	return XDP_DROP;
+}
+
+/* The least a program can do between two ports. */
+SEC("xdp")
+int bare_redirect(struct xdp_md *ctx)
+{
+	return bpf_redirect_map(&other_port, 0, XDP_DROP);
+}
+
+/* A veth with a program runs NAPI, and so takes what is redirected into it. */
+SEC("xdp")
+int pass(struct xdp_md *ctx)
+{
+	return XDP_PASS;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
