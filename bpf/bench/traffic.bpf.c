@@ -74,8 +74,7 @@ struct tags {
 #define GATEWAY_CORE 0x027700000002ULL
 #define ROUTER 0x027700000003ULL
 
-/* The next subscriber, and some random bits for the far end. */
-static __always_inline __u32 next_subscriber(__u32 *remote)
+static __always_inline __u32 next_subscriber(void)
 {
 	__u32 zero = 0;
 	struct plan *now = bpf_map_lookup_elem(&plan, &zero);
@@ -83,8 +82,13 @@ static __always_inline __u32 next_subscriber(__u32 *remote)
 	if (!now)
 		return 0;
 	now->state = now->state * 6364136223846793005ULL + 1442695040888963407ULL;
-	*remote = FIRST_REMOTE + (__u16)(now->state >> 16);
 	return (now->state >> 32) * now->subscribers >> 32;
+}
+
+/* A flow a subscriber: whom it talks to.  The factor is odd, so each of 65,536 has a peer of its own. */
+static __always_inline __u32 remote_of(__u32 subscriber)
+{
+	return FIRST_REMOTE + (__u16)(subscriber * 40503);
 }
 
 /* Bring the frame to its length, whatever the last run made of it, and return its start. */
@@ -143,7 +147,7 @@ static __always_inline void write_macs(void *frame, __u64 destination, __u64 sou
 static __always_inline int write_up(struct xdp_md *ctx)
 {
 	void *frame = fresh(ctx, TAGGED_LENGTH);
-	__u32 remote = 0, subscriber = next_subscriber(&remote);
+	__u32 subscriber = next_subscriber();
 	struct tags *tags = frame + 2 * ETH_ALEN;
 
 	if (!frame)
@@ -154,7 +158,7 @@ static __always_inline int write_up(struct xdp_md *ctx)
 	tags->inner_tpid = bpf_htons(ETH_P_8021Q);
 	tags->inner_tci = bpf_htons(1 + (subscriber & ((1 << VIDS_LOG2) - 1)));
 	*(__be16 *)(tags + 1) = bpf_htons(ETH_P_IP);
-	write_datagram(frame + ETH_HLEN + sizeof(*tags), FIRST_ADDRESS + subscriber, remote);
+	write_datagram(frame + ETH_HLEN + sizeof(*tags), FIRST_ADDRESS + subscriber, remote_of(subscriber));
 	return 0;
 }
 
@@ -162,13 +166,13 @@ static __always_inline int write_up(struct xdp_md *ctx)
 static __always_inline int write_up_plain(struct xdp_md *ctx)
 {
 	struct ethhdr *eth = fresh(ctx, PLAIN_LENGTH);
-	__u32 remote = 0, subscriber = next_subscriber(&remote);
+	__u32 subscriber = next_subscriber();
 
 	if (!eth)
 		return -1;
 	write_macs(eth, GATEWAY_ACCESS, CLIENT + subscriber);
 	eth->h_proto = bpf_htons(ETH_P_IP);
-	write_datagram(eth + 1, FIRST_ADDRESS + subscriber, remote);
+	write_datagram(eth + 1, FIRST_ADDRESS + subscriber, remote_of(subscriber));
 	return 0;
 }
 
@@ -176,13 +180,13 @@ static __always_inline int write_up_plain(struct xdp_md *ctx)
 static __always_inline int write_down(struct xdp_md *ctx)
 {
 	struct ethhdr *eth = fresh(ctx, PLAIN_LENGTH);
-	__u32 remote = 0, subscriber = next_subscriber(&remote);
+	__u32 subscriber = next_subscriber();
 
 	if (!eth)
 		return -1;
 	write_macs(eth, GATEWAY_CORE, ROUTER);
 	eth->h_proto = bpf_htons(ETH_P_IP);
-	write_datagram(eth + 1, remote, FIRST_ADDRESS + subscriber);
+	write_datagram(eth + 1, remote_of(subscriber), FIRST_ADDRESS + subscriber);
 	return 0;
 }
 

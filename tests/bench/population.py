@@ -1,0 +1,58 @@
+"""The subscribers of the benchmarks, by number. bpf/bench/traffic.bpf.c writes their packets by the same formulas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Network
+
+from wayleave.dataplane.rows import Rows, project
+from wayleave.lab.topology import GATEWAY_ACCESS_MAC
+from wayleave.net.mac import Mac
+from wayleave.net.units import SECOND, BootNs, Ns
+from wayleave.session import model
+
+ACCESS_PORT, CORE_PORT = 1, 100
+TENANT = model.Tenant("default", 0, 254)
+NETWORK = IPv4Network("10.64.0.0/12")
+SUBNET = model.Subnet(NETWORK, NETWORK[1])
+FIRST_ADDRESS = int(NETWORK[256])
+CLIENT_MAC = 0x02AA00000000
+VIDS_LOG2 = 11
+LEASE = Ns(86400 * SECOND)
+
+
+def mac(number: int) -> Mac:
+    """The subscriber's MAC."""
+    return Mac((CLIENT_MAC + number).to_bytes(6, "big"))
+
+
+def address(number: int) -> IPv4Address:
+    """The subscriber's address."""
+    return IPv4Address(FIRST_ADDRESS + number)
+
+
+def vids(number: int) -> tuple[int, int]:
+    """The subscriber's S-VID and C-VID."""
+    return 1 + (number >> VIDS_LOG2), 1 + (number & (1 << VIDS_LOG2) - 1)
+
+
+def session(number: int, until: BootNs, pool: str = "residential") -> model.Session:
+    """Return the subscriber's session, up and promised `until`; its id is its number."""
+    svid, cvid = vids(number)
+    client = mac(number)
+    tags = b"\x88\xa8" + svid.to_bytes(2, "big") + b"\x81\x00" + cvid.to_bytes(2, "big")
+    return model.Session(
+        id=number,
+        client=model.Client(model.Line(ACCESS_PORT, svid, cvid), client),
+        phase=model.Phase.ACTIVE,
+        since=BootNs(1),
+        encapsulation=client + GATEWAY_ACCESS_MAC + tags + b"\x08\x00",
+        service=model.Service(tenant=TENANT.name, pool=pool),
+        lease=model.Lease(address(number), pool, SUBNET, Ns(3600 * SECOND), LEASE, until),
+        installed=True,
+    )
+
+
+def rows(sessions: Iterable[model.Session]) -> list[Rows]:
+    """Project them all."""
+    return [project(item, TENANT) for item in sessions]

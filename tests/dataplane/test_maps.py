@@ -1,0 +1,183 @@
+"""The one writer of the session tables: no torn rows, no lost keys, and what differs is mended. On real maps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+
+from wayleave.dataplane import objects
+from wayleave.dataplane.abi import ClientKey, Encapsulation, Host4Key, Session, Slot
+from wayleave.dataplane.maps import REST, TableFull, Tables
+from wayleave.dataplane.rows import Rows
+from wayleave.net.mac import Mac
+from wayleave.net.units import SECOND, BootNs
+
+NOW = BootNs(100 * SECOND)
+CAPACITY = 8
+SIZES = {"sessions": CAPACITY + 4, "clients": CAPACITY, "hosts4": CAPACITY, "activity": 16, "usage": 16}
+
+
+@pytest.fixture
+def object_() -> Iterator[objects.Object]:
+    loaded = objects.load(objects.PROGRAM, SIZES)
+    yield loaded
+    loaded.close()
+
+
+@pytest.fixture
+def tables(object_: objects.Object) -> Tables:
+    return Tables(object_.maps, NOW)
+
+
+def rows(id_: int, address: str | None = None, promise: int = 1) -> Rows:
+    key = ClientKey(1, 100, id_, 0, Mac(id_.to_bytes(6, "big")))
+    ip = IPv4Address(address or f"10.0.0.{id_ + 2}")
+    row = Session(
+        BootNs(promise), 0, id_, key, ip, IPv4Address("255.255.255.0"), 0, 254, 0, 1500, Encapsulation(1, 14, b"")
+    )
+    return Rows(id_, key.pack(), Host4Key(0, ip).pack(), row.pack())
+
+
+def found(tables: Tables, wanted: Rows) -> Session:
+    """Follow both keys as the program does; they must lead to one row of the right generation."""
+    assert wanted.client is not None
+    slot = tables.clients.get(wanted.client)
+    assert slot is not None
+    assert slot == tables.hosts4.get(wanted.host)
+    place = Slot.unpack(slot)
+    row = Session.unpack(tables.sessions.view, place.row * tables.sessions.stride)
+    assert row.generation == place.generation
+    return row
+
+
+def row_of(tables: Tables, wanted: Rows) -> int:
+    slot = tables.hosts4.get(wanted.host)
+    assert slot is not None
+    return Slot.unpack(slot).row
+
+
+def test_a_session_is_found_by_both_keys_and_gone_after_its_removal(tables: Tables) -> None:
+    tables.install([rows(1), rows(2)], NOW)
+    assert found(tables, rows(1)).address == IPv4Address("10.0.0.3")
+    assert found(tables, rows(2)).id == 2
+    tables.remove([1], NOW)
+    assert tables.clients.get(rows(1).client or b"") is None
+    assert tables.hosts4.get(rows(1).host) is None
+    assert found(tables, rows(2)).id == 2
+
+
+def test_a_change_gets_a_fresh_row_and_the_old_one_is_left_as_it_was_for_a_second(tables: Tables) -> None:
+    tables.install([rows(1, promise=10)], NOW)
+    old = row_of(tables, rows(1))
+    tables.install([rows(1, promise=20)], NOW)
+    assert found(tables, rows(1)).promise_until == 20
+    assert Session.unpack(tables.sessions.view, old * tables.sessions.stride).promise_until == 10
+    fresh = {row_of(tables, rows(1))}
+    for id_ in range(2, 6):
+        tables.install([rows(id_)], BootNs(NOW + REST - 1))
+        fresh.add(row_of(tables, rows(id_)))
+    assert old not in fresh
+    tables.install([rows(6)], BootNs(NOW + REST))
+    assert row_of(tables, rows(6)) == old
+
+
+def test_a_change_of_address_leaves_no_key_under_the_old_one(tables: Tables) -> None:
+    tables.install([rows(1, "10.0.0.50")], NOW)
+    tables.install([rows(1, "10.0.0.60")], NOW)
+    assert tables.hosts4.get(rows(1, "10.0.0.50").host) is None
+    assert found(tables, rows(1, "10.0.0.60")).address == IPv4Address("10.0.0.60")
+
+
+def test_a_batch_that_does_not_fit_changes_nothing_that_a_packet_sees(tables: Tables) -> None:
+    tables.install([rows(id_, promise=10) for id_ in range(6)], NOW)
+    with pytest.raises(TableFull, match=r"gateway\.sessions"):
+        tables.install([rows(0, promise=20), *(rows(id_) for id_ in range(6, 12))], NOW)
+    assert found(tables, rows(0)).promise_until == 10
+    assert tables.hosts4.get(rows(6).host) is None
+    assert len(tables.clients.items()) == len(tables.hosts4.items()) == 6
+
+
+def test_a_new_process_does_not_write_on_rows_that_packets_may_still_read(object_: objects.Object) -> None:
+    before = Tables(object_.maps, NOW)
+    before.install([rows(1), rows(2)], NOW)
+    used = {row_of(before, rows(1)), row_of(before, rows(2))}
+    after = Tables(object_.maps, NOW)
+    after.repair([rows(1)], NOW)
+    after.install([rows(3)], NOW)
+    assert row_of(after, rows(3)) not in used
+    assert found(after, rows(3)).generation > found(after, rows(1)).generation
+
+
+def test_nothing_is_mended_where_nothing_differs(object_: objects.Object) -> None:
+    Tables(object_.maps, NOW).install([rows(1), rows(2)], NOW)
+    after = Tables(object_.maps, NOW)
+    place = row_of(after, rows(1))
+    assert after.repair([rows(1), rows(2)], NOW) == []
+    assert row_of(after, rows(1)) == place
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        ("client key", ["session 1: a key was missing"]),
+        ("host key", ["session 1: a key was missing"]),
+        ("row", ["session 1: its row differed"]),
+        ("keys disagree", ["session 1: its keys disagreed"]),
+        ("past the table", ["session 1: its key led past the table"]),
+        (
+            "stray",
+            [f"client key {(rows(7).client or b'').hex()}: nobody's", f"host key {rows(7).host.hex()}: nobody's"],
+        ),
+    ],
+)
+def test_what_differs_is_mended_and_told(object_: objects.Object, damage: str, said: list[str]) -> None:
+    before = Tables(object_.maps, NOW)
+    before.install([rows(1), rows(2)], NOW)
+    client, host = rows(1).client or b"", rows(1).host
+    wrong = Slot(10_000, 1).pack()
+    match damage:
+        case "client key":
+            before.clients.remove([client])
+        case "host key":
+            before.hosts4.remove([host])
+        case "row":
+            before.sessions.view[row_of(before, rows(1)) * before.sessions.stride + 40] ^= 0xFF
+        case "keys disagree":
+            before.clients.put([(client, before.hosts4.get(rows(2).host) or b"")])
+        case "past the table":
+            before.clients.put([(client, wrong)])
+            before.hosts4.put([(host, wrong)])
+        case "stray":
+            before.install([rows(7)], NOW)
+    after = Tables(object_.maps, NOW)
+    assert after.repair([rows(1), rows(2)], NOW) == said
+    for id_ in (1, 2):
+        assert found(after, rows(id_)).id == id_
+    assert len(after.clients.items()) == len(after.hosts4.items()) == 2
+    assert after.repair([rows(1), rows(2)], NOW) == []
+
+
+def test_pinned_maps_are_taken_up_with_what_is_in_them(tmp_path: Path) -> None:
+    objects.ensure_bpffs()
+    folder = objects.BPFFS / "wayleave" / f"test-{tmp_path.name}"
+    try:
+        first = objects.load(objects.PROGRAM, SIZES, pins=folder)
+        Tables(first.maps, NOW).install([rows(1)], NOW)
+        first.close()
+        second = objects.load(objects.PROGRAM, SIZES, pins=folder)
+        assert found(Tables(second.maps, NOW), rows(1)).id == 1
+        second.close()
+    finally:
+        objects.unpin(folder)
+    assert not folder.exists()
+
+
+def test_an_object_that_is_not_there_is_refused_in_words(tmp_path: Path) -> None:
+    with pytest.raises(objects.LoadError, match="make build"):
+        objects.load(tmp_path / "none.bpf.o")
+    (tmp_path / "bad.bpf.o").write_bytes(b"not an object")
+    with pytest.raises(objects.LoadError, match=r"bad\.bpf\.o"):
+        objects.load(tmp_path / "bad.bpf.o")

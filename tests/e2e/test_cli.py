@@ -1,0 +1,306 @@
+"""The command line: what an operator sees of a running gateway, what he ends, and what is refused in words."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wayleave.lab.access_node import Line
+from wayleave.lab.topology import Lab
+from wayleave.lab.waiting import wait_until
+
+from .watch import dropped, pool, sessions
+
+LINES = (Line(100, 1), Line(100, 2), Line(7, None, (0x8100, 0x8100)))
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    with Lab(LINES) as lab:
+        lab.gateway.start(lab.config())
+        for number, customer in enumerate(lab.customers):
+            customer.dhcp("udhcpc", "-x", f"hostname:house-{number}")
+            assert customer.ping(lab.server_address)
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def idle() -> Iterator[Lab]:
+    """A lab whose gateway does not run yet."""
+    with Lab([Line(100, 1)]) as lab:
+        yield lab
+
+
+def bng(lab: Lab, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run `bng WORDS --config FILE` where the gateway is."""
+    command = [sys.executable, "-m", "wayleave.cli.bng", *words, "--config", str(lab.gateway.config_file)]
+    return subprocess.run(
+        lab.gateway.namespace.command(*command), capture_output=True, text=True, timeout=20, check=False
+    )
+
+
+def said(lab: Lab, *words: str) -> str:
+    """What it printed; it must have gone well."""
+    done = bng(lab, *words)
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
+    return done.stdout
+
+
+def told(lab: Lab, *words: str) -> Any:
+    """The same with --json."""
+    return json.loads(said(lab, *words, "--json"))
+
+
+# ---- show ---------------------------------------------------------------------------------
+
+
+def test_sessions_are_listed_whole_for_people_and_for_programs(lab: Lab) -> None:
+    text = said(lab, "show", "sessions").splitlines()
+    assert text[0 if text[0].strip() else 1].split()[:5] == ["id", "address", "mac", "line", "phase"]
+    found = told(lab, "show", "sessions")
+    assert len(found) == len(LINES)
+    for number, customer in enumerate(lab.customers):
+        (item,) = [item for item in found if item["mac"] == str(customer.mac)]
+        assert item["address"] == str(customer.address)
+        assert item["phase"] == "active"
+        assert item["hostname"] == f"house-{number}"
+        assert 3500 < item["lease_s"] <= 3600
+        (row,) = [line.split() for line in text if item["mac"] in line.split()]
+        assert row[:6] == [str(item["id"]), item["address"], item["mac"], item["line"], "active", "residential"]
+
+
+FILTERS = {
+    "--line 1:100": {0, 1},
+    "--line 1:100.2": {1},
+    "--line 1:10": set[int](),
+    "--line 1": {0, 1, 2},
+    "--mac 02:C0:00:00:00:01": {1},
+    "--mac 02-c0-00-00-00-02": {2},
+    "--address 100.64.0.3": {1},
+    "--phase active": {0, 1, 2},
+    "--phase offered": set[int](),
+    "--pool residential --line 1:7": {2},
+    "--tenant nobody": set[int](),
+    "--limit 2": {0, 1},
+}
+
+
+@pytest.mark.parametrize("words", FILTERS)
+def test_sessions_are_filtered(lab: Lab, words: str) -> None:
+    found = {item["mac"] for item in told(lab, "show", "sessions", *words.split())}
+    assert found == {str(lab.customers[number].mac) for number in FILTERS[words]}
+
+
+@pytest.mark.parametrize("by", ["id", "address", "mac"])
+def test_one_session_with_its_counters(lab: Lab, by: str) -> None:
+    customer = lab.customers[2]
+    which = str(sessions(lab.gateway, mac=customer.mac)[0][by])
+    before = told(lab, "show", "session", which)
+    assert before["line"] == "1:7"
+    assert customer.ping(lab.server_address, count=4, size=72)
+    after = told(lab, "show", "session", which)
+    grown = {key: after["usage"][key] - before["usage"][key] for key in after["usage"]}
+    assert grown == {
+        "up_packets": 4, "up_octets": 400, "up_dropped": 0, "down_packets": 4, "down_octets": 400, "down_dropped": 0
+    }  # fmt: skip
+    lines = [line.split() for line in said(lab, "show", "session", which).splitlines()]
+    rows = {words[0]: words[1] for words in lines if len(words) == 2}
+    assert rows["address"] == str(customer.address)
+    assert int(rows["up_packets"]) == after["usage"]["up_packets"]
+
+
+def test_drops_by_reason(lab: Lab) -> None:
+    before = told(lab, "show", "drops", "--all")
+    assert before["ethertype"] == 0
+    assert "ethertype" not in told(lab, "show", "drops"), "reasons that never occurred are left out"
+    customer = lab.customers[0]
+    customer.send_raw(b"\xff" * 6 + customer.mac + b"\x88\xb5" + bytes(46))
+    wait_until(lambda: told(lab, "show", "drops").get("ethertype") == 1, "a drop")
+    assert ["ethertype", "1"] in [line.split() for line in said(lab, "show", "drops").splitlines()]
+
+
+def test_pools_and_counters(lab: Lab) -> None:
+    (found,) = told(lab, "show", "pools")
+    assert found["held"] == len(LINES)
+    assert found["size"] == 2**10 - 3
+    assert said(lab, "show", "pools").split()[-7:-2] == ["residential", "default", "100.64.0.0/22", "100.64.0.1", "1021"]
+    counters = told(lab, "show", "counters")
+    assert sum(sum(row.values()) for row in counters["outcomes"].values()) == sum(counters["received"].values())
+    assert counters["sessions"]["unexpected"] == {}
+    rows = dict(line.split() for line in said(lab, "show", "counters").splitlines() if len(line.split()) == 2)
+    assert int(rows["sessions.opened"]) >= len(LINES)
+    assert int(rows["dhcp4.said.ack"]) >= len(LINES)
+
+
+# ---- clear --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by", ["id", "address", "mac"])
+def test_a_cleared_client_is_off_until_it_asks_again(lab: Lab, by: str) -> None:
+    customer = lab.customers[1]
+    customer.forget()
+    address = customer.dhcp("udhcpc").address
+    assert customer.ping(lab.server_address)
+    (session,) = sessions(lab.gateway, address=address)
+    held = pool(lab.gateway)["held"]
+
+    words = said(lab, "clear", "session", str(session[by]))
+
+    assert words == f"cleared session {session['id']}: {session['client']} {address}\n"
+    wait_until(lambda: pool(lab.gateway)["held"] == held - 1, "free address")
+    unknown, unheld = dropped(lab.gateway, "no-session"), dropped(lab.gateway, "no-subscriber")
+    with lab.router.capture() as core, lab.access_node.trunk.capture() as trunk:
+        assert not customer.ping(lab.server_address, count=3, timeout=0.1)
+        assert not lab.server.ping(address, count=2, timeout=0.1)
+        trunk.settle()
+    assert unknown.grown == 3
+    assert unheld.grown == 2
+    assert not core.matching(lambda f: f.ip and f.ip.source == address)
+    assert not trunk.matching(lambda f: not f.outgoing and f.ip)
+    assert customer.dhcp("udhcpc").address == address
+    assert customer.ping(lab.server_address)
+
+
+@pytest.mark.parametrize("verb", ["show", "clear"])
+@pytest.mark.parametrize(
+    ("which", "words"),
+    [
+        ("4000", "bng: there is no session 4000\n"),
+        ("100.64.3.200", "bng: there is no session with address 100.64.3.200\n"),
+        ("02:00:00:00:00:77", "bng: there is no session with mac 02:00:00:00:00:77\n"),
+    ],
+)
+def test_an_unknown_session_is_said_to_be_unknown(lab: Lab, verb: str, which: str, words: str) -> None:
+    done = bng(lab, verb, "session", which)
+    assert (done.returncode, done.stderr, done.stdout) == (1, words, "")
+
+
+# ---- check, run, detach -------------------------------------------------------------------
+
+
+def test_a_second_gateway_is_refused(lab: Lab) -> None:
+    done = bng(lab, "run")
+    assert done.returncode == 1
+    assert done.stderr.startswith("bng: ")
+    assert "in use by another gateway" in done.stderr
+    assert lab.customers[0].ping(lab.server_address)
+    assert lab.customers[0].renew()
+
+
+def test_nobody_answers(idle: Lab) -> None:
+    idle.gateway.config_file.write_text(idle.config())
+    done = bng(idle, "show", "sessions")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"bng: no gateway answers at {idle.gateway.api}")
+
+
+def test_a_good_configuration(idle: Lab) -> None:
+    idle.gateway.config_file.write_text(idle.config())
+    assert said(idle, "check") == f"{idle.gateway.config_file}: good: 2 ports, 1 pools, 0 subscribers\n"
+
+
+def test_everything_wrong_is_said_at_once(idle: Lab) -> None:
+    file = idle.gateway.config_file
+    file.write_text(
+        idle.config(
+            subscriber={"clients": 0, "colour": "blue"},
+            network={"number": 4000},
+            pool={"lease": "5s"},
+            tenant={"table": 0},
+        )
+    )
+    done = bng(idle, "check")
+    problems = done.stderr.splitlines()
+    assert done.returncode == 2
+    assert not done.stdout
+    assert problems[-1] == "5 problems"
+    paths = {line.removeprefix(f"{file}: ").split(": ")[0] for line in problems[:-1]}
+    assert paths == {"ports[0].clients", "ports[0].colour", "ports[1].number", "pools[0]", "tenants[0].table"}
+
+
+def test_what_contradicts_something_else_is_said_at_once(idle: Lab) -> None:
+    idle.gateway.config_file.write_text(
+        idle.config(
+            subscriber={"tenant": "absent"},
+            network={"number": 1},
+            authorization={"default": "gold", "subscribers": "nowhere.toml"},
+        )
+    )
+    done = bng(idle, "check")
+    assert done.returncode == 2
+    told = done.stderr
+    assert "ports[0].tenant: there is no tenant 'absent'; there is default" in told
+    assert "ports[1].number: 1 is already ports[0]'s" in told
+    assert "authorization.default: there is no pool 'gold'; there is residential" in told
+    assert "nowhere.toml: cannot be read: No such file or directory" in told
+    assert bng(idle, "run").returncode == 2
+
+
+def _refused(lab: Lab, config: str) -> str:
+    """Have the gateway run with `config`; it must end with status 1 and one sentence."""
+    process = lab.gateway.start(config, ready=False)
+    assert process.wait() == 1, process.output()
+    (line,) = [line for line in process.output().splitlines() if line.startswith("bng: ")]
+    assert "Traceback" not in process.output()
+    return line
+
+
+def test_a_small_mtu_is_refused_in_words(idle: Lab) -> None:
+    idle.gateway.namespace.ip("link set acc0 mtu 1500")
+    line = _refused(idle, idle.config())
+    idle.gateway.namespace.ip(f"link set acc0 mtu {idle.access_mtu}")
+    assert line.startswith("bng: acc0 has MTU 1500: ")
+    assert line.endswith("`ip link set dev acc0 mtu 1508`")
+
+
+def test_a_missing_device_is_refused_in_words(idle: Lab) -> None:
+    line = _refused(idle, idle.config(network={"device": "core9"}))
+    assert line == "bng: there is no device core9: `ip link` lists what there is"
+
+
+def test_a_device_with_a_foreign_program_is_refused_in_words(idle: Lab) -> None:
+    with _Foreign(idle):
+        line = _refused(idle, idle.config())
+    assert line == (
+        "bng: port 100 (core0): another XDP program is attached: remove it with `ip link set dev DEVICE xdp off`"
+    )
+
+
+class _Foreign:
+    """Somebody else's XDP program on core0."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._namespace = lab.gateway.namespace
+        self._object = Path(sys.modules["wayleave.lab.access_node"].__file__ or "").with_name("access_node.bpf.o")
+
+    def _set(self, *words: str) -> None:
+        self._namespace.run("ip", "link", "set", "dev", "core0", *words)
+
+    def __enter__(self) -> None:
+        self._set("xdpdrv", "obj", str(self._object), "program", "pass")
+
+    def __exit__(self, *_: object) -> None:
+        self._set("xdpdrv", "off")
+
+
+def test_detach_ends_what_a_stopped_gateway_forwards(idle: Lab) -> None:
+    customer = idle.customers[0]
+    idle.gateway.start(idle.config())
+    customer.dhcp("udhcpc")
+    assert idle.gateway.stop() == 0
+    assert customer.ping(idle.server_address), "a stop alone changes nothing"
+    assert said(idle, "detach") == "detached\n"
+    assert not customer.ping(idle.server_address, count=1, timeout=0.2)
+    devices = json.loads(idle.gateway.run("ip", "-json", "link", "show"))
+    assert {item["ifname"] for item in devices} == {"lo", "acc0", "core0"}
+    assert not [item["ifname"] for item in devices if "xdp" in item]
+    assert said(idle, "detach") == "nothing was attached\n"
+    idle.gateway.restart()
+    wait_until(lambda: customer.ping(idle.server_address, count=1, timeout=0.2), "traffic after a new start", 5)
