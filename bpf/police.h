@@ -58,6 +58,19 @@ static __always_inline __u64 line_word(const struct packet *p)
 
 #define POLICE_ATTEMPTS 8
 
+/* Whether the bucket has no room for another packet.  Charges nothing. */
+static __always_inline int spent(struct packet *p, __u32 policer, __u32 bucket)
+{
+	const struct policer_rate *rate = bpf_map_lookup_elem(&policers, &policer);
+	const volatile boot_ns *word = bpf_map_lookup_elem(&buckets, &bucket);
+	boot_ns virtual;
+
+	if (!rate || !rate->cost_ns || !word)
+		return 0;
+	virtual = *word;
+	return virtual > now(p) && virtual - now(p) > rate->burst_ns;
+}
+
 /* Whether one more packet fits the bucket; if so, it is charged.  Loses to other CPUs at most
  * POLICE_ATTEMPTS times, which takes a flood, and then refuses. */
 static __always_inline int conforms(struct packet *p, __u32 policer, __u32 bucket)

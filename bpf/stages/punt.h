@@ -75,12 +75,14 @@ static __always_inline int ring_has_room(__u32 class)
 }
 
 /* Hand DHCP to Python, in all it may be given: policed by client, then line, then class, so that a
- * flood is charged to the narrowest bucket and the class's rate stays for the others.
+ * flood is charged to the narrowest bucket and the class's rate stays for the others.  A line that has
+ * nothing left is refused before all that: MACs made up there must not use up other clients' buckets.
  * Needs: port, session, destination, source, tags, IPv4.  Changes: nothing. */
 static __always_inline int stage_punt(struct packet *p)
 {
 	__u32 class = p->session ? PUNT_DHCP4_KNOWN : PUNT_DHCP4_NEW;
 	__u64 length = bpf_xdp_get_buff_len(p->ctx);
+	__u32 line;
 	int lost;
 
 	if (!is_dhcp4(p))
@@ -89,9 +91,12 @@ static __always_inline int stage_punt(struct packet *p)
 		return drop(p, DROP_DHCP_FRAGMENT);
 	if (length > PUNT_FRAME_MAX)
 		return drop(p, DROP_TOO_BIG);
+	line = hashed_bucket(BUCKETS_LINE, line_word(p), 0);
+	if (spent(p, POLICE_LINE, line))
+		return refused(p, class, PUNT_REFUSED_LINE, DROP_PUNT_LINE);
 	if (!conforms(p, POLICE_CLIENT, hashed_bucket(BUCKETS_CLIENT, line_word(p), p->source)))
 		return refused(p, class, PUNT_REFUSED_CLIENT, DROP_PUNT_CLIENT);
-	if (!conforms(p, POLICE_LINE, hashed_bucket(BUCKETS_LINE, line_word(p), 0)))
+	if (!conforms(p, POLICE_LINE, line))
 		return refused(p, class, PUNT_REFUSED_LINE, DROP_PUNT_LINE);
 	if (!conforms(p, class, class))
 		return refused(p, class, PUNT_REFUSED_CLASS, DROP_PUNT_CLASS);

@@ -10,7 +10,6 @@ from __future__ import annotations
 import mmap
 import struct
 from collections.abc import Iterator
-from itertools import islice
 
 from wayleave.dataplane.abi import Punt
 from wayleave.dataplane.objects import Map
@@ -50,10 +49,10 @@ class Ring:
         """Octets that lie in the ring."""
         return self.produced - self.consumed
 
-    def records(self) -> Iterator[memoryview]:
-        """Yield what lies in the ring, record by record; each is freed when the next is asked for."""
+    def records(self, limit: int = -1) -> Iterator[memoryview]:
+        """Yield up to `limit` records (-1: all that lie there); each is freed when the next is asked for, so ask on."""
         position, data, mask = self._consumer[0], self._data, self._size - 1
-        while position < self._producer[0]:
+        while limit and position < self._producer[0]:
             start = position & mask
             (length,) = _LENGTH.unpack_from(data, start)
             if length & _BUSY:
@@ -61,11 +60,12 @@ class Ring:
             size = length & ~_DISCARD
             if size == length:
                 yield data[start + 8 : start + 8 + size]
+                limit -= 1
             position += 8 + (size + 7 & ~7)
             self._consumer[0] = position
 
     def read(self, limit: int) -> Iterator[tuple[Punt, bytes]]:
         """Yield up to `limit` punted frames."""
-        for record in islice(self.records(), limit):
+        for record in self.records(limit):
             punt = Punt.unpack(record)
             yield punt, bytes(record[Punt.SIZE : Punt.SIZE + punt.length])

@@ -127,7 +127,7 @@ def run_story(console: Console, claims: Sequence[Claim], mutant: Mutant | None, 
         if keep:
             story.running()
             with contextlib.suppress(KeyboardInterrupt):
-                console.print(_how_to_look(lab))
+                console.print(_how_to_look(lab), soft_wrap=True)
                 threading.Event().wait()
     return 0 if held == len(verdicts) else 1
 
@@ -161,7 +161,7 @@ _DRAWING = """
 
 
 def _how_to_look(lab: Lab) -> Text:
-    bng = f"{sys.executable} -m wayleave.cli.bng"
+    bng = Path(sys.executable).with_name("bng")
     enter = [f"nsenter --net={host.namespace.path} bash" for host in (lab.customers[0], lab.gateway, lab.router)]
     lines = [
         "The network stays up until you press Ctrl-C here. In another terminal:",
