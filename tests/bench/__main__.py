@@ -1,12 +1,14 @@
 """`python -m tests.bench [NAME …] [--quick] [--out DIR]`: run benchmarks, print tables, write everything measured.
 
 As root. Each benchmark makes network namespaces of its own. `--quick` checks that they work; its figures mean little.
+Whatever else the machine does weighs on them, on `control` most, which needs two CPUs for itself.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -36,9 +38,11 @@ def main(arguments: list[str]) -> int:
     facts = report.host_facts()
     print("\n".join(f"{name:18} {value}" for name, value in facts.items()), flush=True)
     results: dict[str, report.Result] = {}
+    loads: dict[str, float] = {}
     failed = False
     for name in options.names or BENCHES:
-        print(f"\n== {name}", flush=True)
+        loads[name] = os.getloadavg()[0]
+        print(f"\n== {name} (load before: {loads[name]:.1f})", flush=True)
         began = time.monotonic()
         try:
             results[name] = BENCHES[name](options.quick)
@@ -53,7 +57,8 @@ def main(arguments: list[str]) -> int:
         print(f"({time.monotonic() - began:.0f} s)", flush=True)
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / f"{facts['date'].replace(':', '')}.json"
-    written = {"host": facts, "quick": options.quick, "results": {name: asdict(r) for name, r in results.items()}}
+    outcome = {name: asdict(result) for name, result in results.items()}
+    written = {"host": facts, "quick": options.quick, "loads": loads, "results": outcome}
     path.write_text(json.dumps(written, indent=1) + "\n")
     print(f"\nwritten: {path}")
     return int(failed)

@@ -102,8 +102,8 @@ def bench(quick: bool) -> Result:
             Aim(f"flatness {direction.name}, program alone", statistics.median(flat), GOAL_FLATNESS, most=True)
         )
     table = Table(
-        f"packet: net ns a packet, median [min…max] of {rounds} rounds of {repeats:,}; {INSTALLED:,} sessions installed",
-        ("packets of", *(f"{count:,} subscribers" for count in SUBSCRIBERS), "64k / 1k"),
+        f"packet: net ns a packet, median [min…max] of {rounds} rounds; {INSTALLED:,} sessions installed",
+        ("subscribers taking part", *(f"{count:,}" for count in SUBSCRIBERS), "64k / 1k"),
         rows,
         ("Every packet was charged to its subscriber and left where it should; else there would be no table.",),
     )

@@ -18,7 +18,7 @@ class Table:
 
     title: str
     columns: tuple[str, ...]
-    rows: list[tuple[str, ...]]
+    rows: Sequence[tuple[str, ...]]
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
@@ -92,7 +92,7 @@ def host_facts() -> dict[str, str]:
         "cpu": _cpu_model(),
         "cpus": f"{len(os.sched_getaffinity(0))} of {os.cpu_count()}",
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-        "hypervisor": _output("systemd-detect-virt"),
+        "hypervisor": _output("systemd-detect-virt", "--vm"),
         "bpf_stats_enabled": _read("/proc/sys/kernel/bpf_stats_enabled"),
         "bpf_jit_enable": _read("/proc/sys/net/core/bpf_jit_enable"),
         "xdp": "native, veth",
