@@ -8,9 +8,10 @@ struct {
 	__type(value, struct service);
 } services SEC(".maps");
 
+#define ICMP_ECHO_REPLY 0
 #define ICMP_ECHO_REQUEST 8
 
-/* Whether the gateway itself answers this: ICMP echo and declared services, never in fragments. */
+/* Whether this is for the gateway itself: ICMP echo, either way, and declared services, never in fragments. */
 static __always_inline int is_served(struct packet *p)
 {
 	const struct service *service;
@@ -24,7 +25,7 @@ static __always_inline int is_served(struct packet *p)
 	if (!l4)
 		return 0;
 	if (p->protocol == IPPROTO_ICMP)
-		return l4[0] == ICMP_ECHO_REQUEST;
+		return l4[0] == ICMP_ECHO_REQUEST || l4[0] == ICMP_ECHO_REPLY;
 	port = bpf_ntohs(((const __be16 *)l4)[1]);
 	for (i = 0; i < SERVICE_MAX; i++) {
 		__u32 index = i;

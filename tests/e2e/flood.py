@@ -15,15 +15,15 @@ _CHADDR, _XID, _SOURCE = 14 + 20 + 8 + 28, 14 + 20 + 8 + 4, 6
 
 def main() -> None:
     device, macs, frame = sys.argv[1], int(sys.argv[2]), bytes.fromhex(sys.argv[3])
-    copies = []
+    copies: list[bytes] = []
     for number in range(macs or 1):
-        copy = bytearray(frame)
+        made = bytearray(frame)
         if macs:
             mac = b"\x02" + random.Random(number).randbytes(5)
-            copy[_SOURCE : _SOURCE + 6] = copy[_CHADDR : _CHADDR + 6] = mac
-        copy[_XID : _XID + 4] = number.to_bytes(4, "big")
-        copy[14 + 20 + 6 : 14 + 20 + 8] = b"\0\0"  # no UDP checksum
-        copies.append(bytes(copy))
+            made[_SOURCE : _SOURCE + 6] = made[_CHADDR : _CHADDR + 6] = mac
+        made[_XID : _XID + 4] = number.to_bytes(4, "big")
+        made[14 + 20 + 6 : 14 + 20 + 8] = b"\0\0"  # no UDP checksum
+        copies.append(bytes(made))
     out = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     out.bind((device, 0))
     print("flooding", flush=True)

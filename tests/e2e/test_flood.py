@@ -23,8 +23,8 @@ from .dhcp import DISCOVER, EVERYONE, REQUEST, ZERO, framed, message
 from .watch import Meter, refused, sessions
 
 FLOODER = 0
-OTHERS = range(1, 6)
-LINES = [Line(100, 1 + number) for number in range(6)]
+OTHERS = range(1, 4)
+LINES = [Line(100, 1 + number) for number in range(4)]
 RATES = "[punt]\nline = { pps = 20, burst = 40 }\nclient = { pps = 1, burst = 6 }\n"
 """A client's is low: MACs share 65,536 buckets, and a flood of them must not use up the buckets of others."""
 NO_RATES = "[punt]\nline = { pps = 0, burst = 1 }\nclient = { pps = 0, burst = 1 }\nnew = { pps = 0, burst = 1 }\n"
@@ -66,7 +66,9 @@ def flood(lab: Lab, macs: int) -> Iterator[Callable[[], int]]:
     customer = lab.customers[FLOODER]
     discover = framed(message(DISCOVER, customer.mac), customer.mac)
     before = sum(lab.gateway.get("/counters")["punts"]["dhcp4-new"].values())
-    process = customer.spawn(sys.executable, str(Path(__file__).with_name("flood.py")), "eth0", str(macs), discover.hex())
+    process = customer.spawn(
+        sys.executable, str(Path(__file__).with_name("flood.py")), "eth0", str(macs), discover.hex()
+    )
     try:
         wait_until(lambda: "flooding" in process.output(), "flood")
         yield lambda: sum(lab.gateway.get("/counters")["punts"]["dhcp4-new"].values()) - before
@@ -140,7 +142,9 @@ def _mutated_headers(rng: random.Random, mac: Mac) -> bytes:
 
 def _lying_options(rng: random.Random, mac: Mac) -> bytes:
     """Lengths that pass the end, overload, options that repeat without end."""
-    whole = bytearray(message(DISCOVER, mac, (52, bytes((rng.randrange(8),))), *[(55, b"\x01" * 20)] * rng.randrange(9)))
+    whole = bytearray(
+        message(DISCOVER, mac, (52, bytes((rng.randrange(8),))), *[(55, b"\x01" * 20)] * rng.randrange(9))
+    )
     whole[240 + rng.randrange(12)] = 255
     whole[44 : 44 + 192] = rng.randbytes(192)
     return framed(bytes(whole), mac)
@@ -179,7 +183,7 @@ def _balance(lab: Lab) -> None:
         up = sum(row["sent"] for row in found["punts"].values())
         taken = sum(found["dhcp4"]["heard"].values()) + sum(found["dhcp4"]["ignored"].values())
         ended = sum(sum(row.values()) for row in found["outcomes"].values())
-        return up == taken and ended == sum(found["received"].values())
+        return bool(up == taken and ended == sum(found["received"].values()))
 
     wait_until(even, lambda: f"balance: {lab.gateway.get('/counters')}")
 

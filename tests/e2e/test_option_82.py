@@ -44,10 +44,10 @@ def test_a_customer_that_names_a_line_is_not_heard(plain: Lab) -> None:
     thrown_out = ignored(plain.gateway, "untrusted-option-82")
     with plain.access_node.trunk.capture() as trunk:
         with pytest.raises(NoLease):
-            customer.dhcp("udhcpc", "-t", "2", "-x", f"0x52:{_circuit(CIRCUITS[0]).hex()}")
+            customer.dhcp("udhcpc", "-t", "1", "-x", f"0x52:{_circuit(CIRCUITS[0]).hex()}")
         trunk.settle()
     sent = messages(trunk.frames, DISCOVER)
-    assert [item.options[82] for item in sent] == [_circuit(CIRCUITS[0])] * 2
+    assert [item.options[82] for item in sent] == [_circuit(CIRCUITS[0])]
     assert thrown_out.grown == len(sent)
     assert not messages(trunk.frames, OFFER)
     assert not sessions(plain.gateway)
@@ -90,10 +90,10 @@ def test_a_live_mac_on_another_circuit_is_refused(shared: Lab) -> None:
     thief.change_mac(owner.mac)
     try:
         with pytest.raises(NoLease):
-            thief.dhcp("udhcpc", "-t", "2")
+            thief.dhcp("udhcpc", "-t", "1")
     finally:
         thief.change_mac(own)
-    assert elsewhere.grown == 2
+    assert elsewhere.grown == 1
     (session,) = sessions(shared.gateway, mac=owner.mac)
     assert session["line"].endswith(CIRCUITS[0].decode())
     assert session["address"] == str(owned)

@@ -35,16 +35,15 @@ def lab() -> Iterator[Lab]:
 @pytest.fixture
 def late(lab: Lab) -> Iterator[IPv4Address]:
     """The first customer's address; its promise ran out a second ago, and no gateway runs to notice."""
+    lab.gateway.kill9()
+    address, pins = lab.customers[0].address, Pins(lab)
+    assert address is not None
+    stands = pins.row(address).promise_until
+    pins.change_row(address, promise_until=BootNs(time.clock_gettime_ns(time.CLOCK_BOOTTIME) - SECOND))
+    yield address
     assert lab.gateway.process is not None
     if not lab.gateway.process.alive:
-        lab.gateway.restart()
-    lab.gateway.kill9()
-    address = lab.customers[0].address
-    assert address is not None
-    Pins(lab).change_row(address, promise_until=BootNs(time.clock_gettime_ns(time.CLOCK_BOOTTIME) - SECOND))
-    yield address
-    if not lab.gateway.process.alive:
-        lab.gateway.restart()
+        pins.change_row(address, promise_until=stands)
 
 
 def _promise_past(lab: Lab) -> int:

@@ -14,7 +14,7 @@ from wayleave.lab.waiting import wait_until
 from wayleave.net.mac import Mac
 
 from .pins import Pins
-from .watch import dropped, sessions
+from .watch import Meter, dropped, sessions
 
 LINES = (Line(100, 1), Line(100, 2), Line(100, 3), Line(100, 4), Line(200, None, (0x8100, 0x8100)))
 
@@ -142,6 +142,10 @@ def test_a_device_that_was_made_anew_is_taken_up_again(lab: Lab, replug: object,
         lab.gateway.restart()
     customer = lab.customers[0]
     wait_until(lambda: customer.ping(lab.server_address, count=1, timeout=0.1), "traffic", 5)
+    out, back = Meter(lab.gateway, "outcomes", "forward", "to-network"), Meter(lab.gateway, "received", "network")
+    wait_until(
+        lambda: customer.ping(lab.server_address, count=1) and out.grown and back.grown, "the program on both ports", 5
+    )
     assert customer.ping(lab.server_address, count=5)
     assert customer.renew().address == address(lab, 0)
     with lab.router.capture() as core:

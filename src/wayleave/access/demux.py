@@ -32,7 +32,10 @@ class Ignored(StrEnum):
 
 
 class Heard(Struct, frozen=True):
-    """A DHCP message, and how it got here. `tags` are those with a VID, without priority: what a reply carries."""
+    """A DHCP message, and how it got here. `tags` are those with a VID, without priority: what a reply carries.
+
+    `circuit` is None where the access node names none; an empty circuit-id names none.
+    """
 
     port: int
     source: Mac
@@ -75,5 +78,5 @@ def hear(port: PortSettings, data: bytes) -> Heard | Ignored:
         frame.vids(outer),
         datagram.destination != _EVERYONE,
         asked,
-        agent.circuit_id if agent is not None else None,
+        agent.circuit_id or None if agent is not None else None,
     )

@@ -128,15 +128,15 @@ class Engine:
     def restore(self, session: Session, now: BootNs) -> bool:
         """Take up a session that the disk has, under its pool's present terms.
 
-        False: the configuration no longer has its pool, or the pool not its address. It is then in the table all the
-        same, for its end to be recorded: `clear` it.
+        False: the configuration no longer has its pool, or the pool not its address (any more, or it is the gateway's
+        now). It is then in the table all the same, for its end to be recorded: `clear` it.
 
         Raises: pool.Exhaustion if somebody else holds its address.
         """
         lease = session.lease
         assert lease is not None
         terms = self.pools.get(lease.pool)
-        if terms is None or lease.address not in terms.pool.network:
+        if terms is None or lease.address not in terms.pool.network or lease.address == terms.pool.subnet.gateway:
             self.table.put(session, now)
             return False
         terms.pool.hold(lease.address, session.client)
@@ -158,14 +158,15 @@ class Engine:
     def _run(self) -> None:
         while self._queue or self._installing:
             while self._queue:
-                id_, event = self._queue.popleft()
-                session = self.table.get(id_)
-                if session is None:
-                    continue
-                changed, effects = lifecycle.advance(session, event, self._now)
-                self._settle(changed, session, effects)
+                self._step(*self._queue.popleft())
             self._install()
         self._records.flush()
+
+    def _step(self, id_: int, event: Event) -> None:
+        session = self.table.get(id_)
+        if session is not None:
+            changed, effects = lifecycle.advance(session, event, self._now)
+            self._settle(changed, session, effects)
 
     def _settle(self, session: Session, before: Session | None, effects: Iterable[lifecycle.Effect]) -> None:
         """Store the new state first, then carry out its effects: an outcome may come at once."""
@@ -237,7 +238,7 @@ class Engine:
         if others is False or not port.replace:
             self.counts.refused["line-full"] += 1
             return lifecycle.Denied(f"line {session.client.line} is full")
-        self._queue.append((others.id, lifecycle.Cleared(CloseCause.DISPLACED)))
+        self._step(others.id, lifecycle.Cleared(CloseCause.DISPLACED))  # now: it makes room for one, not for a batch
         return lifecycle.Granted(service)
 
     def _seen(self, session: Session) -> BootNs:

@@ -60,16 +60,19 @@ class Recovery:
         if not self.unknown or not self._clock.plausible:
             return []
         now = self._clock.boot()
-        log.info("clock-plausible", sessions=len(self.unknown))
         standing: list[Session] = []
-        for id_, promise_utc in self.unknown.items():
+        unknown, self.unknown = self.unknown, {}
+        log.info("clock-plausible", sessions=len(unknown))
+        for id_, promise_utc in unknown.items():
             session = self._engine.table.get(id_)
-            if session is None or session.phase is not Phase.ACTIVE or session.installed:
-                continue  # it came back meanwhile, and was promised anew
+            if session is None or not session.live or session.installed:
+                continue  # it came back meanwhile, and was promised anew; or it went
+            if session.phase is not Phase.ACTIVE:
+                self.unknown[id_] = promise_utc  # it is coming back: if the disk refuses, the old promise counts
+                continue
             known = promised(session, max(on_this_boot(self._clock, promise_utc), BootNs(1)))
             if known.deadline > now:
                 known = replace(known, installed=True)
                 standing.append(known)
             self._engine.table.put(known, now)
-        self.unknown.clear()
         return standing

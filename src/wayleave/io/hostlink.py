@@ -125,7 +125,7 @@ def _route(netlink: IPRoute, ends: HostLink, table: int, pools: Sequence[Routed]
             table=table,
             prefsrc=str(pool.gateway),
             flags=4,  # RTNH_F_ONLINK: the next hop is in no network of ours
-            metrics={"attrs": [("RTAX_LOCK", 1 << 2), ("RTAX_MTU", pool.mtu)]},  # locked: counts for what is forwarded
+            metrics={"lock": 1 << 2, "mtu": pool.mtu},  # locked (by RTAX_MTU, 2): counts for what is forwarded
         )
     if table == RT_TABLE_MAIN:
         return

@@ -14,7 +14,7 @@ from ipaddress import IPv4Address
 from msgspec import Struct
 from msgspec.structs import replace
 
-from wayleave.net.units import BootNs, Ns, after
+from wayleave.net.units import SECOND, BootNs, Ns, after
 from wayleave.session.model import (
     IN_FLIGHT,
     LEASE_GRACE,
@@ -243,7 +243,7 @@ def advance(session: Session, event: Event, now: BootNs) -> Step:
         case ((Phase.RECORDING | Phase.INSTALLING), (Discovered() | Requested())):
             return session, ()
         case Phase.ACTIVE, Discovered():
-            return session, (Reply(event.ask, Answer.OFFER, session.lease, _term(session, now)),)
+            return session, (_proposal(session, event.ask),)
         case Phase.ACTIVE, Requested():
             return _renew(session, event, now)
         case ((Phase.REMOVING | Phase.FORGETTING | Phase.CLOSED), (Discovered() | Requested())):
@@ -269,7 +269,7 @@ def advance(session: Session, event: Event, now: BootNs) -> Step:
         case Phase.INSTALLING, Installed():
             return _confirm(replace(session, installed=True), session.ask, now)
         case Phase.INSTALLING, InstallFailed():
-            return _close(session, CloseCause.TABLE_FULL, now)
+            return _not_installed(session, now)
         # -- the way down -----------------------------------------------------------------
         case ((Phase.OFFERED | Phase.ACTIVE), Released(address=address)) if address == _address(session):
             return _close(session, CloseCause.USER_REQUEST, now)
@@ -309,28 +309,43 @@ def _term(session: Session, now: BootNs) -> Ns:
     """How long a renewal now may promise: a whole lease if it fits under the promise, else what is left of that."""
     lease = session.lease
     assert lease is not None
-    if not session.recorded:
-        return lease.duration
     return Ns(max(0, min(lease.duration, lease.promise_until - now)))
 
 
 def _offer(session: Session, now: BootNs) -> Step:
     held = replace(session, phase=Phase.OFFERED, deadline=after(now, OFFER_HOLD), ask=None)
-    return held, (Reply(session.ask, Answer.OFFER, session.lease, _term(session, now)),)
+    return held, (_proposal(session, session.ask),)
+
+
+def _proposal(session: Session, ask: object) -> Reply:
+    """Offer a whole lease: if it does not fit under the promise, a new one is recorded before it is confirmed."""
+    assert session.lease is not None
+    return Reply(ask, Answer.OFFER, session.lease, session.lease.duration)
 
 
 def _addressed(session: Session, now: BootNs) -> Step:
-    """An address is held: offer it, or record it at once if the client already asked for just this one."""
-    return _record(session, now) if session.exact else _offer(session, now)
+    """An address is held: offer it, or record it at once if the client already asked for just this one.
+
+    It may have asked for another one meanwhile, after it only looked around: then that is refused.
+    """
+    if not session.exact:
+        return _offer(session, now)
+    if session.wanted != _address(session):
+        return _turn_down(session, session.ask, session.wanted, now)
+    return _record(session, now)
 
 
 def _claim(session: Session, event: Requested, now: BootNs) -> Step:
     """The client takes an offer, or asks for something that it was not offered."""
     if event.address != _address(session):
-        refusal = Reply(event.ask, Answer.REFUSE, why=f"{event.address} was not offered to this client")
-        closing, effects = _close(session, CloseCause.OFFER_LAPSED, now)
-        return closing, (refusal, *effects)
+        return _turn_down(session, event.ask, event.address, now)
     return _record(replace(session, ask=event.ask, encapsulation=event.encapsulation), now)
+
+
+def _turn_down(session: Session, ask: object, address: IPv4Address | None, now: BootNs) -> Step:
+    refusal = Reply(ask, Answer.REFUSE, why=f"{address} was not offered to this client")
+    closing, effects = _close(session, CloseCause.OFFER_LAPSED, now)
+    return closing, (refusal, *effects)
 
 
 def _record(session: Session, now: BootNs) -> Step:
@@ -360,17 +375,36 @@ def _renew(session: Session, event: Requested, now: BootNs) -> Step:
 
 
 def _confirm(session: Session, ask: object, now: BootNs) -> Step:
+    """Say yes for as long as the promise allows. Where that is no time at all, the client hears nothing."""
     remaining = _term(session, now)
     until = BootNs(max(session.leased_until, now + remaining))
     active = replace(session, phase=Phase.ACTIVE, ask=None, leased_until=until, deadline=after(until, LEASE_GRACE))
-    return active, (Reply(ask, Answer.CONFIRM, session.lease, remaining),) if ask is not None else ()
+    if ask is None or remaining < SECOND:
+        return active, ()
+    return active, (Reply(ask, Answer.CONFIRM, session.lease, remaining),)
 
 
 def _not_recorded(session: Session, now: BootNs) -> Step:
-    """The disk refused. A newcomer is turned away; who is served already keeps what the last promise covers."""
-    if not session.installed:
+    """The disk refused. A newcomer is turned away; who is served already keeps what the last promise covers.
+
+    Who comes back after a reboot may still use what was promised before it: the address stays with that client, which
+    hears nothing for now.
+    """
+    if session.installed:
+        return _confirm(replace(session, promising=NEVER), session.ask, now)
+    if not session.recorded:
         return _close(session, CloseCause.STORE_FAILED, now)
-    return _confirm(replace(session, promising=NEVER), session.ask, now)
+    until = session.leased_until
+    deadline = NEVER if until == NEVER else after(until, LEASE_GRACE)
+    return replace(session, phase=Phase.ACTIVE, promising=NEVER, ask=None, deadline=deadline), ()
+
+
+def _not_installed(session: Session, now: BootNs) -> Step:
+    """There is no room for a fresh row. Who has one keeps it, and asks again; its next request tries anew."""
+    if not session.installed:
+        return _close(session, CloseCause.TABLE_FULL, now)
+    deadline = after(session.leased_until, LEASE_GRACE)
+    return replace(session, phase=Phase.ACTIVE, ask=None, encapsulation=b"", deadline=deadline), ()
 
 
 def _expire(session: Session, renewed: BootNs, now: BootNs) -> Step:

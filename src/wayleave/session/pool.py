@@ -7,7 +7,7 @@ to its last address.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Hashable
 from ipaddress import IPv4Address, IPv4Network
 
@@ -43,7 +43,7 @@ class Pool:
         self._reserved = {int(address) for address in reserved}
         self._cursor = self._first
         self._held: dict[int, Hashable] = {}
-        self._free: deque[int] = deque()
+        self._free: OrderedDict[int, None] = OrderedDict()  # each once, the one free longest first
         self._former: dict[int, Hashable] = {}
         self._had: dict[Hashable, int] = {}
         self._quarantine: deque[tuple[BootNs, int]] = deque()
@@ -101,7 +101,7 @@ class Pool:
             if self._why_not(candidate, holder, static=False) is None and candidate not in self._former:
                 return self._give(candidate, holder)
         while self._free:
-            candidate = self._free.popleft()
+            candidate, _ = self._free.popitem(last=False)
             if self._why_not(candidate, holder, static=False) is None:
                 return self._give(candidate, holder)
         raise Exhaustion(f"pool {self.name} is used up: {self.held} of {self.size} addresses are held")
@@ -125,13 +125,14 @@ class Pool:
             return
         self._former[number] = holder
         self._had[holder] = number
-        self._free.append(number)
+        self._free[number] = None
 
     def _give(self, number: int, holder: Hashable) -> IPv4Address:
         former = self._former.pop(number, None)
         if former is not None and self._had.get(former) == number:
             del self._had[former]
         self._held[number] = holder
+        self._free.pop(number, None)
         return IPv4Address(number)
 
     def _particular(self, number: int, holder: Hashable, static: bool) -> int:
@@ -160,5 +161,5 @@ class Pool:
         while self._quarantine and self._quarantine[0][0] <= now:
             _, number = self._quarantine.popleft()
             self._resting.discard(number)
-            self._free.append(number)
+            self._free[number] = None
             self._former.setdefault(number, None)

@@ -76,7 +76,7 @@ class Table:
 
     def close_gaps(self, now: BootNs) -> None:
         """After a restore: the ids between those that were taken up may be given out again, once rested."""
-        gaps = (id_ for id_ in range(self._next_id) if id_ not in self._by_id)
+        gaps = (id_ for id_ in range(min(self._next_id, self.capacity)) if id_ not in self._by_id)
         self._resting.extend((now + REST, id_) for id_ in gaps)
 
     def put(self, session: Session, now: BootNs) -> None:
@@ -88,7 +88,8 @@ class Table:
         if session.phase is Phase.CLOSED:
             if before is not None:
                 self._remove(session)
-            self._resting.append((now + REST, id_))
+            if id_ < self.capacity:  # a larger table of an earlier run had more
+                self._resting.append((now + REST, id_))
             return
         if before is None:
             self._next_id = max(self._next_id, id_ + 1)

@@ -1,0 +1,741 @@
+"""The engine, told as stories: what clients say, what time brings, and what the ports were asked to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from ipaddress import IPv4Address
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.fakes.clock import FakeClock
+from tests.fakes.plane import Plane
+from tests.fakes.records import Disk, Records, erased, saved
+from wayleave.aaa.local import AuthorizationSettings, LocalAuthorization, Subscriber
+from wayleave.daemon.app import _terms
+from wayleave.daemon.engine import Admission, Engine, Told
+from wayleave.daemon.recovery import Recovery
+from wayleave.net.mac import Mac
+from wayleave.net.units import SECOND, BootNs, Ns, UtcNs
+from wayleave.session import lifecycle as life
+from wayleave.session.lifecycle import Answer
+from wayleave.session.model import (
+    IN_FLIGHT,
+    LEASE_GRACE,
+    NEVER,
+    OFFER_HOLD,
+    STORE_RETRY,
+    Client,
+    CloseCause,
+    Line,
+    Session,
+)
+from wayleave.session.ports import PlaneFull
+from wayleave.session.settings import PoolSettings
+from wayleave.session.table import SILENT, Table
+
+MINUTE, HOUR, DAY = Ns(60 * SECOND), Ns(3600 * SECOND), Ns(86400 * SECOND)
+A, B, C = (Mac(b"\2\0\0\0\0" + bytes([number])) for number in (1, 2, 3))
+LINE, SOMEWHERE = Line(1, 100, 1), Line(1, 100, 2)
+
+
+def address(text: str) -> IPv4Address:
+    return IPv4Address(f"10.0.0.{text}")
+
+
+def pool(**changes: Any) -> PoolSettings:
+    settings = {"name": "home", "network": "10.0.0.0/29", "gateway": "10.0.0.1", "quarantine": "10m"}
+    return PoolSettings.model_validate(settings | changes)
+
+
+def discovers(mac: Mac = A, line: Line = LINE, wanted: IPv4Address | None = None) -> Told:
+    client = Client(line, mac)
+    return client, life.Discovered(client=client, ask=f"discover of {mac}", encapsulation=b"l2", wanted=wanted)
+
+
+def requests(number: IPv4Address, mac: Mac = A, line: Line = LINE, encapsulation: bytes = b"l2") -> Told:
+    client = Client(line, mac)
+    event = life.Requested(client=client, ask=f"request of {mac}", encapsulation=encapsulation, address=number)
+    return client, event
+
+
+def releases(number: IPv4Address, mac: Mac = A, line: Line = LINE) -> Told:
+    return Client(line, mac), life.Released(number)
+
+
+def declines(number: IPv4Address, mac: Mac = A, line: Line = LINE) -> Told:
+    return Client(line, mac), life.Declined(number)
+
+
+class Stage:
+    """An engine between simulated ends: clients `say` things, and the disk has `written` when the story says so."""
+
+    def __init__(
+        self,
+        pools: tuple[PoolSettings, ...] = (pool(),),
+        *,
+        clients: int = 8,
+        at_limit: str = "replace",
+        sessions: int = 16,
+        rows: int = 16,
+        subscribers: tuple[Subscriber, ...] = (),
+        tenants: tuple[str, ...] = ("default",),
+        clock: FakeClock | None = None,
+        disk: Disk | None = None,
+        plane: Plane | None = None,
+    ) -> None:
+        self.clock, self.disk, self.plane = clock or FakeClock(), disk or Disk(), plane or Plane(rows)
+        self.table = Table(sessions)
+        self.pools = {item.name: _terms(item) for item in pools}
+        self.records = Records(self.disk, self.clock)
+        self.said: list[tuple[Client, life.Reply]] = []
+        authorization = LocalAuthorization(
+            AuthorizationSettings(default=pools[0].name), subscribers, dict.fromkeys((1, 2), "default")
+        )
+        admission = dict.fromkeys((1, 2), Admission(clients, at_limit == "replace"))
+        self.engine = Engine(
+            self.table, self.pools, authorization, self.records, self.plane, self._hear, admission, self._watch
+        )
+        self.recovery = Recovery(self.engine, self.clock, tenants)
+        self.recovery.restore(self.disk.load(self.clock))
+        self.plane.repair([session for session in self.table if session.installed and session.live], self.clock.boot())
+        self.written()
+
+    def _hear(self, session: Session, reply: life.Reply) -> None:
+        self.said.append((session.client, reply))
+
+    def _watch(self, session: Session, before: Session | None) -> None:
+        assert before is None or session.phase is not before.phase
+
+    def say(self, *told: Told) -> list[life.Reply]:
+        """Have clients say something in one batch; returns what they are told before the disk has written."""
+        self.said.clear()
+        self.engine.take(told, self.clock.boot())
+        return [reply for _, reply in self.said]
+
+    def written(self) -> list[life.Reply]:
+        """Let the disk write, until it has nothing more to do; returns what clients are told for it."""
+        self.said.clear()
+        while self.records.pending:
+            group, error = self.records.commit()
+            self.engine.recorded(saved(group), erased(group), error, self.clock.boot())
+        return [reply for _, reply in self.said]
+
+    def wait(self, length: int) -> None:
+        """Let time pass, one deadline after the other; the disk writes meanwhile."""
+        end = self.clock.now + length
+        while self.table.next_deadline != NEVER and self.table.next_deadline <= end:
+            self.clock.wait(max(0, self.table.next_deadline - self.clock.now))
+            self.engine.due(self.clock.boot())
+            self.written()
+        self.clock.wait(end - self.clock.now)
+
+    def serve(self, mac: Mac = A, line: Line = LINE) -> IPv4Address:
+        """Take a client from its first message to its address."""
+        (offer,) = self.say(discovers(mac, line))
+        assert offer.lease is not None
+        assert self.say(requests(offer.lease.address, mac, line)) == []
+        (confirmed,) = self.written()
+        assert confirmed.answer is Answer.CONFIRM
+        return offer.lease.address
+
+    def find(self, mac: Mac = A, line: Line = LINE) -> Session | None:
+        return self.table.find(Client(line, mac))
+
+    def uses(self, number: IPv4Address, mac: Mac = A, line: Line = LINE) -> bool:
+        return self.plane.forwards(Client(line, mac).key, number, self.clock.boot())
+
+    @property
+    def held(self) -> int:
+        return sum(terms.pool.held for terms in self.pools.values())
+
+    # ---- disaster -----------------------------------------------------------------------
+
+    def restart(self, *pools: PoolSettings, **changes: Any) -> Stage:
+        """The process is killed and starts again, perhaps with another configuration."""
+        return Stage(pools or (pool(),), clock=self.clock, disk=self.disk, plane=self.plane, **changes)
+
+    def reboot(self, *pools: PoolSettings, off: int = 10 * SECOND, in_1970: bool = False, **changes: Any) -> Stage:
+        """The machine goes down for a while; its tables are gone."""
+        return Stage(pools or (pool(),), clock=self.clock.reboot(off, in_1970), disk=self.disk, **changes)
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    with capture_logs():
+        yield
+
+
+def answers(replies: list[life.Reply]) -> list[Answer]:
+    return [reply.answer for reply in replies]
+
+
+# ---- up and down ------------------------------------------------------------------------
+
+
+def test_a_client_is_served_and_every_step_waits_for_the_one_before() -> None:
+    stage = Stage()
+    (offer,) = stage.say(discovers())
+    assert (offer.answer, offer.remaining) == (Answer.OFFER, HOUR)
+    assert stage.say(requests(address("2"))) == [], "nothing is confirmed before it is durable"
+    assert stage.plane.rows == {}, "nothing is installed before it is durable"
+    (confirmed,) = stage.written()
+    assert confirmed.answer is Answer.CONFIRM
+    assert confirmed.ask == f"request of {A}"
+    assert stage.uses(address("2"))
+    assert stage.engine.counts.opened == 1
+
+
+def test_an_address_given_back_is_free_only_once_its_end_is_durable() -> None:
+    stage = Stage()
+    mine = stage.serve()
+    stage.say(releases(mine))
+    assert not stage.uses(mine)
+    stage.wait(IN_FLIGHT)
+    assert stage.held == 0
+    assert stage.disk.records == {}
+    assert stage.engine.counts.closed == {"user-request": 1}
+
+
+def test_until_the_end_is_durable_nobody_else_gets_the_address() -> None:
+    stage = Stage((pool(network="10.0.0.0/30"),))
+    mine = stage.serve(A)
+    stage.say(releases(mine))
+    stage.clock.wait(IN_FLIGHT)
+    stage.engine.due(stage.clock.boot())
+    assert stage.say(discovers(B, SOMEWHERE)) == [], "the disk has not written yet"
+    stage.written()
+    assert answers(stage.say(discovers(B, SOMEWHERE))) == [Answer.OFFER]
+
+
+def test_offers_hold_their_addresses_for_a_minute() -> None:
+    stage = Stage((pool(network="10.0.0.0/30"),))
+    assert answers(stage.say(discovers(A))) == [Answer.OFFER]
+    stage.wait(OFFER_HOLD - 1)
+    assert stage.say(discovers(B, SOMEWHERE)) == []
+    stage.wait(1)
+    assert answers(stage.say(discovers(B, SOMEWHERE))) == [Answer.OFFER]
+
+
+def test_a_declined_address_rests_and_is_offered_to_nobody() -> None:
+    stage = Stage((pool(network="10.0.0.0/30"),))
+    bad = stage.serve()
+    stage.say(declines(bad))
+    stage.wait(MINUTE)
+    assert stage.say(discovers()) == []
+    assert stage.engine.counts.refused == {"no-address": 1}
+    stage.wait(10 * MINUTE)
+    assert answers(stage.say(discovers())) == [Answer.OFFER]
+
+
+def test_a_client_that_looks_around_and_claims_an_address_in_one_breath_gets_that_address_or_no() -> None:
+    stage = Stage()
+    stage.serve(B, SOMEWHERE)
+    (said,) = stage.say(discovers(A), requests(address("2"), A)) or stage.written()
+    assert said.answer is Answer.REFUSE, "it would be told of an address that it did not ask for"
+    assert stage.held == 1
+
+
+def test_a_claimed_address_that_is_free_is_given() -> None:
+    stage = Stage()
+    assert stage.say(requests(address("5"))) == []
+    (confirmed,) = stage.written()
+    assert confirmed.lease is not None
+    assert confirmed.lease.address == address("5")
+
+
+def test_the_latest_of_several_equal_requests_is_answered_once() -> None:
+    stage = Stage()
+    stage.say(discovers())
+    stage.say(requests(address("2")), requests(address("2")))
+    assert answers(stage.written()) == [Answer.CONFIRM]
+
+
+# ---- limits -----------------------------------------------------------------------------
+
+
+def test_a_full_line_refuses_the_next_client() -> None:
+    stage = Stage(clients=2, at_limit="refuse")
+    stage.serve(A)
+    stage.serve(B)
+    stage.wait(2 * SILENT)
+    assert stage.say(discovers(C)) == []
+    assert stage.engine.counts.refused == {"line-full": 1}
+    assert [session.client.mac for session in stage.table] == [A, B]
+    assert answers(stage.say(requests(address("5"), C))) == [Answer.REFUSE], "who claims an address is told"
+
+
+def test_on_a_full_line_the_client_silent_longest_makes_room() -> None:
+    stage = Stage(clients=2)
+    first, second = stage.serve(A), stage.serve(B)
+    stage.wait(SILENT)
+    assert stage.uses(first, A)
+    stage.wait(SECOND)
+    assert answers(stage.say(discovers(C))) == [Answer.OFFER]
+    assert not stage.uses(second, B)
+    assert stage.uses(first, A)
+    stage.wait(SECOND)
+    assert stage.engine.counts.closed == {"displaced": 1}
+
+
+def test_nobody_makes_room_who_sent_something_in_the_last_minute() -> None:
+    stage = Stage(clients=1)
+    mine = stage.serve(A)
+    stage.wait(10 * MINUTE)
+    stage.uses(mine, A)
+    stage.wait(SILENT)
+    assert stage.say(discovers(B)) == []
+    assert stage.engine.counts.refused == {"line-full": 1}
+    stage.wait(1)
+    assert answers(stage.say(discovers(B))) == [Answer.OFFER]
+
+
+def test_one_silent_client_makes_room_for_one_newcomer_not_for_two_in_a_batch() -> None:
+    stage = Stage(clients=1)
+    stage.serve(A)
+    stage.wait(2 * SILENT)
+    stage.say(discovers(B), discovers(C))
+    assert sum(session.live for session in stage.table) == 1, "a line for one has one"
+    assert stage.engine.counts.refused == {"line-full": 1}
+
+
+def test_a_subscribers_own_limit_counts_instead_of_the_ports() -> None:
+    one = Subscriber(name="single", line=LINE, limit=1)
+    stage = Stage(clients=8, at_limit="refuse", subscribers=(one,))
+    stage.serve(A)
+    assert stage.say(discovers(B)) == []
+    assert stage.engine.counts.refused == {"line-full": 1}
+    stage.serve(B, SOMEWHERE)
+    stage.serve(C, SOMEWHERE)
+
+
+def test_a_live_mac_on_another_circuit_is_refused_and_counted_and_may_not_end_the_session_either() -> None:
+    home, elsewhere = Line(2, 200, 0, b"door-1"), Line(2, 200, 0, b"door-2")
+    stage = Stage()
+    mine = stage.serve(A, home)
+    assert stage.say(discovers(A, elsewhere), requests(mine, A, elsewhere), releases(mine, A, elsewhere)) == []
+    assert stage.engine.counts.refused == {"mac-on-another-circuit": 3}
+    assert stage.uses(mine, A, home)
+
+
+def test_when_all_sessions_are_taken_a_newcomer_is_refused_until_an_id_has_rested() -> None:
+    stage = Stage(sessions=2)
+    mine = stage.serve(A)
+    stage.serve(B)
+    assert stage.say(discovers(C)) == []
+    assert stage.engine.counts.refused == {"table-full": 1}
+    stage.say(releases(mine, A))
+    stage.wait(IN_FLIGHT)
+    assert stage.say(discovers(C)) == [], "packets in flight may still be counted under the id"
+    stage.wait(2 * SECOND)
+    assert answers(stage.say(discovers(C))) == [Answer.OFFER]
+
+
+def test_when_the_data_plane_is_full_those_that_fit_get_in_and_the_others_leave_nothing_behind() -> None:
+    stage = Stage(rows=1)
+    stage.say(discovers(A), discovers(B))
+    stage.say(requests(address("2"), A), requests(address("3"), B))
+    assert answers(stage.written()) == [Answer.CONFIRM]
+    assert stage.uses(address("2"), A)
+    stage.wait(SECOND)
+    assert stage.engine.counts.closed == {"table-full": 1}
+    assert (stage.held, len(stage.disk.records)) == (1, 1)
+
+
+class Crowded(Plane):
+    """A data plane that has a row for each session and, while `crowded`, none to spare for a change."""
+
+    crowded = False
+
+    def install(self, sessions: Sequence[Session], now: BootNs) -> None:
+        if self.crowded:
+            raise PlaneFull("no fresh row")
+        super().install(sessions, now)
+
+
+def test_a_client_behind_other_tags_keeps_what_it_has_while_there_is_no_fresh_row() -> None:
+    plane = Crowded(16)
+    stage = Stage(plane=plane)
+    mine = stage.serve()
+    plane.crowded = True
+    assert stage.say(requests(mine, encapsulation=b"elsewhere")) == [], "it asks again"
+    stage.wait(SECOND)
+    assert stage.uses(mine)
+    assert stage.held == 1
+    plane.crowded = False
+    assert answers(stage.say(requests(mine, encapsulation=b"elsewhere"))) == [Answer.CONFIRM]
+    (row,) = plane.rows.values()
+    assert row.session.encapsulation == b"elsewhere"
+
+
+# ---- who gets which address -------------------------------------------------------------
+
+KEPT = {"reservations": [{"address": "10.0.0.4", "mac": str(A)}, {"address": "10.0.0.5", "line": "1:100.2"}]}
+
+
+def test_reserved_addresses_go_to_their_macs_and_lines_and_to_nobody_else() -> None:
+    stage = Stage((pool(**KEPT),))
+    assert stage.serve(A) == address("4")
+    assert stage.serve(B, SOMEWHERE) == address("5")
+    assert stage.serve(C) == address("2")
+    everybody = [stage.serve(Mac(bytes((2, 0, 0, 0, 1, number)))) for number in range(2)]
+    assert everybody == [address("3"), address("6")]
+    assert stage.say(requests(address("5"), Mac(b"\2\0\0\0\2\0")))[0].answer is Answer.REFUSE
+
+
+def test_who_has_a_reservation_is_refused_any_other_address() -> None:
+    stage = Stage((pool(**KEPT),))
+    (refused,) = stage.say(requests(address("6"), A))
+    assert (refused.answer, refused.why) == (Answer.REFUSE, "10.0.0.6 is not this client's address")
+    assert answers(stage.say(requests(address("4"), A)) or stage.written()) == [Answer.CONFIRM]
+
+
+def test_a_static_address_may_lie_among_the_excluded_ones() -> None:
+    alice = Subscriber(name="alice", mac=A, address=address("6"))
+    stage = Stage((pool(exclude=["10.0.0.6"]),), subscribers=(alice,))
+    assert stage.serve(A) == address("6")
+    for number in range(4):
+        stage.serve(Mac(bytes((2, 0, 0, 0, 1, number))))
+    assert stage.say(discovers(B)) == [], "the others are used up"
+
+
+def test_who_is_not_known_and_who_is_blocked_gets_nothing() -> None:
+    stage = Stage(subscribers=(Subscriber(name="bad", mac=A, blocked=True),))
+    assert stage.say(discovers(A)) == []
+    (refused,) = stage.say(requests(address("2"), A))
+    assert refused.why == "subscriber bad is blocked"
+    assert stage.engine.counts.refused == {"not-authorized": 2, "told-no": 1}
+    assert len(stage.table) == 0
+
+
+def test_a_subscriber_of_a_pool_that_is_not_there_is_refused() -> None:
+    stage = Stage(subscribers=(Subscriber(name="lost", mac=A, pool="gone"),))
+    assert stage.say(discovers(A)) == []
+    assert stage.engine.counts.refused == {"no-such-pool": 1}
+
+
+def test_a_client_that_comes_and_goes_for_ever_leaves_nothing_behind_in_pool_and_table() -> None:
+    stage = Stage((pool(network="10.0.0.0/16"),))
+    for _ in range(300):
+        stage.say(releases(stage.serve()))
+        stage.wait(SECOND)
+    home = stage.pools["home"].pool
+    assert max(len(home._free), len(home._former), len(home._had)) == 1
+    assert len(stage.table._resting) <= 16
+    assert (len(stage.table), stage.held, stage.disk.records) == (0, 0, {})
+
+
+# ---- time -------------------------------------------------------------------------------
+
+
+def test_a_lease_that_nobody_renews_ends_a_little_after_its_time() -> None:
+    stage = Stage()
+    mine = stage.serve()
+    stage.wait(HOUR + LEASE_GRACE - 1)
+    assert stage.uses(mine)
+    stage.wait(1)
+    assert not stage.uses(mine)
+    stage.wait(IN_FLIGHT)
+    assert stage.engine.counts.closed == {"lease-expired": 1}
+
+
+def test_a_lease_that_the_data_plane_renews_goes_on_though_nobody_told_the_process() -> None:
+    stage = Stage()
+    mine = stage.serve()
+    for _ in range(5):
+        stage.wait(HOUR // 2)
+        assert stage.plane.renews(Client(LINE, A).key, mine, stage.clock.boot()) is not None
+    stage.wait(HOUR)
+    assert stage.uses(mine)
+    stage.wait(LEASE_GRACE + IN_FLIGHT)
+    assert len(stage.table) == 0
+
+
+def test_a_renewal_of_an_earlier_holder_of_the_id_keeps_nobody_alive() -> None:
+    stage = Stage(sessions=1)
+    mine = stage.serve(A)
+    stage.wait(HOUR // 2)
+    stage.plane.renews(Client(LINE, A).key, mine, stage.clock.boot())
+    stage.say(releases(mine))
+    stage.wait(2 * SECOND)
+    stage.serve(B)
+    stage.wait(HOUR + LEASE_GRACE + IN_FLIGHT)
+    assert len(stage.table) == 0
+
+
+def test_more_deadlines_than_fit_into_a_turn_are_all_taken() -> None:
+    stage = Stage((pool(network="10.0.0.0/16"),), sessions=2000, rows=2000, clients=2000)
+    stage.say(*(discovers(Mac(b"\2\0\0\0" + number.to_bytes(2, "big"))) for number in range(1200)))
+    assert len(stage.table) == 1200
+    stage.wait(OFFER_HOLD)
+    assert len(stage.table) == 0
+
+
+# ---- a disk that fails ------------------------------------------------------------------
+
+
+def test_while_the_disk_fails_newcomers_are_turned_away_and_everyone_else_is_served() -> None:
+    stage = Stage((pool(promise="2h"),))
+    mine = stage.serve(A)
+    stage.disk.failing = True
+    stage.say(discovers(B))
+    stage.say(requests(address("3"), B))
+    assert stage.written() == []
+    assert stage.find(B) is not None, "its address stays taken until its end is on disk"
+    stage.wait(HOUR // 2)
+    (renewed,) = stage.say(requests(mine))
+    assert renewed.remaining == HOUR, "inside the promise no disk is needed"
+    stage.wait(HOUR - MINUTE)
+    assert stage.say(requests(mine)) == []
+    (renewed,) = stage.written()
+    assert (renewed.answer, renewed.remaining) == (Answer.CONFIRM, HOUR // 2 + MINUTE), "what the promise still covers"
+    stage.disk.failing = False
+    stage.wait(STORE_RETRY)
+    assert stage.find(B) is None
+    assert stage.engine.counts.closed == {"store-failed": 1}
+    stage.say(requests(mine))
+    assert stage.written()[0].remaining == HOUR
+    assert stage.serve(B) == address("3")
+
+
+def test_the_end_of_a_promise_is_the_end_when_the_disk_never_comes_back() -> None:
+    stage = Stage((pool(promise="1h"),))
+    mine = stage.serve(A)
+    stage.disk.failing = True
+    stage.wait(HOUR - SECOND // 2)
+    stage.say(requests(mine))
+    assert stage.written() == [], "nobody is told of a lease of no time"
+    stage.wait(SECOND // 2)
+    assert not stage.uses(mine)
+    stage.wait(MINUTE)
+    assert stage.held == 1, "not free before its end is durable"
+    stage.disk.failing = False
+    stage.wait(STORE_RETRY)
+    assert stage.held == 0
+
+
+def test_a_release_while_the_disk_fails_frees_the_address_once_it_works_again() -> None:
+    stage = Stage()
+    mine = stage.serve()
+    stage.disk.failing = True
+    stage.say(releases(mine))
+    stage.wait(10 * MINUTE)
+    assert stage.held == 1
+    stage.disk.failing = False
+    stage.wait(STORE_RETRY)
+    assert stage.held == 0
+
+
+def test_who_comes_back_after_a_reboot_to_a_failing_disk_keeps_its_address() -> None:
+    stage = Stage()
+    mine = stage.serve(A)
+    after = stage.reboot(in_1970=True)
+    after.disk.failing = True
+    after.say(requests(mine, A))
+    assert after.written() == []
+    after.disk.failing = False
+    assert after.say(requests(mine, B, SOMEWHERE))[0].answer is Answer.REFUSE
+    after.say(requests(mine, A))
+    assert answers(after.written()) == [Answer.CONFIRM]
+
+
+# ---- restarts and configuration ---------------------------------------------------------
+
+
+def test_a_restart_is_not_noticed_by_anybody() -> None:
+    stage = Stage()
+    mine = stage.serve()
+    after = stage.restart()
+    assert after.uses(mine)
+    assert answers(after.say(requests(mine))) == [Answer.CONFIRM]
+    assert after.engine.counts.opened == 0
+
+
+def test_what_was_killed_before_it_was_durable_was_never_told() -> None:
+    stage = Stage()
+    stage.say(discovers())
+    stage.say(requests(address("2")))
+    stage.records.lose(0)
+    after = stage.restart()
+    assert (len(after.table), after.plane.rows, after.held) == (0, {}, 0)
+
+
+def test_what_was_durable_and_not_told_is_held_until_the_client_asks_again() -> None:
+    stage = Stage()
+    stage.say(discovers())
+    stage.say(requests(address("2")))
+    stage.records.lose(1)
+    after = stage.restart()
+    assert after.say(requests(address("2"), B))[0].answer is Answer.REFUSE
+    assert answers(after.say(requests(address("2"), A))) == [Answer.CONFIRM]
+
+
+def test_a_session_whose_pool_is_gone_ends() -> None:
+    stage = Stage()
+    mine = stage.serve()
+    after = stage.restart(pool(name="other", network="10.0.1.0/24", gateway="10.0.1.1"))
+    assert not after.uses(mine)
+    after.wait(SECOND)
+    assert (len(after.table), after.disk.records) == (0, {})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"network": "10.0.0.8/29", "gateway": "10.0.0.9"}, {"gateway": "10.0.0.2"}],
+    ids=["moved", "taken by the gateway"],
+)
+def test_a_session_whose_address_the_pool_no_longer_has_ends(changes: dict[str, Any]) -> None:
+    stage = Stage()
+    mine = stage.serve()
+    assert mine == address("2")
+    after = stage.restart(pool(**changes))
+    assert not after.uses(mine)
+    after.wait(SECOND)
+    assert (len(after.table), after.disk.records, after.held) == (0, {}, 0)
+
+
+def test_a_session_whose_tenant_is_gone_ends() -> None:
+    stage = Stage()
+    stage.serve()
+    after = stage.restart(tenants=("other",))
+    after.wait(SECOND)
+    assert (len(after.table), after.disk.records, after.held) == (0, {}, 0)
+
+
+def test_changed_terms_count_from_the_next_renewal() -> None:
+    stage = Stage()
+    mine = stage.serve()
+    after = stage.restart(pool(lease="2h", promise="48h", network="10.0.0.0/28"))
+    (renewed,) = after.say(requests(mine))
+    assert renewed.remaining == 2 * HOUR
+    assert renewed.lease is not None
+    assert renewed.lease.subnet.network.prefixlen == 28
+    after.wait(23 * HOUR)
+    after.say(requests(mine))
+    after.written()
+    (record,) = after.disk.records.values()
+    assert record.promise_boot == after.clock.now + 2 * DAY
+
+
+def test_a_shorter_lease_does_not_cut_what_was_promised() -> None:
+    stage = Stage()
+    mine = stage.serve(A)
+    after = stage.restart(pool(lease="60s", promise="60s"))
+    after.wait(HOUR - SECOND)
+    assert after.uses(mine)
+    assert after.say(requests(mine, B))[0].answer is Answer.REFUSE
+
+
+def test_a_smaller_table_gives_out_no_id_beyond_its_end() -> None:
+    stage = Stage((pool(network="10.0.0.0/24"),))
+    macs = [Mac(bytes((2, 0, 0, 0, 1, number))) for number in range(6)]
+    leases = [stage.serve(mac) for mac in macs[:4]]
+    for mac, mine in zip(macs[:3], leases[:3], strict=True):
+        stage.say(releases(mine, mac))
+    stage.wait(SECOND)
+    after = stage.restart(pool(network="10.0.0.0/24"), sessions=2)
+    after.wait(2 * SECOND)
+    after.say(*(discovers(mac) for mac in macs))
+    assert sorted(session.id for session in after.table) == [0, 1, 3], "the data plane counts under fewer ids now"
+    assert after.find(macs[3]) is not None
+    after.say(releases(leases[3], macs[3]))
+    after.wait(5 * SECOND)
+    assert after.say(discovers(macs[5])) == []
+
+
+def test_an_operators_word_is_final() -> None:
+    stage = Stage()
+    mine = stage.serve()
+    session = stage.find()
+    assert session is not None
+    assert stage.engine.clear(session.id, CloseCause.ADMIN_RESET, stage.clock.boot())
+    assert not stage.engine.clear(15, CloseCause.ADMIN_RESET, stage.clock.boot())
+    assert not stage.uses(mine)
+    assert stage.say(requests(mine)) == [], "not while its end is on its way"
+    stage.wait(SECOND)
+    stage.say(requests(mine))
+    assert answers(stage.written()) == [Answer.CONFIRM], "who may come back gets back what it had"
+
+
+# ---- 1970 -------------------------------------------------------------------------------
+
+
+def test_after_a_reboot_the_promise_counts_on_though_all_tables_are_empty() -> None:
+    stage = Stage()
+    mine = stage.serve(A)
+    after = stage.reboot(off=3 * HOUR)
+    assert after.uses(mine)
+    after.wait(21 * HOUR - 30 * SECOND)
+    assert after.say(requests(mine, B, SOMEWHERE))[0].answer is Answer.REFUSE
+    after.wait(MINUTE)
+    assert answers(after.say(requests(mine, B, SOMEWHERE)) or after.written()) == [Answer.CONFIRM]
+
+
+def test_while_the_clock_says_1970_no_second_client_gets_an_address_and_its_own_gets_it_at_once() -> None:
+    small = pool(network="10.0.0.0/30")
+    stage = Stage((small,))
+    mine = stage.serve(A)
+    after = stage.reboot(small, off=100 * DAY, in_1970=True)
+    after.wait(30 * DAY)
+    assert after.say(discovers(B, SOMEWHERE)) == []
+    assert after.say(requests(mine, B, SOMEWHERE))[0].answer is Answer.REFUSE
+    assert not after.uses(mine), "nobody knows whether its promise stands"
+    (offer,) = after.say(discovers(A))
+    assert (offer.answer, offer.remaining) == (Answer.OFFER, HOUR)
+    after.say(requests(mine, A))
+    assert after.written()[0].remaining == HOUR
+    assert after.uses(mine)
+
+
+def test_once_the_clock_is_set_what_still_stands_is_installed_and_the_rest_is_freed() -> None:
+    stage = Stage((pool(),))
+    gone = stage.serve(A)
+    stage.wait(HOUR - SECOND)
+    standing = stage.serve(B, SOMEWHERE)
+    after = stage.reboot(off=23 * HOUR + MINUTE, in_1970=True)
+    assert after.recovery.settle() == [], "not while it is 1970"
+    after.clock.wall = UtcNs(stage.clock.wall + 23 * HOUR + MINUTE)
+    after.plane.install(after.recovery.settle(), after.clock.boot())
+    assert after.uses(standing, B, SOMEWHERE)
+    after.wait(10 * SECOND)
+    assert after.find(A) is None
+    assert answers(after.say(requests(gone, C)) or after.written()) == [Answer.CONFIRM]
+    after.wait(HOUR - 2 * MINUTE)
+    assert after.uses(standing, B, SOMEWHERE)
+    after.wait(2 * MINUTE)
+    assert after.find(B, SOMEWHERE) is None
+
+
+def test_a_promise_is_settled_though_its_client_is_just_coming_back_to_a_failing_disk() -> None:
+    stage = Stage()
+    mine = stage.serve(A)
+    after = stage.reboot(in_1970=True)
+    after.disk.failing = True
+    after.say(requests(mine, A))
+    after.clock.wall = UtcNs(stage.clock.wall + MINUTE)
+    assert after.recovery.settle() == [], "its new promise is on its way"
+    assert after.written() == []
+    (known,) = after.recovery.settle()
+    assert known.deadline - after.clock.now == DAY - MINUTE
+    after.plane.install([known], after.clock.boot())
+    assert after.uses(mine)
+    assert not after.recovery.unknown
+
+
+def test_a_promise_made_in_1970_is_held_in_full_after_the_next_reboot() -> None:
+    first = Stage(clock=FakeClock().reboot(in_1970=True))
+    mine = first.serve(A)
+    after = Stage(clock=FakeClock(), disk=first.disk)
+    after.wait(DAY - SECOND)
+    assert after.say(requests(mine, B))[0].answer is Answer.REFUSE
+    assert after.uses(mine, A)
+
+
+def test_a_declining_client_after_a_restart_still_ends_its_session() -> None:
+    stage = Stage()
+    mine = stage.serve()
+    after = stage.restart()
+    after.say(declines(mine))
+    after.wait(SECOND)
+    assert (len(after.table), after.pools["home"].pool.quarantined) == (0, 1)

@@ -1,0 +1,125 @@
+"""Two providers on one gateway: each has its own pool, its own route table, its own way out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv4Network
+
+import pytest
+
+from wayleave.lab.access_node import Line
+from wayleave.lab.packet import ECHO, ECHO_REPLY
+from wayleave.lab.topology import Lab
+
+from .watch import dropped, sessions
+
+A_POOL, B_POOL = IPv4Network("100.64.0.0/22"), IPv4Network("100.70.0.0/24")
+B_CORE, B_ROUTER = IPv4Address("192.0.2.5"), IPv4Address("192.0.2.6")
+TABLE = 100
+A, B = 0, 1
+MORE = f"""
+[[tenants]]
+name = "other"
+table = {TABLE}
+
+[[ports]]
+number = 101
+device = "core1"
+role = "network"
+tenant = "other"
+
+[[pools]]
+name = "others"
+tenant = "other"
+network = "{B_POOL}"
+gateway = "{B_POOL[1]}"
+"""
+SUBSCRIBERS = """
+[[subscribers]]
+name = "of the other provider"
+line = "1:200"
+pool = "others"
+tenant = "other"
+"""
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    """The second provider's cable, `core1` to `gw1`, leads to the same router by other addresses."""
+    with Lab([Line(100, 1), Line(200)], pools=(A_POOL,)) as lab:
+        gateway, router = lab.gateway.namespace, lab.router.namespace
+        gateway.ip(f"link add name core1 type veth peer name gw1 netns {router.name}")
+        for space, device in ((gateway, "core1"), (router, "gw1")):
+            space.offloads(device)
+            space.ip(f"link set {device} up")
+        lab.access_node.attach("pass", router, "gw1")
+        router.ip(f"addr add {B_ROUTER}/30 dev gw1", f"route add {B_POOL} via {B_CORE}")
+        gateway.ip(f"addr add {B_CORE}/30 dev core1", f"route add default via {B_ROUTER} dev core1 table {TABLE}")
+        (lab.folder / "subscribers.toml").write_text(SUBSCRIBERS)
+        lab.gateway.start(lab.config(authorization={"subscribers": "subscribers.toml"}, more=MORE))
+        for customer in lab.customers:
+            customer.dhcp("udhcpc")
+        yield lab
+
+
+def leased(lab: Lab, which: int) -> IPv4Address:
+    found = lab.customers[which].address
+    assert found is not None
+    return found
+
+
+def test_each_has_an_address_of_its_provider(lab: Lab) -> None:
+    assert leased(lab, A) in A_POOL
+    assert leased(lab, B) in B_POOL
+    assert [item["address"] for item in sessions(lab.gateway, tenant="other")] == [str(leased(lab, B))]
+
+
+@pytest.mark.parametrize(("which", "way", "other"), [(A, "gw0", "gw1"), (B, "gw1", "gw0")], ids=["A", "B"])
+def test_each_goes_its_providers_way(lab: Lab, which: int, way: str, other: str) -> None:
+    customer = lab.customers[which]
+    with lab.router.capture(way) as taken, lab.router.capture(other) as shunned:
+        assert customer.ping(lab.server_address)
+    echoes = [frame.icmp for frame in taken.matching(lambda f: f.icmp)]
+    assert (echoes.count((ECHO, 0)), echoes.count((ECHO_REPLY, 0))) == (3, 3)
+    assert not shunned.matching(lambda f: f.icmp)
+
+
+def test_each_pings_its_own_gateway(lab: Lab) -> None:
+    assert lab.customers[A].ping(A_POOL[1])
+    assert lab.customers[B].ping(B_POOL[1])
+    assert lab.customers[B].hops(lab.server_address) == [str(B_POOL[1]), str(B_ROUTER), str(lab.server_address)]
+
+
+def test_they_meet_outside_only(lab: Lab) -> None:
+    """A customer of the other provider is as far as the internet: out by one core, in by the other."""
+    with lab.router.capture("gw0") as of_a, lab.router.capture("gw1") as of_b:
+        assert lab.customers[A].ping(leased(lab, B))
+    for capture in (of_a, of_b):
+        assert len(capture.matching(lambda f: f.icmp)) == 6, capture.where
+
+
+def test_without_a_route_it_does_not_leave_by_the_others(lab: Lab) -> None:
+    none = dropped(lab.gateway, "no-route")
+    lab.gateway.namespace.ip(f"route del default table {TABLE}")
+    try:
+        with lab.router.capture("gw0") as of_a, lab.router.capture("gw1") as of_b:
+            assert not lab.customers[B].ping(lab.server_address, count=3, timeout=0.2)
+            assert lab.customers[A].ping(lab.server_address)
+    finally:
+        lab.gateway.namespace.ip(f"route add default via {B_ROUTER} dev core1 table {TABLE}")
+    assert none.grown == 3
+    for capture in (of_a, of_b):
+        assert not capture.matching(lambda f: f.ip and f.ip.source == leased(lab, B)), capture.where
+    assert lab.customers[B].ping(lab.server_address)
+
+
+def test_nor_what_the_kernel_has_to_answer(lab: Lab) -> None:
+    """A TTL that ends here goes up the link; its answer, and nothing else, comes back. B's table alone is asked."""
+    lab.gateway.namespace.ip(f"route del default table {TABLE}")
+    try:
+        with lab.router.capture("gw0") as of_a:
+            lab.customers[B].ping(lab.server_address, count=1, ttl=1, timeout=0.2)
+            lab.customers[B].run("ping", "-c", "1", "-W", "0.2", "-R", str(lab.server_address), check=False)
+    finally:
+        lab.gateway.namespace.ip(f"route add default via {B_ROUTER} dev core1 table {TABLE}")
+    assert not of_a.matching(lambda f: f.ip and f.ip.source in (leased(lab, B), B_POOL[1]))

@@ -1,0 +1,117 @@
+"""A disk, and the store in front of it: what is written in a group is durable as a group, or not at all.
+
+The rows are those of io.store, made and read by its own functions, so that the real rules of promises apply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from typing import NamedTuple
+
+import msgspec
+
+from tests.fakes.clock import FakeClock
+from wayleave.io import store
+from wayleave.io.store import Erase, Restored, Save, Write
+from wayleave.net.units import BootNs, UtcNs
+from wayleave.session.model import Client, Session
+
+
+class Record(NamedTuple):
+    """A row of the table `lease`, and whom it is about."""
+
+    client: Client
+    address: IPv4Address
+    tenant: str
+    promise_utc: UtcNs | None
+    boot_id: str
+    promise_boot: BootNs
+    written_utc: UtcNs
+    body: str
+
+
+@dataclass
+class Disk:
+    """Durable leases by session id. While `failing` every group is refused."""
+
+    records: dict[int, Record] = field(default_factory=dict)
+    failing: bool = False
+
+    def write(self, group: Sequence[Write], clock: FakeClock) -> str | None:
+        """Write a group whole; returns why not, as the store does."""
+        if self.failing:
+            return "disk I/O error"
+        records = dict(self.records)
+        for write in group:
+            if isinstance(write, Erase):
+                records.pop(write.id, None)
+            else:
+                records[write.session.id] = self._record(write, clock)
+        places = {(record.tenant, record.address) for record in records.values()}
+        if len(places) < len(records):
+            return "UNIQUE constraint failed: lease.tenant, lease.address"
+        self.records = records
+        return None
+
+    def _record(self, write: Save, clock: FakeClock) -> Record:
+        utc = clock.utc() if clock.plausible else None
+        row = store._row(write, utc, clock.boot(), clock.boot_id)
+        _, tenant, address, promise_utc, boot_id, until, written_utc, body = row
+        encoded = msgspec.json.encode(body).decode()
+        client = write.session.client
+        return Record(client, IPv4Address(address), tenant, promise_utc, boot_id, until, written_utc, encoded)  # type: ignore[arg-type]
+
+    def load(self, clock: FakeClock) -> Iterator[Restored]:
+        """Give back what is durable, as `Store.load` does."""
+        if self.records:
+            clock.not_before(max(record.written_utc for record in self.records.values()))
+        for id_, record in self.records.items():
+            session = store._session(id_, record.tenant, int(record.address), record.body, clock.boot())
+            yield store.restored(session, clock, record.boot_id, record.promise_boot, record.promise_utc)
+
+
+Submitted = Callable[[], None]
+
+
+class Records:
+    """Implements session.ports.Records. What is submitted waits in `pending` until somebody calls `commit`."""
+
+    def __init__(self, disk: Disk, clock: FakeClock, submitted: Submitted = lambda: None) -> None:
+        self._disk, self._clock, self._submitted = disk, clock, submitted
+        self._collected: list[Write] = []
+        self.pending: list[list[Write]] = []
+
+    def save(self, session: Session, promise_until: BootNs) -> None:
+        self._collected.append(Save(session, promise_until))
+
+    def erase(self, id_: int) -> None:
+        self._collected.append(Erase(id_))
+
+    def flush(self) -> None:
+        if self._collected:
+            self.pending.append(self._collected)
+            self._collected = []
+            self._submitted()
+
+    def commit(self) -> tuple[list[Write], str | None]:
+        """Write everything that waits as one group, as the store's thread does; returns it and why it failed."""
+        group = [write for submitted in self.pending for write in submitted]
+        self.pending.clear()
+        return group, self._disk.write(group, self._clock)
+
+    def lose(self, written: int) -> None:
+        """The process dies; of the groups that wait, the first `written` get to the disk."""
+        for group in self.pending[:written]:
+            self._disk.write(group, self._clock)
+        self.pending.clear()
+        self._collected.clear()
+
+
+def saved(group: Sequence[Write]) -> list[int]:
+    return [write.session.id for write in group if isinstance(write, Save)]
+
+
+def erased(group: Sequence[Write]) -> list[int]:
+    return [write.id for write in group if isinstance(write, Erase)]
