@@ -20,6 +20,10 @@ enum constant {
 	SERVICE_MAX = 8,
 	BUCKET_COUNT = 65536,    /* hashed policer buckets of each kind: clients, lines, lines' use of the host link */
 	PUNT_FRAME_MAX = 2048,
+	PORT_SLOTS = 4096,       /* of the map `ports`, a power of two */
+	PORT_PROBES = 4,         /* slots a device may stand in */
+	PREFIX_MAX = 16,         /* of a tenant */
+	PREFIX_ALL = 0xffff,
 	NO_SESSION = 0xffffffff,
 };
 
@@ -38,11 +42,14 @@ enum port_kind {
 	PORT_HOST_LINK = 3,      /* the data plane's end of a tenant's veth pair to the kernel */
 };
 
-/* Map `ports`: ifindex -> this.  `number` is the configuration's and indexes the map `egress`. */
+/* Map `ports`: an array, for every frame asks it.  A device stands in the slot of its ifindex modulo
+ * PORT_SLOTS or in one of the PORT_PROBES - 1 behind it.  `number` is the configuration's and indexes
+ * the map `egress`. */
 struct port {
 	__u16 number;
 	__u16 kind;              /* enum port_kind */
 	__u32 tenant;            /* of frames that no session claims */
+	__u32 ifindex;           /* 0: the slot is free */
 	mac_addr mac;            /* ours on this port; replies leave from it */
 	__u16 mtu;               /* the device's, without the 14 octets of Ethernet */
 };
@@ -54,7 +61,13 @@ struct tenant {
 	__u16 link;              /* port number of the data plane's end of the host link, 0: none */
 	mac_addr link_kernel;    /* MAC of the kernel's end */
 	mac_addr link_ours;      /* MAC of the data plane's end */
-	__u16 pad;
+	__u16 prefix_count;      /* of `prefixes`; PREFIX_ALL: more than fit, every address may be inside */
+	__u8 prefixes[128];      /* PREFIX_MAX struct prefix: `hosts4` knows no address outside them */
+};
+
+struct prefix {
+	be32 network;
+	be32 mask;
 };
 
 /* ---- Sessions ------------------------------------------------------------------------- */
@@ -79,6 +92,7 @@ struct host4_key {
 struct slot {
 	__u32 row;               /* index into `sessions` */
 	__u32 generation;        /* must equal the row's, or the key is stale */
+	__u32 id;                /* the row's, so that both cache misses run side by side */
 };
 
 enum session_flag {
@@ -99,7 +113,7 @@ struct encapsulation {
 struct session {
 	boot_ns promise_until;   /* past it nothing is renewed or forwarded; ~0 for LOCAL rows */
 	__u32 generation;
-	__u32 id;                /* stable index into `usage` and `activity` */
+	__u32 id;                /* stable index into `usage` */
 	struct client_key client;/* who the row belongs to: a key that leads elsewhere is stale */
 	be32 address;
 	be32 netmask;            /* of the subnet the client was told; the gateway proxies ARP inside it */
@@ -113,19 +127,15 @@ struct session {
 	__u8 reserved2[24];
 };
 
-/* Map `activity`: id -> this.  Written by the BPF program only. */
-struct activity {
-	boot_ns seen;            /* last upstream packet that antispoof passed, to within a second */
-	boot_ns renewed;         /* last lease renewal that the kernel answered */
-};
-
-/* Map `usage`: id -> this.  Atomic adds by the BPF program only; a cache line a direction.
- * Octets are those of IP packets, without the link's encapsulation. */
+/* Map `usage`: id -> this.  Written by the BPF program only, counters by atomic adds; a cache line a
+ * direction.  Octets are those of IP packets, without the link's encapsulation. */
 struct usage_direction {
 	__u64 packets;
 	__u64 octets;
 	__u64 dropped;           /* packets */
-	__u64 reserved[5];
+	boot_ns seen;            /* upstream: last packet that antispoof passed, to within a second */
+	boot_ns renewed;         /* upstream: last lease renewal that the kernel answered */
+	__u64 reserved[3];
 };
 struct usage {
 	struct usage_direction up;

@@ -32,8 +32,7 @@
  * that serves the kinds [first, last]. */
 static __always_inline int enter(struct packet *p, __u32 first, __u32 last)
 {
-	__u32 ifindex = p->ctx->ingress_ifindex;
-	const struct port *port = bpf_map_lookup_elem(&ports, &ifindex);
+	const struct port *port = port_on(p->ctx->ingress_ifindex);
 
 	if (!port || port->kind < first || port->kind > last) {
 		count(&received, 0);

@@ -8,8 +8,8 @@
 #define SESSIONS_DEFAULT 16384
 
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, PORT_MAX);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, PORT_SLOTS);
 	__type(key, __u32);
 	__type(value, struct port);
 } ports SEC(".maps");
@@ -58,17 +58,64 @@ static __always_inline __u32 tenant_of(const struct packet *p)
 	return p->session ? p->session->tenant : p->port->tenant;
 }
 
+/* The configured port on a device, or NULL. */
+static __always_inline const struct port *port_on(__u32 ifindex)
+{
+	const struct port *port;
+	__u32 probe, slot;
+
+#pragma unroll
+	for (probe = 0; probe < PORT_PROBES; probe++) {
+		slot = (ifindex + probe) & (PORT_SLOTS - 1);
+		port = bpf_map_lookup_elem(&ports, &slot);
+		if (port && port->ifindex == ifindex)
+			return port;
+	}
+	return NULL;
+}
+
+/* Whether `hosts4` can know an address of the tenant: most are the internet's, and asking costs a miss. */
+static __always_inline int is_inside(const struct tenant *tenant, be32 address)
+{
+	const struct prefix *prefix = (const struct prefix *)tenant->prefixes;
+	__u32 i;
+
+	if (tenant->prefix_count > PREFIX_MAX)
+		return 1;
+	for (i = 0; i < PREFIX_MAX && i < tenant->prefix_count; i++) {
+		if ((address & prefix[i].mask) == prefix[i].network)
+			return 1;
+	}
+	return 0;
+}
+
+/* Begin to fetch the counters of the session that a slot leads to, while its row is on its way: two
+ * cache misses side by side.  LOCAL rows have none. */
+static __always_inline struct usage *fetch_usage(const struct slot *slot)
+{
+	return bpf_map_lookup_elem(&usage, &slot->id);
+}
+
+static __always_inline void touch(const struct usage_direction *direction)
+{
+	(void)*(const volatile __u64 *)&direction->packets;
+}
+
 /* The row that holds an address of a tenant, or NULL.  A key that leads to somebody else's row sets
  * p->stale. */
 static __always_inline const struct session *host4(struct packet *p, __u32 tenant, be32 address)
 {
 	struct host4_key key = { .tenant = tenant, .address = address };
 	const struct session *row;
+	const struct usage *counters;
 	const struct slot *slot;
 
 	slot = bpf_map_lookup_elem(&hosts4, &key);
 	if (!slot)
 		return NULL;
+	counters = fetch_usage(slot);
+	if (counters)
+		touch(&counters->down);
 	row = bpf_map_lookup_elem(&sessions, &slot->row);
 	if (row && row->generation == slot->generation && row->address == address && row->tenant == tenant)
 		return row;

@@ -40,13 +40,11 @@ static __always_inline int is_served(struct packet *p)
 /* Route to the network.  A missing route is dropped rather than handed up: behind the tenant's table
  * the kernel's rules go on to the main one, and a tenant would leave by somebody else's routes.  Who
  * wants an answer puts an `unreachable` default into the table. */
-static __always_inline int route(struct packet *p)
+static __always_inline int route(struct packet *p, const struct tenant *tenant)
 {
 	struct bpf_fib_lookup fib;
-	const struct tenant *tenant;
 	const struct port *out;
 	struct ethhdr *eth;
-	__u32 number = p->session->tenant, ifindex;
 	__u16 *mac;
 	long result;
 
@@ -59,13 +57,11 @@ static __always_inline int route(struct packet *p)
 		return drop(p, DROP_FORWARDING_OFF);
 	if (result != BPF_FIB_LKUP_RET_SUCCESS && result != BPF_FIB_LKUP_RET_NO_NEIGH)
 		return TO_KERNEL;
-	tenant = bpf_map_lookup_elem(&tenants, &number);
-	if (tenant && tenant->link_ifindex == fib.ifindex)
+	if (tenant->link_ifindex == fib.ifindex)
 		return drop(p, DROP_NO_SUBSCRIBER);
 	if (result != BPF_FIB_LKUP_RET_SUCCESS)
 		return TO_KERNEL;
-	ifindex = fib.ifindex;
-	out = bpf_map_lookup_elem(&ports, &ifindex);
+	out = port_on(fib.ifindex);
 	if (!out || out->kind != PORT_NETWORK)
 		return TO_KERNEL;
 	if (bpf_redirect_map(&egress, out->number, XDP_DROP) != XDP_REDIRECT)
@@ -90,8 +86,12 @@ static __always_inline int route(struct packet *p)
  * Needs: session, destination, IPv4.  Changes: the frame. */
 static __always_inline int stage_forward(struct packet *p)
 {
-	const struct session *to;
+	__u32 number = p->session->tenant;
+	const struct tenant *tenant = bpf_map_lookup_elem(&tenants, &number);
+	const struct session *to = NULL;
 
+	if (!tenant)
+		return drop(p, DROP_NO_ROUTE);
 	if (ip4_in(p->to, 0xe0000000, 0xf0000000))
 		return drop(p, DROP_MULTICAST);
 	if (p->to == INADDR_BROADCAST || mac_is_group(p->destination))
@@ -99,7 +99,8 @@ static __always_inline int stage_forward(struct packet *p)
 	if (ip4_in(p->to, 0xf0000000, 0xf0000000) || ip4_in(p->to, 0x7f000000, 0xff000000) ||
 	    ip4_in(p->to, 0, 0xff000000))
 		return drop(p, DROP_BOGUS_DESTINATION);
-	to = host4(p, p->session->tenant, p->to);
+	if (is_inside(tenant, p->to))
+		to = host4(p, p->session->tenant, p->to);
 	if (to) {
 		if (to->flags & SESSION_LOCAL)
 			return is_served(p) ? TO_KERNEL : drop(p, DROP_LOCAL_SERVICE);
@@ -111,5 +112,5 @@ static __always_inline int stage_forward(struct packet *p)
 		return drop(p, DROP_STALE_KEY);
 	if (p->ttl <= 1 || p->options)
 		return TO_KERNEL;
-	return route(p);
+	return route(p, tenant);
 }

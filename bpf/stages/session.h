@@ -18,12 +18,16 @@ static __always_inline int stage_session(struct packet *p)
 	};
 	const __u64 *mine = (const __u64 *)&key, *theirs;
 	const struct session *row;
+	const struct usage *counters;
 	const struct slot *slot;
 
 	mac_store(key.mac, p->source);
 	slot = bpf_map_lookup_elem(&clients, &key);
 	if (!slot)
 		return NEXT;
+	counters = fetch_usage(slot);
+	if (counters)
+		touch(&counters->up);
 	row = bpf_map_lookup_elem(&sessions, &slot->row);
 	if (!row)
 		goto stale;

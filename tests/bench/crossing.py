@@ -19,7 +19,8 @@ from typing import TypeVar
 
 from wayleave.dataplane import abi, objects, syscall
 from wayleave.dataplane.counters import Counters
-from wayleave.dataplane.maps import Array, Tables
+from wayleave.dataplane.maps import Array, Ports, Tables
+from wayleave.dataplane.rows import pack_prefixes
 from wayleave.dataplane.plane import ACCESS, CORE, settings_of_kernel, sizes
 from wayleave.io.clock import Clock
 from wayleave.lab.namespace import PREFIX, Namespace, create_all, delete_all
@@ -117,16 +118,16 @@ class Plane:
     def _configure(self, crossing: Crossing) -> None:
         """Fill in the ports; from inside, since `egress` finds devices in the caller's namespace."""
         kinds = abi.PortKind
-        ports = {
-            crossing.acc0: abi.Port(population.ACCESS_PORT, kinds.SUBSCRIBER, 0, GATEWAY_ACCESS_MAC, ACCESS_MTU),
-            crossing.core0: abi.Port(population.CORE_PORT, kinds.NETWORK, 0, GATEWAY_CORE_MAC, 1500),
-        }
+        ports = [
+            abi.Port(population.ACCESS_PORT, kinds.SUBSCRIBER, 0, crossing.acc0, GATEWAY_ACCESS_MAC, ACCESS_MTU),
+            abi.Port(population.CORE_PORT, kinds.NETWORK, 0, crossing.core0, GATEWAY_CORE_MAC, 1500),
+        ]
         nobody = Mac(bytes(6))
-        for ifindex, port in ports.items():
-            device = ifindex.to_bytes(4, "little")
-            syscall.update(self.maps["ports"].fd, device, port.pack())
+        for port in ports:
+            device = port.ifindex.to_bytes(4, "little")
+            Ports(self.maps["ports"]).put(port)
             syscall.update(self.maps["egress"].fd, port.number.to_bytes(4, "little"), device)
-        tenant = abi.Tenant(population.TENANT.table, 0, 0, nobody, nobody)
+        tenant = abi.Tenant(population.TENANT.table, 0, 0, nobody, nobody, *pack_prefixes([population.NETWORK]))
         syscall.update(self.maps["tenants"].fd, bytes(4), tenant.pack())
 
     def _install(self, count: int) -> None:

@@ -20,7 +20,7 @@ from .control import RESIDENT_POOL, resident
 from .crossing import RING_OCTETS
 from .report import Aim, Result, Table, shown
 
-SCALED = ("sessions", "clients", "hosts4", "usage", "activity")
+SCALED = ("sessions", "clients", "hosts4", "usage")
 """The maps that grow with the number of sessions."""
 
 

@@ -14,7 +14,7 @@ from .rig import ROWS, Bench, namespace
 
 ROOT = Path(__file__).resolve().parents[2]
 RING_OCTETS = 1 << 16
-SIZES = {"clients": ROWS, "hosts4": ROWS, "sessions": ROWS, "usage": ROWS, "activity": ROWS, "ring": RING_OCTETS}
+SIZES = {"clients": ROWS, "hosts4": ROWS, "sessions": ROWS, "usage": ROWS, "ring": RING_OCTETS}
 
 
 @pytest.fixture(scope="package")

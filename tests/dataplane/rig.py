@@ -25,7 +25,7 @@ from typing import Any
 
 from wayleave.dataplane import abi, objects, syscall
 from wayleave.dataplane.events import Ring
-from wayleave.dataplane.maps import Array, PerCpu
+from wayleave.dataplane.maps import Array, PerCpu, Ports
 from wayleave.net.mac import Mac
 from wayleave.net.units import BootNs
 
@@ -293,6 +293,10 @@ class Counters:
         return {(c, r): n for c, r in pairs if (n := self.punts[c * len(abi.PuntResult) + r])}
 
 
+ALL = (abi.PREFIX_ALL, b"")
+"""What a tenant's row says where any address may be a subscriber's."""
+
+
 class Bench:
     """The loaded object in a namespace of its own."""
 
@@ -300,7 +304,7 @@ class Bench:
         self.maps, self.programs = object_.maps, object_.programs
         self.devices = {name: ifindex(name) for name in [*DEVICES, "odd", "kernel"]}
         self._per_cpu = {name: PerCpu(self.maps[name]) for name in ("received", "outcomes", "drops", "punts")}
-        self._usage, self._activity = Array(self.maps["usage"]), Array(self.maps["activity"])
+        self._usage = Array(self.maps["usage"])
         self.ring = Ring(self.maps["ring"])
         self._placed: list[tuple[str, bytes]] = []
         self._buckets_used = False
@@ -313,18 +317,18 @@ class Bench:
     def _configure(self) -> None:
         kinds = [abi.PortKind.SUBSCRIBER, abi.PortKind.NETWORK, abi.PortKind.HOST_LINK]
         ports = {
-            "sub": abi.Port(SUB, kinds[0], 0, GATEWAY_MAC, 1508),
-            "net": abi.Port(NET, kinds[1], 0, NET_MAC, 1500),
-            "link": abi.Port(LINK, kinds[2], 0, LINK_MAC, 1500),
-            "suboff": abi.Port(SUB_OFF, kinds[0], 0, GATEWAY_MAC, 1508),
-            "net1": abi.Port(NET_1, kinds[1], 1, NET_1_MAC, 1500),
+            "sub": (SUB, kinds[0], 0, GATEWAY_MAC, 1508),
+            "net": (NET, kinds[1], 0, NET_MAC, 1500),
+            "link": (LINK, kinds[2], 0, LINK_MAC, 1500),
+            "suboff": (SUB_OFF, kinds[0], 0, GATEWAY_MAC, 1508),
+            "net1": (NET_1, kinds[1], 1, NET_1_MAC, 1500),
         }
-        for device, port in ports.items():
-            self.put("ports", self.devices[device], port.pack())
+        for device, (number, kind, tenant, mac, mtu) in ports.items():
+            Ports(self.maps["ports"]).put(abi.Port(number, kind, tenant, self.devices[device], mac, mtu))
         nobody = Mac(bytes(6))
-        self.put("tenants", 0, abi.Tenant(254, self.devices["kernel"], LINK, KERNEL_MAC, LINK_MAC).pack())
-        self.put("tenants", 1, abi.Tenant(100, 0, 0, nobody, nobody).pack())
-        self.put("tenants", 2, abi.Tenant(200, 0, LINK, KERNEL_MAC, LINK_MAC).pack())
+        self.put("tenants", 0, abi.Tenant(254, self.devices["kernel"], LINK, KERNEL_MAC, LINK_MAC, *ALL).pack())
+        self.put("tenants", 1, abi.Tenant(100, 0, 0, nobody, nobody, *ALL).pack())
+        self.put("tenants", 2, abi.Tenant(200, 0, LINK, KERNEL_MAC, LINK_MAC, *ALL).pack())
 
     def reset(self) -> None:
         """Take out what cases and tests put in: sessions, egress, policers, services, the ring's records."""
@@ -343,7 +347,6 @@ class Bench:
         for _ in self.ring.read(1 << 20):
             pass
         self._usage.view[: ROWS * self._usage.stride] = bytes(ROWS * self._usage.stride)
-        self._activity.view[: ROWS * self._activity.stride] = bytes(ROWS * self._activity.stride)
 
     def police(self, policer: abi.Policer, cost_ns: int, burst_ns: int) -> None:
         """Set a rate; the first one set in a test finds all buckets at rest."""
@@ -366,7 +369,7 @@ class Bench:
         now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         for index, who in enumerate(sessions, 1):
             self.put("sessions", index, who.row(now).pack())
-            slot = abi.Slot(index, who.key_generation).pack()
+            slot = abi.Slot(index, who.key_generation, who.id).pack()
             keys = [("hosts4", abi.Host4Key(who.tenant, IPv4Address(who.address)).pack())]
             if not who.flags & abi.SessionFlag.LOCAL:
                 keys.append(("clients", who.key.pack()))
@@ -383,17 +386,17 @@ class Bench:
         if who.id >= ROWS:
             return Use()
         words = struct.unpack_from("<16Q", self._usage.view, who.id * self._usage.stride)
-        assert not any(words[3:8] + words[11:16])
+        assert not any(words[4:8] + words[11:16])
         return Use((words[0], words[1]), (words[8], words[9]), words[2], words[10])
 
     def seen(self, who: Subscriber) -> int:
-        """activity.seen of a session."""
-        (seen,) = struct.unpack_from("<Q", self._activity.view, who.id * self._activity.stride)
+        """usage.up.seen of a session."""
+        (seen,) = struct.unpack_from("<24xQ", self._usage.view, who.id * self._usage.stride)
         return int(seen)
 
     def set_seen(self, who: Subscriber, when: int) -> None:
         """Pretend that the session was last seen at `when`."""
-        struct.pack_into("<Q", self._activity.view, who.id * self._activity.stride, when)
+        struct.pack_into("<Q", self._usage.view, who.id * self._usage.stride + 24, when)
 
     def run(self, sent: bytes, on: str = "sub") -> syscall.Run:
         """Run the program that belongs on the device over one packet."""

@@ -17,7 +17,7 @@ from wayleave.net.units import SECOND, BootNs
 
 NOW = BootNs(100 * SECOND)
 CAPACITY = 8
-SIZES = {"sessions": CAPACITY + 4, "clients": CAPACITY, "hosts4": CAPACITY, "activity": 16, "usage": 16}
+SIZES = {"sessions": CAPACITY + 4, "clients": CAPACITY, "hosts4": CAPACITY, "usage": 16}
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ def test_what_differs_is_mended_and_told(object_: objects.Object, damage: str, s
     before = Tables(object_.maps, NOW)
     before.install([rows(1), rows(2)], NOW)
     client, host = rows(1).client or b"", rows(1).host
-    wrong = Slot(10_000, 1).pack()
+    wrong = Slot(10_000, 1, 1).pack()
     match damage:
         case "client key":
             before.clients.remove([client])

@@ -12,7 +12,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Sequence
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network, collapse_addresses
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from wayleave.daemon.engine import Admission, Engine, PoolTerms
 from wayleave.daemon.recovery import Recovery
 from wayleave.dataplane import abi, objects
 from wayleave.dataplane.plane import DataPlane, remove_pins, settings_of_kernel, sizes
-from wayleave.dataplane.rows import Rows, project_local
+from wayleave.dataplane.rows import Rows, pack_prefixes, project_local
 from wayleave.io import devices, hostlink
 from wayleave.io.clock import Clock
 from wayleave.io.frames import Transmitter
@@ -132,9 +132,10 @@ class Gateway:
     def _link(self, tenant: Tenant) -> HostLink:
         pools = [Routed(pool.network, pool.gateway) for pool in self.settings.pools if pool.tenant == tenant.name]
         link = hostlink.ensure(tenant.name, tenant.table, pools)
-        row = abi.Tenant(
-            tenant.table, link.kernel.ifindex, LAST_PORT + 1 + tenant.number, link.kernel.mac, link.ours.mac
-        )
+        own = [IPv4Network(address) for address, owner in self._own_addresses().items() if owner == tenant]
+        prefixes = pack_prefixes(collapse_addresses([pool.network for pool in pools] + own))
+        number = LAST_PORT + 1 + tenant.number
+        row = abi.Tenant(tenant.table, link.kernel.ifindex, number, link.kernel.mac, link.ours.mac, *prefixes)
         self.plane.set_tenant(tenant, row)
         return link
 
@@ -152,13 +153,20 @@ class Gateway:
             self.frames.open(port.number, device.name)
         log.info("port-attached", port=port.number, device=device.name, xdp=port.xdp, program_exchanged=reused)
 
-    def _wanted(self) -> list[Rows]:
-        """Everything the tables should hold: the gateway's own addresses and every installed session."""
-        tenants = {pool.gateway: self.tenants[pool.tenant] for pool in self.settings.pools}
+    def _own_addresses(self) -> dict[IPv4Address, Tenant]:
+        """The gateway's own: of its pools, and those that the kernel has on network ports."""
+        found = {pool.gateway: self.tenants[pool.tenant] for pool in self.settings.pools}
         for port in self.settings.ports:
             if port.role == "network":
-                tenants |= dict.fromkeys(hostlink.addresses(port.device), self.tenants[port.tenant])
-        local = [project_local(number, address, tenant) for number, (address, tenant) in enumerate(tenants.items())]
+                found |= dict.fromkeys(hostlink.addresses(port.device), self.tenants[port.tenant])
+        return found
+
+    def _wanted(self) -> list[Rows]:
+        """Everything the tables should hold: the gateway's own addresses and every installed session."""
+        local = [
+            project_local(number, address, tenant)
+            for number, (address, tenant) in enumerate(self._own_addresses().items())
+        ]
         return local + [self.plane.rows(session) for session in self.table if session.installed and session.live]
 
     def _repair(self) -> None:

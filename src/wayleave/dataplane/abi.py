@@ -14,7 +14,7 @@ from wayleave.net.units import BootNs
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-LAYOUT = "f192a44d67fb"
+LAYOUT = "13a72be23543"
 """Changes whenever a struct, enum or constant of abi.h does."""
 
 PORT_MAX = 1024
@@ -22,6 +22,10 @@ TENANT_MAX = 256
 SERVICE_MAX = 8
 BUCKET_COUNT = 0x10000
 PUNT_FRAME_MAX = 2048
+PORT_SLOTS = 4096
+PORT_PROBES = 4
+PREFIX_MAX = 16
+PREFIX_ALL = 65535
 NO_SESSION = 0xFFFFFFFF
 
 
@@ -52,44 +56,67 @@ class PortKind(IntEnum):
 
 @dataclass(slots=True)
 class Port:
-    """struct port: 16 octets."""
+    """struct port: 20 octets."""
 
-    FORMAT: ClassVar[Struct] = Struct("<HHI6sH")
-    SIZE: ClassVar[int] = 16
+    FORMAT: ClassVar[Struct] = Struct("<HHII6sH")
+    SIZE: ClassVar[int] = 20
     number: int
     kind: int
     tenant: int
+    ifindex: int
     mac: Mac
     mtu: int
 
     def pack(self) -> bytes:
-        return self.FORMAT.pack(self.number, self.kind, self.tenant, self.mac, self.mtu)
+        return self.FORMAT.pack(self.number, self.kind, self.tenant, self.ifindex, self.mac, self.mtu)
 
     @classmethod
     def unpack(cls, data: Buffer, offset: int = 0) -> Port:
-        number, kind, tenant, mac, mtu = cls.FORMAT.unpack_from(data, offset)
-        return cls(number, kind, tenant, Mac(mac), mtu)
+        number, kind, tenant, ifindex, mac, mtu = cls.FORMAT.unpack_from(data, offset)
+        return cls(number, kind, tenant, ifindex, Mac(mac), mtu)
 
 
 @dataclass(slots=True)
 class Tenant:
-    """struct tenant: 24 octets."""
+    """struct tenant: 152 octets."""
 
-    FORMAT: ClassVar[Struct] = Struct("<IIH6s6s2x")
-    SIZE: ClassVar[int] = 24
+    FORMAT: ClassVar[Struct] = Struct("<IIH6s6sH128s")
+    SIZE: ClassVar[int] = 152
     table: int
     link_ifindex: int
     link: int
     link_kernel: Mac
     link_ours: Mac
+    prefix_count: int
+    prefixes: bytes
 
     def pack(self) -> bytes:
-        return self.FORMAT.pack(self.table, self.link_ifindex, self.link, self.link_kernel, self.link_ours)
+        return self.FORMAT.pack(
+            self.table, self.link_ifindex, self.link, self.link_kernel, self.link_ours, self.prefix_count, self.prefixes
+        )
 
     @classmethod
     def unpack(cls, data: Buffer, offset: int = 0) -> Tenant:
-        table, link_ifindex, link, link_kernel, link_ours = cls.FORMAT.unpack_from(data, offset)
-        return cls(table, link_ifindex, link, Mac(link_kernel), Mac(link_ours))
+        table, link_ifindex, link, link_kernel, link_ours, prefix_count, prefixes = cls.FORMAT.unpack_from(data, offset)
+        return cls(table, link_ifindex, link, Mac(link_kernel), Mac(link_ours), prefix_count, prefixes)
+
+
+@dataclass(slots=True)
+class Prefix:
+    """struct prefix: 8 octets."""
+
+    FORMAT: ClassVar[Struct] = Struct("<4s4s")
+    SIZE: ClassVar[int] = 8
+    network: IPv4Address
+    mask: IPv4Address
+
+    def pack(self) -> bytes:
+        return self.FORMAT.pack(self.network.packed, self.mask.packed)
+
+    @classmethod
+    def unpack(cls, data: Buffer, offset: int = 0) -> Prefix:
+        network, mask = cls.FORMAT.unpack_from(data, offset)
+        return cls(IPv4Address(network), IPv4Address(mask))
 
 
 @dataclass(slots=True)
@@ -133,20 +160,21 @@ class Host4Key:
 
 @dataclass(slots=True)
 class Slot:
-    """struct slot: 8 octets."""
+    """struct slot: 12 octets."""
 
-    FORMAT: ClassVar[Struct] = Struct("<II")
-    SIZE: ClassVar[int] = 8
+    FORMAT: ClassVar[Struct] = Struct("<III")
+    SIZE: ClassVar[int] = 12
     row: int
     generation: int
+    id: int
 
     def pack(self) -> bytes:
-        return self.FORMAT.pack(self.row, self.generation)
+        return self.FORMAT.pack(self.row, self.generation, self.id)
 
     @classmethod
     def unpack(cls, data: Buffer, offset: int = 0) -> Slot:
-        row, generation = cls.FORMAT.unpack_from(data, offset)
-        return cls(row, generation)
+        row, generation, id = cls.FORMAT.unpack_from(data, offset)
+        return cls(row, generation, id)
 
 
 class SessionFlag(IntFlag):
@@ -229,40 +257,24 @@ class Session:
 
 
 @dataclass(slots=True)
-class Activity:
-    """struct activity: 16 octets."""
-
-    FORMAT: ClassVar[Struct] = Struct("<QQ")
-    SIZE: ClassVar[int] = 16
-    seen: BootNs
-    renewed: BootNs
-
-    def pack(self) -> bytes:
-        return self.FORMAT.pack(self.seen, self.renewed)
-
-    @classmethod
-    def unpack(cls, data: Buffer, offset: int = 0) -> Activity:
-        seen, renewed = cls.FORMAT.unpack_from(data, offset)
-        return cls(BootNs(seen), BootNs(renewed))
-
-
-@dataclass(slots=True)
 class UsageDirection:
     """struct usage_direction: 64 octets."""
 
-    FORMAT: ClassVar[Struct] = Struct("<QQQ40x")
+    FORMAT: ClassVar[Struct] = Struct("<QQQQQ24x")
     SIZE: ClassVar[int] = 64
     packets: int
     octets: int
     dropped: int
+    seen: BootNs
+    renewed: BootNs
 
     def pack(self) -> bytes:
-        return self.FORMAT.pack(self.packets, self.octets, self.dropped)
+        return self.FORMAT.pack(self.packets, self.octets, self.dropped, self.seen, self.renewed)
 
     @classmethod
     def unpack(cls, data: Buffer, offset: int = 0) -> UsageDirection:
-        packets, octets, dropped = cls.FORMAT.unpack_from(data, offset)
-        return cls(packets, octets, dropped)
+        packets, octets, dropped, seen, renewed = cls.FORMAT.unpack_from(data, offset)
+        return cls(packets, octets, dropped, BootNs(seen), BootNs(renewed))
 
 
 @dataclass(slots=True)

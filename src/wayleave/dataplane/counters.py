@@ -34,7 +34,7 @@ class Counters:
     def __init__(self, maps: dict[str, Map]) -> None:
         self._received, self._outcomes = PerCpu(maps["received"]), PerCpu(maps["outcomes"])
         self._drops, self._punts = PerCpu(maps["drops"]), PerCpu(maps["punts"])
-        self._usage, self._activity = Array(maps["usage"]), Array(maps["activity"])
+        self._usage = Array(maps["usage"])
 
     def received(self) -> dict[str, int]:
         """Frames that entered, by kind of port; `unknown-port` for devices not configured."""
@@ -74,8 +74,8 @@ class Counters:
 
     def seen(self, id_: int) -> BootNs:
         """When the client under this id last sent a packet that was let through, to a second; 0: never."""
-        return BootNs(struct.unpack_from("<Q", self._activity.view, id_ * self._activity.stride)[0])
+        return BootNs(struct.unpack_from("<24xQ", self._usage.view, id_ * self._usage.stride)[0])
 
     def renewed(self, id_: int) -> BootNs:
         """When the kernel last renewed the lease under this id; 0: never."""
-        return BootNs(struct.unpack_from("<8xQ", self._activity.view, id_ * self._activity.stride)[0])
+        return BootNs(struct.unpack_from("<32xQ", self._usage.view, id_ * self._usage.stride)[0])

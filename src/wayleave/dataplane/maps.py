@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 
-from wayleave.dataplane import syscall
+from wayleave.dataplane import abi, syscall
 from wayleave.dataplane.abi import Slot
 from wayleave.dataplane.objects import Map
 from wayleave.dataplane.rows import Rows
@@ -88,6 +88,37 @@ class Array:
         syscall.update(self.map.fd, index.to_bytes(4, "little"), value)
 
 
+class Ports:
+    """The map `ports`: a device in the slot of its ifindex, or in one of the few behind it."""
+
+    def __init__(self, map_: Map) -> None:
+        self.map = map_
+
+    def _slots(self, ifindex: int) -> list[int]:
+        return [(ifindex + probe) % abi.PORT_SLOTS for probe in range(abi.PORT_PROBES)]
+
+    def _at(self, slot: int) -> abi.Port:
+        return abi.Port.unpack(syscall.lookup(self.map.fd, slot.to_bytes(4, "little"), abi.Port.SIZE) or b"")
+
+    def put(self, port: abi.Port) -> None:
+        """Put a port in, or in the place of the one on the same device. Raises: TableFull."""
+        slots = self._slots(port.ifindex)
+        taken = {slot: self._at(slot).ifindex for slot in slots}
+        mine = [slot for slot in slots if taken[slot] == port.ifindex]
+        free = [slot for slot in slots if not taken[slot]]
+        if not mine + free:
+            raise TableFull("ports")
+        syscall.update(self.map.fd, (mine + free)[0].to_bytes(4, "little"), port.pack())
+
+    def remove(self, number: int, but: int = 0) -> None:
+        """Take the port of this number away from every device except the one with ifindex `but`."""
+        _, rows = syscall.lookup_batch(self.map.fd, 4, abi.Port.SIZE, abi.PORT_SLOTS)
+        for slot in range(abi.PORT_SLOTS):
+            port = abi.Port.unpack(rows, slot * abi.Port.SIZE)
+            if port.ifindex and port.number == number and port.ifindex != but:
+                syscall.update(self.map.fd, slot.to_bytes(4, "little"), bytes(abi.Port.SIZE))
+
+
 class PerCpu:
     """A per-CPU array of 64-bit counters."""
 
@@ -157,7 +188,7 @@ class Tables:
             start = index * stride
             view[start : start + len(rows.session)] = rows.session
             struct.pack_into("<I", view, start + 8, self._generation)
-            slot = Slot(index, self._generation).pack()
+            slot = Slot(index, self._generation, rows.id).pack()
             if rows.client is not None:
                 clients.append((rows.client, slot))
             hosts.append((rows.host, slot))

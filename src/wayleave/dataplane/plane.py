@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from wayleave.dataplane import abi, objects, syscall
 from wayleave.dataplane.counters import Counters
 from wayleave.dataplane.events import Ring
-from wayleave.dataplane.maps import Array, Hash, TableFull, Tables
+from wayleave.dataplane.maps import Array, Ports, TableFull, Tables
 from wayleave.dataplane.rows import Rows, project
 from wayleave.net.mac import Mac
 from wayleave.net.units import BootNs
@@ -46,9 +46,9 @@ def sizes(sessions: int, ring: int) -> dict[str, int]:
     rows = sessions + max(HEADROOM, sessions // 8)
     return {
         "sessions": rows,
-        "clients": sessions + HEADROOM,
-        "hosts4": sessions + HEADROOM,
-        "activity": sessions,
+        "clients": 2 * sessions
+        + HEADROOM,  # twice the buckets: a look-up then seldom walks a chain (a cache miss a step)
+        "hosts4": 2 * sessions + HEADROOM,
         "usage": sessions,
         "ring": ring,
     }
@@ -77,7 +77,7 @@ class DataPlane:
         self.counters = Counters(maps)
         self.ring = Ring(maps["ring"])
         self.tenants: dict[str, model.Tenant] = {}
-        self._ports, self._egress = Hash(maps["ports"]), Array(maps["egress"])
+        self._ports, self._egress = Ports(maps["ports"]), Array(maps["egress"])
         self._tenants, self._policers, self._services = (
             Array(maps["tenants"]),
             Array(maps["policers"]),
@@ -109,15 +109,12 @@ class DataPlane:
 
         Raises: objects.LoadError.
         """
-        port = abi.Port(number, kind, tenant, mac, mtu)
+        port = abi.Port(number, kind, tenant, ifindex, mac, mtu)
         before = self.attached.pop(number, None)
         if before is not None:
-            self._ports.remove([before.ifindex.to_bytes(4, "little")])
             os.close(before.link)
-        for key, value in self._ports.items().items():
-            if abi.Port.unpack(value).number == number and int.from_bytes(key, "little") != ifindex:
-                self._ports.remove([key])
-        self._ports.put([(ifindex.to_bytes(4, "little"), port.pack())])
+        self._ports.remove(number, but=ifindex)
+        self._ports.put(port)
         self._egress.put(number, ifindex.to_bytes(4, "little"))
         program = self._object.programs[ACCESS if kind is abi.PortKind.SUBSCRIBER else CORE]
         link = objects.attach(program, ifindex, _MODES[xdp], self._folder / "links" / f"port-{number}")

@@ -6,9 +6,11 @@ Derived state is projected, never updated: start-up, live changes and repair all
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 
+from wayleave.dataplane import abi
 from wayleave.dataplane.abi import ClientKey, Encapsulation, Host4Key, Session, SessionFlag
 from wayleave.net.mac import Mac
 from wayleave.net.units import BootNs
@@ -79,3 +81,11 @@ def project_local(number: int, address: IPv4Address, tenant: model.Tenant) -> Ro
         encapsulation=_NO_ENCAPSULATION,
     )
     return Rows(row.id, None, Host4Key(tenant.number, address).pack(), row.pack())
+
+
+def pack_prefixes(networks: Iterable[IPv4Network]) -> tuple[int, bytes]:
+    """Return what a tenant's row says of the addresses that it may know: how many prefixes, and these."""
+    packed = [abi.Prefix(network.network_address, network.netmask).pack() for network in networks]
+    if len(packed) > abi.PREFIX_MAX:
+        return abi.PREFIX_ALL, b""
+    return len(packed), b"".join(packed)
