@@ -32,7 +32,7 @@ test: setup
 	$(ROOT) $(RUN)/python -m pytest $(TESTS)
 
 soak: setup
-	$(ROOT) env WAYLEAVE_PROFILE=soak $(RUN)/python -m pytest -m 'soak or not soak' $(TESTS)
+	$(ROOT) env WAYLEAVE_PROFILE=soak $(RUN)/python -m pytest $(TESTS)
 
 bench: setup
 	$(ROOT) $(RUN)/python -m tests.bench $(BENCH)
@@ -47,4 +47,4 @@ check: setup
 	$(RUN)/python tools/gendocs.py --check
 
 clean:
-	rm -rf $(VENV) build dist src/wayleave/dataplane/bng.bpf.o src/wayleave/lab/access_node.bpf.o
+	rm -rf $(VENV) build dist src/wayleave/dataplane/bng.bpf.o src/wayleave/lab/access_node.bpf.o tests/bench/traffic.bpf.o
