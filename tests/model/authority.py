@@ -44,10 +44,11 @@ class Held:
 
 @dataclass
 class World:
-    """Everything at once. The three switches are mutants: each must break the invariant."""
+    """Everything at once. The switches are mutants: each must break the invariant."""
 
     promise_kept: bool = True
     index_rests: bool = True
+    flight_awaited: bool = True
     clock_doubted: bool = True
     time: int = 100
     boot: int = 1
@@ -150,8 +151,11 @@ class World:
         self._close(address, held)
 
     def _close(self, address: int, held: Held) -> None:
+        """Remove the keys, wait for what is in the program, and only then make the end durable."""
         held.closing = True
         self._remove(held.client)
+        while self.flight and self.flight_awaited:
+            self.answer(heard=True)
         self.pending.append((address, None))
 
     # ---- the kernel ---------------------------------------------------------------------

@@ -155,6 +155,7 @@ def test_long_walks_never_put_two_clients_on_one_address() -> None:
 MUTANTS = {
     "no promise": {"promise_kept": False},
     "index reused at once": {"index_rests": False},
+    "packets in flight not awaited": {"flight_awaited": False},
     "1970 believed": {"clock_doubted": False},
 }
 
