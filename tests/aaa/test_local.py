@@ -15,7 +15,9 @@ LINE = Line(1, 100, 7)
 
 
 def decide(client: Client, *entries: Subscriber, default: str | None = "residential") -> Service | str:
-    return LocalAuthorization(AuthorizationSettings(default=default), entries, {1: "isp"}).decide(client)
+    return LocalAuthorization(AuthorizationSettings(default=default), entries, {1: "isp"}, {"theirs": "other"}).decide(
+        client
+    )
 
 
 def test_any_line_gets_the_default_pool_and_its_ports_tenant() -> None:
@@ -40,6 +42,11 @@ def test_an_entry_says_address_tenant_limit_and_antispoof() -> None:
         limit=2,
         antispoof=False,
     )
+
+
+def test_the_tenant_is_the_pools_where_the_entry_names_none() -> None:
+    entry = Subscriber.model_validate({"name": "a", "line": "1:100.7", "pool": "theirs"})
+    assert decide(Client(LINE, MAC), entry) == Service(tenant="other", pool="theirs", subscriber="a")
 
 
 def test_a_blocked_subscriber_is_refused_though_the_default_would_let_it_on() -> None:

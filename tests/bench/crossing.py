@@ -20,8 +20,8 @@ from typing import TypeVar
 from wayleave.dataplane import abi, objects, syscall
 from wayleave.dataplane.counters import Counters
 from wayleave.dataplane.maps import Array, Ports, Tables
-from wayleave.dataplane.rows import pack_prefixes
 from wayleave.dataplane.plane import ACCESS, CORE, settings_of_kernel, sizes
+from wayleave.dataplane.rows import pack_prefixes
 from wayleave.io.clock import Clock
 from wayleave.lab.namespace import PREFIX, Namespace, create_all, delete_all
 from wayleave.lab.topology import GATEWAY_ACCESS_MAC, GATEWAY_CORE_MAC

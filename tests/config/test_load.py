@@ -87,6 +87,19 @@ def test_contradictions_between_leaves_are_told_together(file: Path) -> None:
     ]
 
 
+def test_a_pool_and_who_gets_it_are_of_one_tenant(file: Path, tmp_path: Path) -> None:
+    two = GOOD.replace("[[ports]]", '[[tenants]]\nname = "a"\n[[tenants]]\nname = "b"\n[[ports]]', 1)
+    two = two.replace('role = "subscriber"', 'role = "subscriber"\ntenant = "b"').replace(
+        'role = "network"', 'role = "network"\ntenant = "b"'
+    )
+    two = two.replace('lease = "30m"', 'lease = "30m"\ntenant = "a"') + 'subscribers = "people.toml"\n'
+    (tmp_path / "people.toml").write_text('[[subscribers]]\nname = "x"\nline = "1:1"\ntenant = "b"\n')
+    assert problems(file, two) == [
+        "ports[0].tenant: clients here would get pool residential, which is tenant a's",
+        "subscribers[0].tenant: is b, but pool residential is tenant a's",
+    ]
+
+
 @pytest.mark.parametrize(
     ("was", "put", "said"),
     [

@@ -91,7 +91,7 @@ class Stage:
         self.records = Records(self.disk, self.clock)
         self.said: list[tuple[Client, life.Reply]] = []
         authorization = LocalAuthorization(
-            AuthorizationSettings(default=pools[0].name), subscribers, dict.fromkeys((1, 2), "default")
+            AuthorizationSettings(default=pools[0].name), subscribers, dict.fromkeys((1, 2), "default"), {}
         )
         admission = dict.fromkeys((1, 2), Admission(clients, at_limit == "replace"))
         self.engine = Engine(
@@ -538,6 +538,23 @@ def test_who_comes_back_after_a_reboot_to_a_failing_disk_keeps_its_address() -> 
     assert after.say(requests(mine, B, SOMEWHERE))[0].answer is Answer.REFUSE
     after.say(requests(mine, A))
     assert answers(after.written()) == [Answer.CONFIRM]
+
+
+def test_a_client_whose_end_never_reached_the_disk_is_back_after_a_restart_and_shares_its_address_with_nobody() -> None:
+    stage = Stage(clients=1)
+    first = stage.serve(A)
+    stage.wait(SILENT + SECOND)
+    stage.disk.failing = True
+    stage.say(discovers(B))
+    stage.wait(SECOND)
+    stage.disk.failing = False
+    stage.say(requests(address("3"), B))
+    assert answers(stage.written()) == [Answer.CONFIRM]
+    assert not stage.uses(first, A), "it made room"
+    after = stage.restart(clients=1)
+    assert after.uses(first, A), "one more than the line's limit, until its promise ends"
+    assert after.uses(address("3"), B)
+    assert after.say(requests(first, C, SOMEWHERE))[0].answer is Answer.REFUSE
 
 
 # ---- restarts and configuration ---------------------------------------------------------

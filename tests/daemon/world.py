@@ -114,7 +114,7 @@ class Gateway:
         self.ipoe = _ipoe(self.table.find)
         self.records = Records(world.disk, self.clock, self._submitted)
         authorization = LocalAuthorization(
-            AuthorizationSettings(default=POOL.name), SUBSCRIBERS, dict.fromkeys(PORTS, "default")
+            AuthorizationSettings(default=POOL.name), SUBSCRIBERS, dict.fromkeys(PORTS, "default"), {}
         )
         admission = {port.number: Admission(port.clients, port.at_limit == "replace") for port in PORTS.values()}
         self.engine = Engine(
@@ -197,6 +197,7 @@ class World:
         self.events = 0
         self.trouble = True
         self.stirred = True  # something inside may have changed since the last look
+        self.displaced: set[Client] = set()  # and not admitted anew since
         self.story: deque[str] = deque(maxlen=60)
         self.happened: Counter[str] = Counter()
         self._due: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
@@ -340,6 +341,10 @@ class World:
 
     def on_transition(self, session: Session, before: Session | None) -> None:
         """The engine changed a session: what an operator or a full line takes away, the router does not know."""
+        if before is None:
+            self.displaced.discard(session.client)
+        elif session.cause is CloseCause.DISPLACED:
+            self.displaced.add(session.client)
         if session.phase in LEAVING and (before is None or before.phase not in LEAVING):
             router = self._by_key[session.client.key]
             self.tell(f"{session.client} closes: {session.cause and session.cause.value}")
@@ -535,7 +540,10 @@ class World:
             assert session.lease is not None
             assert session.lease.address == row.host[1]
         addressed = 0
-        crowd = Counter(session.client.line for session in table if session.live)
+        # Whose place was given away, and whose end the disk never learned, is back after a restart, above the limit.
+        crowd = Counter(
+            session.client.line for session in table if session.live and session.client not in self.displaced
+        )
         for line, clients in crowd.items():
             assert clients <= PORTS[line.port].clients, f"{clients} clients on line {line}"
         for session in table:

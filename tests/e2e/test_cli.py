@@ -17,6 +17,7 @@ import pytest
 from wayleave.cli.bng import main
 from wayleave.lab import access_node
 from wayleave.lab.access_node import Line
+from wayleave.lab.namespace import CommandFailed
 from wayleave.lab.topology import Lab
 from wayleave.lab.waiting import wait_until
 
@@ -329,6 +330,8 @@ def test_detach_ends_what_a_stopped_gateway_forwards(idle: Lab) -> None:
     customer = idle.customers[0]
     idle.gateway.start(idle.config())
     customer.dhcp("udhcpc")
+    with pytest.raises(CommandFailed, match="is in use by another gateway"):
+        idle.gateway.bng("detach", "--config", str(idle.gateway.config_file))
     assert idle.gateway.stop() == 0
     assert customer.ping(idle.server_address), "a stop alone changes nothing"
     assert said(idle, "detach", run=process) == "detached\n"

@@ -5,7 +5,7 @@ The most particular entry wins: MAC on a line, MAC, line (with its circuit-id), 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address
 
 from pydantic import Field, model_validator
@@ -24,7 +24,7 @@ class Subscriber(Leaf):
     circuit: str | None = None
     pool: str | None = Field(default=None, description="absent: authorization.default")
     address: IPv4Address | None = None
-    tenant: str | None = Field(default=None, description="absent: the port's")
+    tenant: str | None = Field(default=None, description="absent: the pool's")
     limit: int | None = Field(default=None, ge=1, description="clients on the line at once; absent: the port's")
     antispoof: bool = True
     blocked: bool = Field(default=False, description="refused, whatever authorization.default says")
@@ -53,13 +53,17 @@ class AuthorizationSettings(Leaf):
 
 
 class LocalAuthorization:
-    """Answers at once from memory. `tenants` maps a port's number to its tenant's name."""
+    """Answers at once from memory. `tenants` maps a port's number to its tenant's name, `pools` a pool's name."""
 
     def __init__(
-        self, settings: AuthorizationSettings, subscribers: Iterable[Subscriber], tenants: dict[int, str]
+        self,
+        settings: AuthorizationSettings,
+        subscribers: Iterable[Subscriber],
+        tenants: Mapping[int, str],
+        pools: Mapping[str, str],
     ) -> None:
         self._settings = settings
-        self._tenants = tenants
+        self._tenants, self._pools = tenants, pools
         self._entries = {entry.key: entry for entry in subscribers}
 
     def find(self, client: Client) -> Subscriber | None:
@@ -89,7 +93,7 @@ class LocalAuthorization:
         if pool is None:
             return f"subscriber {entry.name} has no pool, and authorization.default is absent"
         return Service(
-            tenant=entry.tenant or tenant,
+            tenant=entry.tenant or self._pools.get(pool, tenant),
             pool=pool,
             subscriber=entry.name,
             address=entry.address,

@@ -108,12 +108,19 @@ def detach(*, config: Path = DEFAULT_CONFIG) -> int:
     from wayleave.config.load import ConfigurationError, load
     from wayleave.dataplane.plane import remove_pins
     from wayleave.io import hostlink
+    from wayleave.io.store import StoreError, only_one
 
     try:
         settings, _ = load(config)
+        folder = Path(settings.gateway.state)
+        if folder.exists():
+            only_one(folder)
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return 2
+    except StoreError as error:
+        print(f"bng: {error} Stop it first.", file=sys.stderr)
+        return 1
     removed = remove_pins(settings.gateway.name)
     for tenant in settings.tenants:
         hostlink.remove(tenant.name)

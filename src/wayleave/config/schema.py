@@ -71,6 +71,12 @@ def contradictions(tree: Configuration, subscribers: tuple[Subscriber, ...]) -> 
     default = tree.authorization.default
     if default is not None and default not in pools:
         yield "authorization.default", _no_such("pool", default, set(pools))
+    for index, port in enumerate(tree.ports):
+        if default in pools and port.role == "subscriber" and pools[default].tenant != port.tenant:
+            yield (
+                f"ports[{index}].tenant",
+                f"clients here would get pool {default}, which is tenant {pools[default].tenant}'s",
+            )
     yield from _subscribers(tree, subscribers, tenants, pools)
 
 
@@ -88,6 +94,8 @@ def _subscribers(
         pool = entry.pool or tree.authorization.default
         if pool is not None and pool not in pools:
             yield f"{path}.pool", _no_such("pool", pool, set(pools))
+        if entry.tenant is not None and pool in pools and pools[pool].tenant != entry.tenant:
+            yield f"{path}.tenant", f"is {entry.tenant}, but pool {pool} is tenant {pools[pool].tenant}'s"
         if entry.address is not None and pool in pools and entry.address not in pools[pool].network:
             yield f"{path}.address", f"{entry.address} is not inside {pools[pool].network} of pool {pool}"
         if entry.address is not None and addresses.setdefault(entry.address, index) != index:

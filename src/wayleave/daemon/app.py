@@ -82,7 +82,10 @@ class Gateway:
             self.clock.boot,
         )
         authorization = LocalAuthorization(
-            settings.authorization, subscribers, {port.number: port.tenant for port in settings.ports}
+            settings.authorization,
+            subscribers,
+            {port.number: port.tenant for port in settings.ports},
+            {pool.name: pool.tenant for pool in settings.pools},
         )
         admission = {port.number: Admission(port.clients, port.at_limit == "replace") for port in settings.ports}
         self.engine = Engine(

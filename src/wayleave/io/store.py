@@ -125,7 +125,7 @@ class Store:
         self.groups = 0
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock = _only_one(folder)
+            self._lock = only_one(folder)
             self._db = sqlite3.connect(folder / "leases.sqlite", check_same_thread=False, isolation_level=None)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute(f"PRAGMA synchronous={durability}")
@@ -216,7 +216,7 @@ class Store:
         return None
 
 
-def _only_one(folder: Path) -> int:
+def only_one(folder: Path) -> int:
     """Lock the folder for this process; the lock ends with it, however it ends. Raises: StoreError."""
     lock = os.open(folder / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
