@@ -87,17 +87,17 @@ class Stage:
     ) -> None:
         self.clock, self.disk, self.plane = clock or FakeClock(), disk or Disk(), plane or Plane(rows)
         self.table = Table(sessions)
-        self.pools = {item.name: _terms(item) for item in pools}
+        self.pools = {item.name: _terms(item, subscribers) for item in pools}
         self.records = Records(self.disk, self.clock)
         self.said: list[tuple[Client, life.Reply]] = []
         authorization = LocalAuthorization(
-            AuthorizationSettings(default=pools[0].name), subscribers, dict.fromkeys((1, 2), "default"), {}
+            AuthorizationSettings(default=pools[0].name), subscribers, dict.fromkeys((1, 2), tenants[0]), {}
         )
         admission = dict.fromkeys((1, 2), Admission(clients, at_limit == "replace"))
         self.engine = Engine(
             self.table, self.pools, authorization, self.records, self.plane, self._hear, admission, self._watch
         )
-        self.recovery = Recovery(self.engine, self.clock, tenants)
+        self.recovery = Recovery(self.engine, self.clock)
         self.recovery.restore(self.disk.load(self.clock))
         self.plane.repair([session for session in self.table if session.installed and session.live], self.clock.boot())
         self.written()

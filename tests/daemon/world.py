@@ -110,7 +110,7 @@ class Gateway:
     def __init__(self, world: World) -> None:
         self.world, self.clock, self.plane = world, world.clock, world.plane
         self.table = Table(SESSIONS)
-        self.pools = {POOL.name: _terms(POOL)}
+        self.pools = {POOL.name: _terms(POOL, SUBSCRIBERS)}
         self.ipoe = _ipoe(self.table.find)
         self.records = Records(world.disk, self.clock, self._submitted)
         authorization = LocalAuthorization(
@@ -120,7 +120,7 @@ class Gateway:
         self.engine = Engine(
             self.table, self.pools, authorization, self.records, self.plane, self._reply, admission, world.on_transition
         )
-        self.recovery = Recovery(self.engine, self.clock, ["default"])
+        self.recovery = Recovery(self.engine, self.clock)
         self.ring: deque[tuple[int, bytes]] = deque()
         self._wake = 0
         self.recovery.restore(world.disk.load(self.clock))
@@ -197,7 +197,7 @@ class World:
         self.events = 0
         self.trouble = True
         self.stirred = True  # something inside may have changed since the last look
-        self.displaced: set[Client] = set()  # and not admitted anew since
+        self.departed: set[Client] = set()  # and not admitted anew since
         self.story: deque[str] = deque(maxlen=60)
         self.happened: Counter[str] = Counter()
         self._due: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
@@ -342,9 +342,9 @@ class World:
     def on_transition(self, session: Session, before: Session | None) -> None:
         """The engine changed a session: what an operator or a full line takes away, the router does not know."""
         if before is None:
-            self.displaced.discard(session.client)
-        elif session.cause is CloseCause.DISPLACED:
-            self.displaced.add(session.client)
+            self.departed.discard(session.client)
+        elif session.phase in LEAVING:
+            self.departed.add(session.client)
         if session.phase in LEAVING and (before is None or before.phase not in LEAVING):
             router = self._by_key[session.client.key]
             self.tell(f"{session.client} closes: {session.cause and session.cause.value}")
@@ -540,9 +540,9 @@ class World:
             assert session.lease is not None
             assert session.lease.address == row.host[1]
         addressed = 0
-        # Whose place was given away, and whose end the disk never learned, is back after a restart, above the limit.
+        # Who had left, but whose end the disk never learned, is back after a restart, even above the line's limit.
         crowd = Counter(
-            session.client.line for session in table if session.live and session.client not in self.displaced
+            session.client.line for session in table if session.live and session.client not in self.departed
         )
         for line, clients in crowd.items():
             assert clients <= PORTS[line.port].clients, f"{clients} clients on line {line}"

@@ -69,6 +69,8 @@ def contradictions(tree: Configuration, subscribers: tuple[Subscriber, ...]) -> 
     if tree.gateway.ring & (tree.gateway.ring - 1):
         yield "gateway.ring", f"{tree.gateway.ring} is not a power of two"
     default = tree.authorization.default
+    if sum(len(tenant.services) for tenant in tree.tenants) > 8:
+        yield "tenants", "more than 8 services in all"
     if default is not None and default not in pools:
         yield "authorization.default", _no_such("pool", default, set(pools))
     for index, port in enumerate(tree.ports):

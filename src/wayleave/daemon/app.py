@@ -27,7 +27,8 @@ from wayleave.daemon import logs
 from wayleave.daemon.engine import Admission, Engine, PoolTerms
 from wayleave.daemon.recovery import Recovery
 from wayleave.dataplane import abi, objects
-from wayleave.dataplane.plane import DataPlane, remove_pins, settings_of_kernel, sizes
+from wayleave.dataplane.maps import TableFull
+from wayleave.dataplane.plane import DataPlane, settings_of_kernel, sizes
 from wayleave.dataplane.rows import Rows, pack_prefixes, project_local
 from wayleave.io import devices, hostlink
 from wayleave.io.clock import Clock
@@ -63,7 +64,7 @@ class Gateway:
         self.frames = Transmitter()
         self.lag = Lag()
         self.table = Table(settings.gateway.sessions)
-        self.pools = {pool.name: _terms(pool) for pool in settings.pools}
+        self.pools = {pool.name: _terms(pool, subscribers) for pool in settings.pools}
         deliveries = {
             pool.name: Delivery(
                 pool.network, pool.gateway, pool.dns, pool.ntp, pool.domain, options_by_code(pool.options)
@@ -91,7 +92,7 @@ class Gateway:
         self.engine = Engine(
             self.table, self.pools, authorization, self.store, self.plane, self._reply, admission, _log_transition
         )
-        self.recovery = Recovery(self.engine, self.clock, self.tenants)
+        self.recovery = Recovery(self.engine, self.clock)
         self._early: list[tuple[Sequence[Write], str | None]] = []  # completed before the loop ran
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -107,6 +108,8 @@ class Gateway:
 
         Raises: DeviceError, LoadError with what to do.
         """
+        if not settings_of_kernel().fib_by_table and any(item.table != 254 for item in self.settings.tenants):
+            raise devices.DeviceError("tenants other than on route table 254 (main) need a kernel of 6.5 or later")
         devices.enable_forwarding()
         self.plane.set_policers(self.settings.punt.rows())
         services = [_service(text) for tenant in self.settings.tenants for text in tenant.services]
@@ -135,7 +138,7 @@ class Gateway:
     def _link(self, tenant: Tenant) -> HostLink:
         pools = [Routed(pool.network, pool.gateway) for pool in self.settings.pools if pool.tenant == tenant.name]
         link = hostlink.ensure(tenant.name, tenant.table, pools)
-        own = [IPv4Network(address) for address, owner in self._own_addresses().items() if owner == tenant]
+        own = [IPv4Network(address) for address, owner in self._own_addresses() if owner == tenant]
         prefixes = pack_prefixes(collapse_addresses([pool.network for pool in pools] + own))
         number = LAST_PORT + 1 + tenant.number
         row = abi.Tenant(tenant.table, link.kernel.ifindex, number, link.kernel.mac, link.ours.mac, *prefixes)
@@ -156,19 +159,16 @@ class Gateway:
             self.frames.open(port.number, device.name)
         log.info("port-attached", port=port.number, device=device.name, xdp=port.xdp, program_exchanged=reused)
 
-    def _own_addresses(self) -> dict[IPv4Address, Tenant]:
-        """The gateway's own: of its pools, and those that the kernel has on network ports."""
-        found = {pool.gateway: self.tenants[pool.tenant] for pool in self.settings.pools}
-        for port in self.settings.ports:
-            if port.role == "network":
-                found |= dict.fromkeys(hostlink.addresses(port.device), self.tenants[port.tenant])
-        return found
+    def _own_addresses(self) -> list[tuple[IPv4Address, Tenant]]:
+        """Every address that the local kernel answers to, for every tenant: none of them may be routed to."""
+        gateways = {pool.gateway for pool in self.settings.pools}
+        found = sorted(gateways | {address for address in hostlink.addresses() if not address.is_loopback})
+        return [(address, tenant) for tenant in self.tenants.values() for address in found]
 
     def _wanted(self) -> list[Rows]:
         """Everything the tables should hold: the gateway's own addresses and every installed session."""
         local = [
-            project_local(number, address, tenant)
-            for number, (address, tenant) in enumerate(self._own_addresses().items())
+            project_local(number, address, tenant) for number, (address, tenant) in enumerate(self._own_addresses())
         ]
         return local + [self.plane.rows(session) for session in self.table if session.installed and session.live]
 
@@ -209,11 +209,10 @@ class Gateway:
         self._watch.close()
 
     def abandon(self) -> None:
-        """Undo a start that was refused; a data plane that stood before goes on as it was."""
-        resumed = self.plane.resumed
-        self.close()
-        if not resumed:
-            remove_pins(self.settings.gateway.name)
+        """Undo a start that was refused. A data plane that stood before goes on as it was."""
+        self.store.close()
+        self._watch.close()
+        self.plane.abandon()
 
     def _on_ring(self) -> None:
         receive = self.ipoe.receive
@@ -265,13 +264,13 @@ class Gateway:
 
     def _every_second(self) -> None:
         assert self._loop is not None
+        self._loop.call_later(1.0, self._every_second)
         while self._early:
             self._on_recorded(*self._early.pop(0))
         self._reattach()
         if self.recovery.unknown and self.clock.plausible:
             self._clock_is_set()
         logs.LINES.flush()
-        self._loop.call_later(1.0, self._every_second)
 
     def _clock_is_set(self) -> None:
         self.plane.install(self.recovery.settle(), self.clock.boot())
@@ -291,7 +290,7 @@ class Gateway:
                 continue
             try:
                 self._attach(port, devices.prepare(port.device, port.role))
-            except (devices.DeviceError, OSError) as error:
+            except (devices.DeviceError, TableFull, OSError) as error:
                 log.error("port-not-attached", port=number, device=port.device, why=str(error))
 
     # ---- for the API --------------------------------------------------------------------
@@ -373,9 +372,10 @@ def _service(text: str) -> abi.Service:
     return abi.Service(int(port), _PROTOCOLS[protocol])
 
 
-def _terms(pool: PoolSettings) -> PoolTerms:
+def _terms(pool: PoolSettings, subscribers: Sequence[Subscriber]) -> PoolTerms:
     excluded = {IPv4Address(number) for low, high in pool.exclude for number in range(int(low), int(high) + 1)}
-    reserved = frozenset(item.address for item in pool.reservations)
+    static = {entry.address for entry in subscribers if entry.address is not None and entry.address in pool.network}
+    reserved = frozenset(static | {item.address for item in pool.reservations})
 
     def reservation(client: Client) -> IPv4Address | None:
         for item in pool.reservations:

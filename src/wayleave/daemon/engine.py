@@ -144,6 +144,21 @@ class Engine:
         self.table.put(replace(session, lease=renewed), now)
         return True
 
+    def still_granted(self, id_: int, now: BootNs) -> bool:
+        """Ask again who a restored client is; take over what it gets today. False: not this address, or nothing."""
+        session = self.table.get(id_)
+        if session is None or session.lease is None:
+            return False
+        service = self._authorization.decide(session.client)
+        if isinstance(service, str) or service.pool != session.lease.pool:
+            return False
+        if session.service is not None and service.tenant != session.service.tenant:
+            return False
+        if service.address is not None and service.address != session.lease.address:
+            return False
+        self.table.put(replace(session, service=service), now)
+        return True
+
     # ---- the turn -----------------------------------------------------------------------
 
     def _begin(self, event: lifecycle.Discovered | lifecycle.Requested) -> None:

@@ -6,6 +6,8 @@ import asyncio
 import os
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import uvicorn
@@ -15,6 +17,7 @@ from wayleave.api.routes import application
 from wayleave.config.load import ConfigurationError, load
 from wayleave.daemon import logs
 from wayleave.daemon.app import Gateway
+from wayleave.dataplane.maps import TableFull
 from wayleave.dataplane.objects import LoadError
 from wayleave.io.devices import DeviceError
 from wayleave.io.store import StoreError
@@ -31,7 +34,7 @@ def main(path: Path) -> int:
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return 2
-    except (DeviceError, LoadError, StoreError) as error:
+    except (DeviceError, LoadError, StoreError, TableFull) as error:
         print(f"bng: {error}", file=sys.stderr)
         if gateway is not None:
             gateway.abandon()
@@ -70,5 +73,6 @@ def _listen(path: Path) -> socket.socket:
 class _Server(uvicorn.Server):
     """uvicorn without its signal handlers: the gateway has its own."""
 
-    def install_signal_handlers(self) -> None:
-        return None
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield

@@ -24,12 +24,12 @@ log = structlog.get_logger()
 class Recovery:
     """Brings the engine's table to what the store says. `unknown` are the sessions that wait for the clock."""
 
-    def __init__(self, engine: Engine, clock: Clock, tenants: Iterable[str]) -> None:
-        self._engine, self._clock, self._tenants = engine, clock, set(tenants)
+    def __init__(self, engine: Engine, clock: Clock) -> None:
+        self._engine, self._clock = engine, clock
         self.unknown: dict[int, UtcNs] = {}
 
     def restore(self, leases: Iterable[Restored]) -> None:
-        """Take up every lease; end those whose pool or tenant the configuration no longer has."""
+        """Take up every lease; end those whose client would not be granted that address today."""
         now = self._clock.boot()
         homeless: list[Session] = []
         for restored in leases:
@@ -41,7 +41,7 @@ class Recovery:
             except Exhaustion as error:
                 log.error("lease-not-restored", session=session.id, client=str(session.client), why=str(error))
                 continue
-            if not kept or session.service is None or session.service.tenant not in self._tenants:
+            if not kept or not self._engine.still_granted(session.id, now):
                 homeless.append(session)
             elif restored.unknown_until is not None:
                 self.unknown[session.id] = restored.unknown_until
@@ -49,7 +49,7 @@ class Recovery:
         if len(self._engine.table):
             log.info("leases-restored", sessions=len(self._engine.table), waiting_for_clock=len(self.unknown))
         for session in homeless:
-            log.warning("session-without-pool", session=session.id, client=str(session.client))
+            log.warning("lease-no-longer-granted", session=session.id, client=str(session.client))
             self._engine.clear(session.id, CloseCause.ADMIN_RESET, now)
 
     def settle(self) -> list[Session]:

@@ -66,7 +66,9 @@ class Counters:
         }
 
     def usage(self, id_: int) -> Usage:
-        """Counters under a session's id."""
+        """Counters under a session's id; none for an id past the table, as after a start with a smaller one."""
+        if id_ >= self._usage.map.max_entries:
+            return Usage()
         up = id_ * self._usage.stride
         down = up + UsageDirection.SIZE
         view = self._usage.view
@@ -74,8 +76,12 @@ class Counters:
 
     def seen(self, id_: int) -> BootNs:
         """When the client under this id last sent a packet that was let through, to a second; 0: never."""
+        if id_ >= self._usage.map.max_entries:
+            return BootNs(0)
         return BootNs(struct.unpack_from("<24xQ", self._usage.view, id_ * self._usage.stride)[0])
 
     def renewed(self, id_: int) -> BootNs:
         """When the kernel last renewed the lease under this id; 0: never."""
+        if id_ >= self._usage.map.max_entries:
+            return BootNs(0)
         return BootNs(struct.unpack_from("<32xQ", self._usage.view, id_ * self._usage.stride)[0])

@@ -110,6 +110,12 @@ class Ports:
             raise TableFull("ports")
         syscall.update(self.map.fd, (mine + free)[0].to_bytes(4, "little"), port.pack())
 
+    def numbers(self) -> set[int]:
+        """The numbers of all ports that are in."""
+        _, rows = syscall.lookup_batch(self.map.fd, 4, abi.Port.SIZE, abi.PORT_SLOTS)
+        ports = (abi.Port.unpack(rows, slot * abi.Port.SIZE) for slot in range(abi.PORT_SLOTS))
+        return {port.number for port in ports if port.ifindex}
+
     def remove(self, number: int, but: int = 0) -> None:
         """Take the port of this number away from every device except the one with ifindex `but`."""
         _, rows = syscall.lookup_batch(self.map.fd, 4, abi.Port.SIZE, abi.PORT_SLOTS)
@@ -182,18 +188,18 @@ class Tables:
         clients: list[tuple[bytes, bytes]] = []
         hosts: list[tuple[bytes, bytes]] = []
         placed: list[tuple[Rows, bytes]] = []
-        for rows in wanted:
-            index = self._take_row(now)
-            self._generation += 1
-            start = index * stride
-            view[start : start + len(rows.session)] = rows.session
-            struct.pack_into("<I", view, start + 8, self._generation)
-            slot = Slot(index, self._generation, rows.id).pack()
-            if rows.client is not None:
-                clients.append((rows.client, slot))
-            hosts.append((rows.host, slot))
-            placed.append((rows, slot))
         try:
+            for rows in wanted:
+                index = self._take_row(now)
+                self._generation += 1
+                start = index * stride
+                view[start : start + len(rows.session)] = rows.session
+                struct.pack_into("<I", view, start + 8, self._generation)
+                slot = Slot(index, self._generation, rows.id).pack()
+                if rows.client is not None:
+                    clients.append((rows.client, slot))
+                hosts.append((rows.host, slot))
+                placed.append((rows, slot))
             self.clients.put(clients)
             self.hosts4.put(hosts)
         except TableFull:
@@ -205,11 +211,13 @@ class Tables:
         """Point every key back where it pointed before a batch that did not fit."""
         for rows, slot in placed:
             old, old_slot = self._placed.get(rows.id, (None, b""))
-            self.clients.remove([rows.client] if rows.client is not None else [])
-            self.hosts4.remove([rows.host])
             if old is not None:
                 self.clients.put([(old.client, old_slot)] if old.client is not None else [])
                 self.hosts4.put([(old.host, old_slot)])
+            if rows.client is not None and (old is None or old.client != rows.client):
+                self.clients.remove([rows.client])
+            if old is None or old.host != rows.host:
+                self.hosts4.remove([rows.host])
             self._resting.append((now + self._rest, Slot.unpack(slot).row))
 
     def _settle(self, placed: list[tuple[Rows, bytes]], now: BootNs) -> None:
@@ -244,7 +252,8 @@ class Tables:
         missing: list[Rows] = []
         report: list[str] = []
         self._placed.clear()
-        in_use: set[int] = set()
+        led_to = {Slot.unpack(slot).row for slots in (clients, hosts) for slot in slots.values()}
+        self._resting = deque((when, index) for when, index in self._resting if index not in led_to)
         for rows in wanted:
             slot = hosts.pop(rows.host, None)
             client_slot = clients.pop(rows.client, None) if rows.client is not None else slot
@@ -263,15 +272,16 @@ class Tables:
                         why = "its row differed"
             if why is None and slot is not None:
                 self._placed[rows.id] = (rows, slot)
-                in_use.add(Slot.unpack(slot).row)
             else:
                 report.append(f"session {rows.id}: {why}")
                 missing.append(rows)
         for name, table, stray in (("client", self.clients, clients), ("host", self.hosts4, hosts)):
             table.remove(list(stray))
             report.extend(f"{name} key {key.hex()}: nobody's" for key in stray)
-        self._resting = deque((when, index) for when, index in self._resting if index not in in_use)
         self.install(missing, now)
+        kept = {Slot.unpack(slot).row for _, slot in self._placed.values()}
+        let_go = (row for row in led_to - kept if row < self.sessions.map.max_entries)
+        self._resting.extend((now + self._rest, row) for row in let_go)
         return report
 
 

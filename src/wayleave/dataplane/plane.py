@@ -68,7 +68,8 @@ class DataPlane:
         layout = hashlib.sha256(f"{abi.LAYOUT} {sorted(table_sizes.items())}".encode()).hexdigest()[:12]
         self._folder = PINS / instance
         self._maps_folder = self._folder / f"maps-{layout}"
-        self.resumed = self._maps_folder.exists()
+        self.resumed = (self._maps_folder / "sessions").exists()
+        self._stood_before = (self._folder / "links").exists()
         self._object = objects.load(
             objects.PROGRAM, table_sizes, {".rodata.settings": settings.pack()}, self._maps_folder
         )
@@ -110,16 +111,24 @@ class DataPlane:
         Raises: objects.LoadError.
         """
         port = abi.Port(number, kind, tenant, ifindex, mac, mtu)
-        before = self.attached.pop(number, None)
-        if before is not None:
-            os.close(before.link)
         self._ports.remove(number, but=ifindex)
         self._ports.put(port)
         self._egress.put(number, ifindex.to_bytes(4, "little"))
         program = self._object.programs[ACCESS if kind is abi.PortKind.SUBSCRIBER else CORE]
         link = objects.attach(program, ifindex, _MODES[xdp], self._folder / "links" / f"port-{number}")
+        before = self.attached.get(number)
+        if before is not None:
+            os.close(before.link)
         self.attached[number] = Attached(device, ifindex, port, xdp, link.fd)
         return link.reused
+
+    def abandon(self) -> None:
+        """Undo a start that was refused. A data plane that stood before goes on as it was."""
+        self.close()
+        if not self.resumed:
+            objects.unpin(self._maps_folder)
+        if not self._stood_before:
+            objects.unpin(self._folder)
 
     def detached(self, find: Callable[[str], int | None]) -> list[int]:
         """Return the numbers of ports whose device is gone or is not the one the program sits on.
@@ -133,7 +142,9 @@ class DataPlane:
         ]
 
     def forget_others(self) -> None:
-        """Drop pins of an older layout and of ports that are no longer configured."""
+        """Drop pins of an older layout, and ports that are no longer configured."""
+        for number in self._ports.numbers() - set(self.attached):
+            self._ports.remove(number)
         for path in self._folder.iterdir():
             if path.name.startswith("maps-") and path != self._maps_folder:
                 objects.unpin(path)

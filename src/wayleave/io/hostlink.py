@@ -76,12 +76,10 @@ def remove(tenant: str) -> None:
             netlink.link("del", index=index[0])
 
 
-def addresses(device: str) -> list[IPv4Address]:
-    """Return the IPv4 addresses of a device."""
+def addresses() -> list[IPv4Address]:
+    """Return every IPv4 address that the kernel of this namespace answers to."""
     with IPRoute() as netlink:
-        index = netlink.link_lookup(ifname=device)
-        found = netlink.get_addr(family=2, index=index[0]) if index else []
-        return [IPv4Address(item.get_attr("IFA_LOCAL")) for item in found]
+        return [IPv4Address(item.get_attr("IFA_LOCAL")) for item in netlink.get_addr(family=2)]
 
 
 def _known(name: str) -> Device:

@@ -244,6 +244,9 @@ class Customer(Host):
                 self.ping(self.lease.server, count=1, timeout=1)
             self._client.signal(signal.SIGUSR2)
         else:
+            wait_until(
+                lambda: self._lease_on_disk, "lease in dhclient's file, without which it releases nothing", timeout
+            )
             words = self._dhclient(None)
             self.run("env", f"LAB_EVENTS={self._events}", *[w for w in words if w not in ("-d", "-1")], "-r")
         wait_until(
@@ -253,6 +256,10 @@ class Customer(Host):
         )
         self.stop_client()
         self.lease = None
+
+    @property
+    def _lease_on_disk(self) -> bool:
+        return self.lease_file.exists() and "fixed-address" in self.lease_file.read_text()
 
     def stop_client(self) -> None:
         """Kill the client without a word to the server; address and route stay."""

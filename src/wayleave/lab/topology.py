@@ -219,10 +219,10 @@ class Lab:
                     signal.signal(number, action)
 
     def _catch_signals(self) -> None:
-        """Let SIGTERM unwind the stack, as SIGINT does by itself."""
+        """Let SIGTERM and SIGINT unwind the stack; a shell's background jobs start with the latter ignored."""
         if threading.current_thread() is threading.main_thread():
-            before = signal.signal(signal.SIGTERM, _terminated)
-            self._cleanup.callback(signal.signal, signal.SIGTERM, before)
+            for number, action in ((signal.SIGTERM, _terminated), (signal.SIGINT, signal.default_int_handler)):
+                self._cleanup.callback(signal.signal, number, signal.signal(number, action))
 
     def _build(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix=f"{self.name}-"))

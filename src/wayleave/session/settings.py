@@ -51,13 +51,26 @@ Range = Annotated[
 ]
 
 
+def parse_service(text: object) -> str:
+    """Read `udp/53`. Raises: ValueError with what was expected."""
+    protocol, _, port = str(text).partition("/")
+    if protocol not in ("tcp", "udp") or not port.isdigit() or not 1 <= int(port) <= 65535:
+        raise ValueError(f"{text!r} is not a service: write tcp/PORT or udp/PORT, such as udp/53")
+    return str(text)
+
+
+ServiceText = Annotated[str, BeforeValidator(parse_service), WithJsonSchema({"type": "string", "examples": ["udp/53"]})]
+
+
 class TenantSettings(Leaf):
     """A provider with its own kernel route table."""
 
     name: str = Field(min_length=1, max_length=11)
     table: int = Field(default=254, ge=1, le=0xFFFFFFFF, description="kernel route table; 254 is main")
-    services: tuple[str, ...] = Field(
-        default=(), description='what subscribers may reach on the gateway besides ICMP echo, such as "udp/53"'
+    services: tuple[ServiceText, ...] = Field(
+        default=(),
+        max_length=8,
+        description='what subscribers may reach on the gateway besides ICMP echo, such as "udp/53"',
     )
 
 
