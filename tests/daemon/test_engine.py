@@ -756,3 +756,18 @@ def test_a_declining_client_after_a_restart_still_ends_its_session() -> None:
     after.say(declines(mine))
     after.wait(SECOND)
     assert (len(after.table), after.pools["home"].pool.quarantined) == (0, 1)
+
+
+def test_a_line_that_declines_everything_cannot_put_a_whole_pool_into_quarantine() -> None:
+    stage = Stage((pool(network="10.0.0.0/24"),))
+    for _ in range(50):
+        mine = stage.serve()
+        stage.say(declines(mine))
+        stage.wait(SECOND)
+    (terms,) = stage.pools.values()
+    assert terms.pool.quarantined == 4
+    assert stage.engine.counts.refused["declines-too-often"] == 46
+    stage.wait(601 * SECOND)
+    stage.say(declines(stage.serve()))
+    stage.wait(SECOND)
+    assert stage.engine.counts.refused["declines-too-often"] == 46

@@ -13,9 +13,9 @@ import pytest
 from msgspec.structs import replace
 
 from tests.fakes.clock import FakeClock
-from wayleave.io.store import Erase, Save, Store, StoreError, Write
+from wayleave.io.store import Erase, Reclock, Save, Store, StoreError, Write
 from wayleave.net.mac import Mac
-from wayleave.net.units import SECOND, BootNs, Ns
+from wayleave.net.units import SECOND, BootNs, Ns, UtcNs
 from wayleave.session.model import NEVER, Client, Lease, Line, Phase, Service, Session, Subnet
 
 HOUR, DAY = Ns(3600 * SECOND), Ns(86400 * SECOND)
@@ -192,3 +192,35 @@ def test_a_store_of_another_layout_is_refused_and_left_alone(folder: Path) -> No
     with pytest.raises(StoreError, match="layout 99"):
         Opened(folder, FakeClock())
     assert os.path.exists(folder / "leases.sqlite")
+
+
+def test_a_clock_that_was_behind_and_is_set_takes_the_promises_along(folder: Path) -> None:
+    opened = Opened(folder, FakeClock())
+    opened.store.follow_clock()
+    opened.done.get(timeout=10)
+    opened.save(session())
+    until = opened.clock.now + DAY
+    opened.clock.wall = UtcNs(opened.clock.wall + 10 * HOUR)
+    opened.store.follow_clock()
+    opened.store.follow_clock()
+    ((write,), error) = opened.done.get(timeout=10)
+    assert (type(write), error) == (Reclock, None)
+    assert opened.done.empty(), "once a step"
+    left = until - opened.clock.now
+    after = opened.clock.reboot(off=HOUR)
+    ((found, _),) = reopened(folder, opened, after)
+    assert found.deadline - after.now == left - HOUR
+
+
+def test_a_clock_that_is_set_for_the_first_time_gives_its_promises_an_end(folder: Path) -> None:
+    opened = Opened(folder, FakeClock().reboot(in_1970=True))
+    opened.store.follow_clock()
+    opened.save(session())
+    until = opened.clock.now + DAY
+    opened.clock.wall = FakeClock().wall
+    opened.store.follow_clock()
+    opened.done.get(timeout=10)
+    left = until - opened.clock.now
+    after = opened.clock.reboot(off=HOUR)
+    ((found, _),) = reopened(folder, opened, after)
+    assert found.deadline - after.now == left - HOUR

@@ -34,7 +34,7 @@ from wayleave.io import devices, hostlink
 from wayleave.io.clock import Clock
 from wayleave.io.frames import Transmitter
 from wayleave.io.hostlink import HostLink, Routed
-from wayleave.io.store import Save, Store, Write
+from wayleave.io.store import Erase, Save, Store, Write
 from wayleave.net.mac import Mac
 from wayleave.net.units import SECOND, BootNs
 from wayleave.proto.dhcp4.options import by_code as options_by_code
@@ -243,7 +243,7 @@ class Gateway:
 
     def _on_recorded(self, group: Sequence[Write], error: str | None) -> None:
         saved = [write.session.id for write in group if isinstance(write, Save)]
-        erased = [write.id for write in group if not isinstance(write, Save)]
+        erased = [write.id for write in group if isinstance(write, Erase)]
         if error is not None:
             log.error("store-failed", why=error, writes=len(group))
         self.engine.recorded(saved, erased, error, self.clock.boot())
@@ -268,6 +268,7 @@ class Gateway:
         while self._early:
             self._on_recorded(*self._early.pop(0))
         self._reattach()
+        self.store.follow_clock()
         if self.recovery.unknown and self.clock.plausible:
             self._clock_is_set()
         logs.LINES.flush()

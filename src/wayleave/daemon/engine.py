@@ -14,10 +14,10 @@ from ipaddress import IPv4Address
 
 from msgspec.structs import replace
 
-from wayleave.net.units import BootNs, Ns, after
+from wayleave.net.units import SECOND, BootNs, Ns, after
 from wayleave.session import lifecycle
 from wayleave.session.lifecycle import Event
-from wayleave.session.model import NEVER, Client, CloseCause, Lease, Phase, Session
+from wayleave.session.model import NEVER, Client, CloseCause, Lease, Line, Phase, Session
 from wayleave.session.pool import Exhaustion, Pool
 from wayleave.session.ports import Authorization, Plane, PlaneFull, Records
 from wayleave.session.table import Full, Table
@@ -27,6 +27,9 @@ Told = tuple[Client, Event]
 
 BATCH = 512
 """Deadlines taken a turn."""
+
+DECLINES, DECLINE_WINDOW, DECLINE_LINES = 4, Ns(600 * SECOND), 1024
+"""Addresses that one line can put into quarantine in ten minutes; and how many such lines are remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,7 @@ class Engine:
         self._reply, self._admission, self._transition = reply, admission, transition
         self._queue: deque[tuple[int, Event]] = deque()
         self._installing: list[int] = []
+        self._declined: dict[Line, list[BootNs]] = {}
         self._now = NEVER
 
     # ---- in -----------------------------------------------------------------------------
@@ -97,8 +101,20 @@ class Engine:
             if session.client.line != client.line:
                 self.counts.refused["mac-on-another-circuit"] += 1
                 continue
+            if isinstance(event, lifecycle.Declined) and not self._may_decline(session):
+                self.counts.refused["declines-too-often"] += 1
+                event = lifecycle.Released(event.address)
             self._queue.append((session.id, event))
         self._run()
+
+    def _may_decline(self, session: Session) -> bool:
+        """A line that declines all it is given would put a whole pool into quarantine: its later ones only end."""
+        recent = [when for when in self._declined.pop(session.client.line, ()) if self._now - when < DECLINE_WINDOW]
+        allowed = len(recent) < DECLINES
+        self._declined[session.client.line] = [*recent, self._now] if allowed else recent
+        if len(self._declined) > DECLINE_LINES:
+            del self._declined[next(iter(self._declined))]
+        return allowed
 
     def clear(self, id_: int, cause: CloseCause, now: BootNs) -> bool:
         """End a session; False if there is none with this id."""

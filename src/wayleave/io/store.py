@@ -23,10 +23,13 @@ import msgspec
 
 from wayleave.io.clock import Clock
 from wayleave.net.mac import Mac
-from wayleave.net.units import BootNs, Ns, UtcNs, after
+from wayleave.net.units import SECOND, BootNs, Ns, UtcNs, after
 from wayleave.session.model import Client, Lease, Line, Phase, Service, Session, Subnet
 
 SCHEMA = 1
+CLOCK_STEP = SECOND
+"""What the wall clock must differ by to have been set, rather than to drift."""
+
 _TABLES = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS lease (
@@ -53,6 +56,10 @@ ON CONFLICT (id) DO UPDATE SET
     tenant = excluded.tenant, address = excluded.address, promise_utc = excluded.promise_utc,
     boot_id = excluded.boot_id, promise_boot = excluded.promise_boot, written_utc = excluded.written_utc,
     body = excluded.body
+"""
+_RECLOCK = """
+UPDATE lease SET promise_utc = promise_boot + ?, written_utc = ?
+WHERE boot_id = ? AND (promise_utc IS NULL OR abs(promise_utc - promise_boot - ?) > ?)
 """
 _ERASE = "DELETE FROM lease WHERE id IN (SELECT value FROM json_each(?))"
 
@@ -98,7 +105,13 @@ class Erase(msgspec.Struct, frozen=True):
     id: int
 
 
-Write = Save | Erase
+class Reclock(msgspec.Struct, frozen=True):
+    """The wall clock was set: UTC is now `offset` ns ahead of the boot clock. What this boot promised says so too."""
+
+    offset: int
+
+
+Write = Save | Erase | Reclock
 Completion = Callable[[Sequence[Write], str | None], None]
 """Called on the store's thread with a group and None, or why it could not be written."""
 
@@ -122,6 +135,7 @@ class Store:
         self._completed = completed
         self._waiting: queue.SimpleQueue[Sequence[Write] | None] = queue.SimpleQueue()
         self._collected: list[Write] = []
+        self._offset: int | None = None
         self.groups = 0
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -166,6 +180,19 @@ class Store:
         """Have a session's lease removed with the next `flush`."""
         self._collected.append(Erase(id_))
 
+    def follow_clock(self) -> None:
+        """Have every promise of this boot translated anew if the wall clock was set; to be called every second.
+
+        A promise that was recorded while the clock was behind would else end too early after a reboot, and its address
+        go to somebody else while the client still holds it.
+        """
+        offset = self._clock.utc() - self._clock.boot()
+        if not self._clock.plausible or (self._offset is not None and abs(offset - self._offset) < CLOCK_STEP):
+            return
+        self._offset = offset
+        self._collected.append(Reclock(offset))
+        self.flush()
+
     def flush(self) -> None:
         """Hand over what was collected; the completion tells when it is on disk."""
         if self._collected:
@@ -201,9 +228,15 @@ class Store:
         boot, boot_id = self._clock.boot(), self._clock.boot_id
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            for erasing, writes in groupby(group, key=lambda write: isinstance(write, Erase)):
-                if erasing:
+            for kind, writes in groupby(group, key=type):
+                if kind is Erase:
                     self._db.execute(_ERASE, (_json([write.id for write in writes if isinstance(write, Erase)]),))
+                elif kind is Reclock:
+                    for write in writes:
+                        assert isinstance(write, Reclock)
+                        self._db.execute(
+                            _RECLOCK, (write.offset, boot + write.offset, boot_id, write.offset, CLOCK_STEP)
+                        )
                 else:
                     rows = [_row(write, utc, boot, boot_id) for write in writes if isinstance(write, Save)]
                     self._db.execute(_SAVE, (_json(rows),))
