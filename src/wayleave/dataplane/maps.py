@@ -11,7 +11,7 @@ import errno
 import mmap
 import struct
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 
 from wayleave.dataplane import abi, syscall
@@ -110,18 +110,22 @@ class Ports:
             raise TableFull("ports")
         syscall.update(self.map.fd, (mine + free)[0].to_bytes(4, "little"), port.pack())
 
-    def numbers(self) -> set[int]:
-        """The numbers of all ports that are in."""
-        _, rows = syscall.lookup_batch(self.map.fd, 4, abi.Port.SIZE, abi.PORT_SLOTS)
-        ports = (abi.Port.unpack(rows, slot * abi.Port.SIZE) for slot in range(abi.PORT_SLOTS))
-        return {port.number for port in ports if port.ifindex}
-
-    def remove(self, number: int, but: int = 0) -> None:
-        """Take the port of this number away from every device except the one with ifindex `but`."""
+    def _occupied(self) -> Iterator[tuple[int, abi.Port]]:
+        """Every slot that a port stands in, read in one go."""
         _, rows = syscall.lookup_batch(self.map.fd, 4, abi.Port.SIZE, abi.PORT_SLOTS)
         for slot in range(abi.PORT_SLOTS):
             port = abi.Port.unpack(rows, slot * abi.Port.SIZE)
-            if port.ifindex and port.number == number and port.ifindex != but:
+            if port.ifindex:
+                yield slot, port
+
+    def numbers(self) -> set[int]:
+        """The numbers of all ports that are in."""
+        return {port.number for _, port in self._occupied()}
+
+    def remove(self, number: int, but: int = 0) -> None:
+        """Take the port of this number away from every device except the one with ifindex `but`."""
+        for slot, port in self._occupied():
+            if port.number == number and port.ifindex != but:
                 syscall.update(self.map.fd, slot.to_bytes(4, "little"), bytes(abi.Port.SIZE))
 
 

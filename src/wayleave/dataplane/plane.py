@@ -44,11 +44,11 @@ class Attached:
 def sizes(sessions: int, ring: int) -> dict[str, int]:
     """Return max_entries by map name for a gateway of this many sessions."""
     rows = sessions + max(HEADROOM, sessions // 8)
+    keys = 2 * sessions + HEADROOM  # twice the buckets: a look-up then seldom walks a chain (a cache miss a step)
     return {
         "sessions": rows,
-        "clients": 2 * sessions
-        + HEADROOM,  # twice the buckets: a look-up then seldom walks a chain (a cache miss a step)
-        "hosts4": 2 * sessions + HEADROOM,
+        "clients": keys,
+        "hosts4": keys,
         "usage": sessions,
         "ring": ring,
     }
