@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 from fastapi import FastAPI, HTTPException, Query
 
 from wayleave import __version__
-from wayleave.api.schema import Page, PoolView, SessionView, view
+from wayleave.api.schema import DhcpView, Page, PoolView, SessionView, dhcp_view, view
 from wayleave.session.model import Phase, Session
 
 if TYPE_CHECKING:
     from wayleave.access.ipoe import Ipoe
-    from wayleave.dataplane.counters import Counters
+    from wayleave.dataplane.counters import Counters, Usage
     from wayleave.dataplane.plane import DataPlane
+    from wayleave.net.units import BootNs
     from wayleave.session.ports import Clock
     from wayleave.session.table import Table
 
@@ -88,6 +89,9 @@ def application(gateway: Running) -> FastAPI:
             raise HTTPException(404, f"there is no session {id_}")
         return session
 
+    def told(session: Session, now: BootNs, usage: Usage | None = None) -> SessionView:
+        return view(session, now, usage, counters.seen(session.id), counters.renewed(session.id))
+
     @app.get("/healthz")
     async def healthz() -> dict[str, object]:
         return {"status": "ok", "version": __version__, "sessions": len(gateway.table)}
@@ -107,12 +111,12 @@ def application(gateway: Running) -> FastAPI:
         wanted = Filter(mac, line, address, phase, pool, tenant, subscriber)
         now = gateway.clock.boot()
         chosen = islice((item for item in gateway.table.from_id(after + 1) if wanted.admits(item)), limit + 1)
-        page = [view(session, now, seen=counters.seen(session.id)) for session in chosen]
+        page = [told(session, now) for session in chosen]
         return Page(sessions=page[:limit], after=page[limit - 1].id if len(page) > limit else None)
 
     @app.get("/sessions/{id_}")
     async def session(id_: int) -> SessionView:
-        return view(found(id_), gateway.clock.boot(), counters.usage(id_), counters.seen(id_))
+        return told(found(id_), gateway.clock.boot(), counters.usage(id_))
 
     @app.delete("/sessions/{id_}", status_code=202)
     async def clear(id_: int) -> dict[str, int]:
@@ -127,6 +131,11 @@ def application(gateway: Running) -> FastAPI:
     @app.get("/drops")
     async def drops() -> dict[str, int]:
         return counters.drops() | {f"dhcp4:{reason}": count for reason, count in gateway.ipoe.ignored.items()}
+
+    @app.get("/dhcp")
+    async def dhcp() -> DhcpView:
+        replies = len(gateway.plane.tables.replies)
+        return dhcp_view(counters.dhcp4(), dict(gateway.ipoe.said), dict(gateway.ipoe.ignored), replies)
 
     @app.get("/counters")
     async def all_counters() -> dict[str, Any]:

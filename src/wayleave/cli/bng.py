@@ -243,6 +243,18 @@ def drops(*, every: Annotated[bool, Parameter(name="--all", negative=())] = Fals
 
 
 @show.command
+def dhcp(*, target: Target | None = None) -> int:
+    """Who answers DHCP: the data plane by itself, or Python; and why what went up to Python did."""
+    target = target or Target()
+    found = target.call("GET", "/dhcp")
+    rows = [(f"answered by {who}: {kind}", count) for who in ("kernel", "python") for kind, count in found[who].items()]
+    rows += [(f"left to python: {why}", count) for why, count in found["up"].items() if count]
+    rows += [(f"ignored by python: {why}", count) for why, count in found["ignored"].items()]
+    target.print(found, ("", "messages"), [*rows, ("standing replies in use", found["replies"])])
+    return 0
+
+
+@show.command
 def pools(*, target: Target | None = None) -> int:
     """How full the pools are."""
     target = target or Target()

@@ -81,6 +81,7 @@ class Gateway:
             sizes(settings.gateway.sessions, settings.gateway.ring),
             settings_of_kernel(),
             self.clock.boot,
+            self.ipoe.standing,
         )
         authorization = LocalAuthorization(
             settings.authorization,
@@ -325,6 +326,7 @@ class Gateway:
                 "heard": dict(self.ipoe.heard),
                 "said": dict(self.ipoe.said),
                 "ignored": dict(self.ipoe.ignored),
+                "kernel": self.plane.counters.dhcp4(),
             },
             "sessions": {phase.value: count for phase, count in self.table.phases.items() if count}
             | {

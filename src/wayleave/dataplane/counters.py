@@ -5,10 +5,23 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from wayleave.dataplane.abi import DropReason, Outcome, PortKind, PuntClass, PuntResult, Stage, UsageDirection
+from wayleave.dataplane.abi import (
+    Dhcp4Result,
+    DropReason,
+    Outcome,
+    PortKind,
+    PuntClass,
+    PuntResult,
+    Stage,
+    UsageDirection,
+)
 from wayleave.dataplane.maps import Array, PerCpu
 from wayleave.dataplane.objects import Map
 from wayleave.net.units import BootNs
+
+_MOMENT = struct.Struct("<Q")
+_SEEN, _RENEWED = UsageDirection.OFFSET["seen"], UsageDirection.OFFSET["renewed"]
+"""Of the upstream direction, which comes first."""
 
 
 def spoken(name: str) -> str:
@@ -34,6 +47,7 @@ class Counters:
     def __init__(self, maps: dict[str, Map]) -> None:
         self._received, self._outcomes = PerCpu(maps["received"]), PerCpu(maps["outcomes"])
         self._drops, self._punts = PerCpu(maps["drops"]), PerCpu(maps["punts"])
+        self._dhcp4 = PerCpu(maps["dhcp4"])
         self._usage = Array(maps["usage"])
 
     def received(self) -> dict[str, int]:
@@ -65,6 +79,11 @@ class Counters:
             for class_ in PuntClass
         }
 
+    def dhcp4(self) -> dict[str, int]:
+        """What the program made of DHCP from subscribers: `offered`, `acked`, or why it went `up-` to Python."""
+        totals = self._dhcp4.totals()
+        return {spoken(result.name): totals[result] for result in Dhcp4Result}
+
     def usage(self, id_: int) -> Usage:
         """Counters under a session's id; none for an id past the table, as after a start with a smaller one."""
         if id_ >= self._usage.map.max_entries:
@@ -76,12 +95,13 @@ class Counters:
 
     def seen(self, id_: int) -> BootNs:
         """When the client under this id last sent a packet that was let through, to a second; 0: never."""
-        if id_ >= self._usage.map.max_entries:
-            return BootNs(0)
-        return BootNs(struct.unpack_from("<24xQ", self._usage.view, id_ * self._usage.stride)[0])
+        return self._moment(id_, _SEEN)
 
     def renewed(self, id_: int) -> BootNs:
         """When the kernel last renewed the lease under this id; 0: never."""
+        return self._moment(id_, _RENEWED)
+
+    def _moment(self, id_: int, offset: int) -> BootNs:
         if id_ >= self._usage.map.max_entries:
             return BootNs(0)
-        return BootNs(struct.unpack_from("<32xQ", self._usage.view, id_ * self._usage.stride)[0])
+        return BootNs(_MOMENT.unpack_from(self._usage.view, id_ * self._usage.stride + offset)[0])

@@ -90,6 +90,8 @@ class Body(msgspec.Struct, frozen=True):
     limit: int | None
     antispoof: bool
     mtu: int
+    form: bytes | None = None
+    agent: bytes = b""
 
 
 class Save(msgspec.Struct, frozen=True):
@@ -262,6 +264,8 @@ def only_one(folder: Path) -> int:
 
 _text = lru_cache(maxsize=1024)(str)
 """Networks and gateways are few, and writing one costs as much as all else of a row."""
+_shared = lru_cache(maxsize=4096)(bytes)
+"""Forms are few: sessions refer to the same octets."""
 
 
 def _json(rows: Sequence[object]) -> str:
@@ -293,6 +297,8 @@ def _row(write: Save, utc: UtcNs | None, boot: BootNs, boot_id: str) -> tuple[ob
         service.limit,
         service.antispoof,
         service.mtu,
+        session.form,
+        session.agent,
     )
     promise_utc = None if utc is None else utc + until - boot
     return (
@@ -362,6 +368,8 @@ def _session(id_: int, tenant: str, address: int, body: str, now: BootNs) -> Ses
         encapsulation=kept.encapsulation,
         relayed=kept.relayed,
         hostname=kept.hostname,
+        form=_shared(kept.form) if kept.form is not None else None,
+        agent=kept.agent,
         service=service,
         lease=lease,
     )

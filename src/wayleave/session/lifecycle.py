@@ -44,7 +44,7 @@ class Discovered(Struct, frozen=True, kw_only=True):
 
 
 class Requested(Struct, frozen=True, kw_only=True):
-    """A client asks to have, or to keep, exactly `address`."""
+    """A client asks to have, or to keep, exactly `address`. `agent` is empty where its access node said nothing."""
 
     client: Client
     ask: object
@@ -52,6 +52,8 @@ class Requested(Struct, frozen=True, kw_only=True):
     address: IPv4Address
     relayed: bool = False
     hostname: str = ""
+    form: bytes | None = None
+    agent: bytes = b""
 
 
 class Queried(Struct, frozen=True):
@@ -219,7 +221,7 @@ def begin(id_: int, event: Discovered | Requested, now: BootNs) -> Step:
         wanted=event.address if isinstance(event, Requested) else event.wanted,
         exact=exact,
     )
-    return session, (Authorize(),)
+    return (_heard(session, event) if isinstance(event, Requested) else session), (Authorize(),)
 
 
 def advance(session: Session, event: Event, now: BootNs) -> Step:
@@ -233,7 +235,7 @@ def advance(session: Session, event: Event, now: BootNs) -> Step:
         case ((Phase.AUTHORIZING | Phase.ALLOCATING), Discovered()):
             return replace(session, ask=event.ask, wanted=event.wanted, exact=False), ()
         case ((Phase.AUTHORIZING | Phase.ALLOCATING), Requested()):
-            return replace(session, ask=event.ask, wanted=event.address, exact=True), ()
+            return replace(_heard(session, event), wanted=event.address, exact=True), ()
         case Phase.OFFERED, Discovered():
             return _offer(replace(session, ask=event.ask, encapsulation=event.encapsulation), now)
         case Phase.OFFERED, Requested():
@@ -339,7 +341,24 @@ def _claim(session: Session, event: Requested, now: BootNs) -> Step:
     """The client takes an offer, or asks for something that it was not offered."""
     if event.address != _address(session):
         return _turn_down(session, event.ask, event.address, now)
-    return _record(replace(session, ask=event.ask, encapsulation=event.encapsulation), now)
+    return _record(_heard(session, event), now)
+
+
+def _heard(session: Session, event: Requested) -> Session:
+    """Take over how a request came and what it asks for."""
+    return replace(
+        session,
+        ask=event.ask,
+        encapsulation=event.encapsulation,
+        relayed=event.relayed,
+        form=event.form,
+        agent=event.agent or session.agent,
+    )
+
+
+def _looks_the_same(session: Session, before: Session) -> bool:
+    """Whether the rows of `before` also serve `session`."""
+    return (session.encapsulation, session.form, session.agent) == (before.encapsulation, before.form, before.agent)
 
 
 def _turn_down(session: Session, ask: object, address: IPv4Address | None, now: BootNs) -> Step:
@@ -366,8 +385,8 @@ def _renew(session: Session, event: Requested, now: BootNs) -> Step:
     assert lease is not None
     if event.address != lease.address:
         return session, (Reply(event.ask, Answer.REFUSE, why=f"this client's address is {lease.address}"),)
-    moved = replace(session, ask=event.ask, encapsulation=event.encapsulation, relayed=event.relayed)
-    if session.installed and moved.encapsulation != session.encapsulation:
+    moved = _heard(session, event)
+    if session.installed and not _looks_the_same(moved, session):
         return replace(moved, phase=Phase.INSTALLING, deadline=NEVER), (Install(),)
     if not session.installed or lease.promise_until - now < lease.duration:
         return _record(moved, now)

@@ -162,6 +162,10 @@ class Session(Struct, frozen=True, kw_only=True):
     encapsulation: bytes = b""
     relayed: bool = False
     hostname: str = ""
+    form: bytes | None = None
+    """What of the client's last request shapes the answer, opaque here: whoever has it can say the same again."""
+    agent: bytes = b""
+    """What its access node last said of it, opaque here."""
     service: Service | None = None
     lease: Lease | None = None
     promising: BootNs = NEVER
