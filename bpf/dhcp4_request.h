@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* A DHCP request as the program reads it: a copy of the datagram, and where its options lie.
  *
- * Options may stand anywhere and are of any length, so they are walked with bpf_loop over a per-CPU
- * copy: the verifier looks at one step, and offsets into the copy are bounded by a mask.
+ * Options may stand anywhere and are of any length, so they are walked over a per-CPU copy, with offsets
+ * bounded by a mask.  The two loops are global functions, which the verifier looks at once each; where the
+ * walk stands is kept in the copy, so that every turn of it looks the same to the verifier.
  * Source: RFC 2131 2 and 4.1, RFC 2132, RFC 3396.
  */
 #ifndef WAYLEAVE_DHCP4_REQUEST_H
@@ -25,6 +26,7 @@
 #define DATAGRAM_MASK (DATAGRAM_MAX - 1)
 #define SUM_MAX 512				/* what bpf_csum_diff takes at once before kernel 6.14 */
 #define PADDED 60				/* octets of options that fill a message up to 300 (RFC 1542 2.1) */
+#define STEPS_MAX 64				/* options and pads; a client that sends more goes up */
 #define ECHO_MAX 1024				/* room for options 61 and 82, the end, and what masks allow */
 
 /* RFC 2131 2; the options follow. */
@@ -76,6 +78,7 @@ struct place {
 struct request {
 	__u8 datagram[DATAGRAM_MAX + 8];	/* and a word to spare */
 	struct place places[ASKED_SLOTS];
+	__u64 at;				/* where the walk stands */
 	__u8 echo[ECHO_MAX];			/* the end of the answer: options 61 and 82 as they came, the end */
 };
 
@@ -114,62 +117,43 @@ static __always_inline enum asked which(__u8 code)
 	}
 }
 
-struct walk {
-	struct request *request;
-	__u32 at;
-	__u32 end;
-	__u32 broken;				/* an option passes the end, or one that matters stands there twice */
-};
-
-/* One step: note an option and go on to the next.  1: that was the last. */
-static long step(__u32 index, struct walk *walk)
+/* Find the options of a datagram of `length` octets.  0, or -1: one passes the end, or one that matters
+ * stands there twice, or they are too many. */
+__noinline int find_options(struct request *request, __u32 length)
 {
-	struct request *request = walk->request;
 	struct place *place;
-	__u32 at, length, asked;
+	__u32 i, at, size;
 	__u8 code;
-
-	if (walk->at >= walk->end)
-		return 1;
-	at = walk->at & DATAGRAM_MASK;
-	code = request->datagram[at];
-	if (code == 255)
-		return 1;
-	if (!code) {
-		walk->at = at + 1;
-		return 0;
-	}
-	length = request->datagram[at + 1];
-	walk->at = at + 2 + length;
-	if (walk->at > walk->end) {
-		walk->broken = 1;
-		return 1;
-	}
-	asked = which(code);
-	if (asked == ASKED_NONE)
-		return 0;
-	place = &request->places[asked & (ASKED_SLOTS - 1)];
-	if (place->at) {
-		walk->broken = 1;
-		return 1;
-	}
-	place->at = at + 2;
-	place->length = length;
-	return 0;
-}
-
-/* Find the options between two places of the datagram.  0, or -1: something is wrong with them.
- * A global function, like digest_option(): its arguments are unknown numbers to the verifier, which would
- * else follow every way to walk from a known one. */
-__noinline int find_options(struct request *request, __u32 from, __u32 to)
-{
-	struct walk walk = { .request = request, .at = from, .end = to };
 
 	if (!request)
 		return -1;
 	__builtin_memset(request->places, 0, sizeof(request->places));
-	bpf_loop(DATAGRAM_MAX, step, &walk, 0);
-	return walk.broken ? -1 : 0;
+	request->at = OPTIONS_AT;
+	for (i = 0; i < STEPS_MAX; i++) {
+		at = *(volatile __u64 *)&request->at;
+		if (at >= length)
+			return 0;
+		at &= DATAGRAM_MASK;
+		code = request->datagram[at];
+		if (code == 255)
+			return 0;
+		if (!code) {
+			request->at = at + 1;
+			continue;
+		}
+		size = request->datagram[at + 1];
+		request->at = at + 2 + size;
+		if (at + 2 + size > length)
+			return -1;
+		place = &request->places[which(code) & (ASKED_SLOTS - 1)];
+		if (place == &request->places[ASKED_NONE])
+			continue;
+		if (place->at)
+			return -1;
+		place->at = at + 2;
+		place->length = size;
+	}
+	return -1;
 }
 
 static __always_inline __u64 mix(__u64 digest, __u64 word)
@@ -179,21 +163,15 @@ static __always_inline __u64 mix(__u64 digest, __u64 word)
 }
 
 /* A digest of an option: its code and length, then its octets in little-endian words, the last one
- * filled up with zeros.  0: it is not there.  dataplane/digest.py computes the same.
- * A global function: the verifier looks at it once, not at every call. */
-__noinline __u64 digest_option(const struct request *request, __u32 asked, __u32 code)
+ * filled up with zeros.  0: it is not there.  dataplane/digest.py computes the same. */
+static __always_inline __u64 digest_option(const struct request *request, enum asked asked, __u32 code)
 {
-	const struct place *place;
+	const struct place *place = &request->places[asked];
+	__u32 at = place->at, left = place->length & 0xff, i;
 	__u64 digest, word;
-	__u32 at, left, i;
 
-	if (!request)
+	if (!at)
 		return 0;
-	place = &request->places[asked & (ASKED_SLOTS - 1)];
-	if (!place->at)
-		return 0;
-	at = place->at;
-	left = place->length & 0xff;
 	digest = mix(0, code << 8 | left);
 	for (i = 0; i < 32 && left; i++) {
 		word = *(const __u64 *)&request->datagram[at & DATAGRAM_MASK];
@@ -209,10 +187,18 @@ __noinline __u64 digest_option(const struct request *request, __u32 asked, __u32
 }
 
 /* What of a request shapes the answer's options: what it lists, how much it takes, and what it says it is. */
-static __always_inline __u64 digest_form(const struct request *request)
+__noinline __u64 digest_form(const struct request *request)
 {
+	if (!request)
+		return 0;
 	return digest_option(request, ASKED_LIST, 55) + digest_option(request, ASKED_SIZE, 57) +
 	       digest_option(request, ASKED_VENDOR, 60) + digest_option(request, ASKED_USER, 77);
+}
+
+/* What the access node says of the client. */
+__noinline __u64 digest_agent(const struct request *request)
+{
+	return request ? digest_option(request, ASKED_AGENT, 82) : 0;
 }
 
 /* An option of four octets in network order, or `otherwise` if it is not there. */

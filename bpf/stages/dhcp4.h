@@ -16,19 +16,31 @@ struct {
 	__type(value, __u64);
 } dhcp4 SEC(".maps");
 
+/* The standing reply of a session, or NULL. */
+static __always_inline const struct reply *reply_of(const struct session *session)
+{
+	__u32 index;
+
+	if (!session || !session->reply)
+		return NULL;
+	index = session->reply;
+	return bpf_map_lookup_elem(&replies, &index);
+}
+
 static __always_inline int up(enum dhcp4_result why)
 {
 	count(&dhcp4, why);
 	return NEXT;
 }
 
-/* Whether a UDP packet to port 67 is for the gateway: broadcast, or to one of its own addresses. */
-static __always_inline int is_dhcp4(struct packet *p)
+/* Whether a UDP packet to port 67 is for the gateway: broadcast, or to one of its own addresses, of which
+ * `reply` has the likeliest. */
+static __always_inline int is_dhcp4(struct packet *p, const struct reply *reply)
 {
 	const struct session *row;
 	const __be16 *udp;
 
-	if (p->type != bpf_htons(ETH_P_IP) || p->protocol != IPPROTO_UDP || p->fragment & IP4_OFFSET)
+	if (p->fragment & IP4_OFFSET)
 		return 0;
 	if (p->destination != MAC_BROADCAST && p->destination != mac_load(p->port->mac))
 		return 0;
@@ -37,7 +49,7 @@ static __always_inline int is_dhcp4(struct packet *p)
 	udp = at(p, p->l4, UDP_LENGTH);
 	if (!udp || udp[1] != DHCP4_SERVER_PORT)
 		return 0;
-	if (p->to == INADDR_BROADCAST)
+	if (p->to == INADDR_BROADCAST || (reply && p->to == reply->server))
 		return 1;
 	row = host4(p, tenant_of(p), p->to);
 	return row && row->flags & SESSION_LOCAL;
@@ -209,33 +221,35 @@ static __always_inline struct towards destination(struct packet *p, const struct
 	return to;
 }
 
+/* Headers are written in whole words, and summed from what is known of them: to read back what was just
+ * written in parts waits for the store buffer. */
 static __always_inline void write_ip(struct iphdr *ip, __u16 total, be32 from, be32 to)
 {
-	ip->version = 4;
-	ip->ihl = 5;
-	ip->tos = 0;
-	ip->tot_len = bpf_htons(total);
-	ip->id = 0;
-	ip->frag_off = bpf_htons(0x4000);	/* whole, as all that the gateway sends */
-	ip->ttl = 64;
-	ip->protocol = IPPROTO_UDP;
-	ip->check = 0;
+	__u64 sum = bpf_htons(0x4500) + bpf_htons(total) + bpf_htons(0x4000) + bpf_htons(64 << 8 | IPPROTO_UDP);
+	__be16 *words = (__be16 *)ip;
+
+	words[0] = bpf_htons(0x4500);		/* no options, TOS 0 */
+	words[1] = bpf_htons(total);
+	words[2] = 0;				/* identification */
+	words[3] = bpf_htons(0x4000);		/* whole, as all that the gateway sends */
+	words[4] = bpf_htons(64 << 8 | IPPROTO_UDP);
+	words[5] = ~fold(sum + from + to);
 	ip->saddr = from;
 	ip->daddr = to;
-	ip->check = ~fold(sum_ip4(ip));
 }
 
 /* Make the request's header, which still stands there, the answer's: RFC 2131 table 3.  xid, flags, ciaddr
  * and chaddr stay.  Returns the sum of its words. */
-static __always_inline __u64 write_bootp(struct bootp *bootp, be32 address)
+static __always_inline __u64 write_bootp(struct bootp *bootp, const struct bootp *asked, be32 address)
 {
-	const __u32 *words = (const __u32 *)bootp;
+	const __u32 *words = (const __u32 *)asked;
+	__u32 first = bpf_htonl(BOOTREPLY << 24 | asked->htype << 16 | asked->hlen << 8);
+	__u32 flags = words[2] & bpf_htonl(0xffff);
 	__u8 *octets = (__u8 *)bootp;
 	__u32 i;
 
-	bootp->op = BOOTREPLY;
-	bootp->hops = 0;
-	bootp->secs = 0;
+	*(__u32 *)&octets[0] = first;		/* no hops */
+	*(__u32 *)&octets[8] = flags;		/* no seconds */
 	bootp->yiaddr = address;
 	bootp->siaddr = 0;
 	*(__u16 *)&octets[34] = 0;		/* behind the MAC: the rest of chaddr, sname, file */
@@ -244,7 +258,8 @@ static __always_inline __u64 write_bootp(struct bootp *bootp, be32 address)
 	for (i = 40; i < 232; i += 8)
 		*(__u64 *)&octets[i] = 0;
 	*(__u32 *)&octets[232] = 0;
-	return (__u64)words[0] + words[1] + words[2] + words[3] + words[4] + words[7] + words[8] + bootp->cookie;
+	return (__u64)first + asked->xid + flags + asked->ciaddr + address + words[7] +
+	       (words[8] & bpf_htonl(0xffff0000)) + asked->cookie;
 }
 
 /* Turn the request into the answer and send it back.  Nothing is rewritten before all that can fail has
@@ -285,7 +300,7 @@ static __always_inline int answer(struct packet *p, struct request *request, con
 	head->udp[0] = DHCP4_SERVER_PORT;
 	head->udp[1] = DHCP4_CLIENT_PORT;
 	head->udp[2] = bpf_htons(length);
-	sum += write_bootp(&head->bootp, p->session->address) + sum_pseudo(reply->server, to.address, length);
+	sum += write_bootp(&head->bootp, asked, p->session->address) + sum_pseudo(reply->server, to.address, length);
 	sum = fold(sum + DHCP4_SERVER_PORT + DHCP4_CLIENT_PORT + bpf_htons(length));
 	head->udp[3] = sum == 0xffff ? 0xffff : ~sum;
 	if (put_options(p, request, reply, options, rest))
@@ -308,19 +323,20 @@ static __always_inline int stage_dhcp4(struct packet *p)
 	const struct reply *reply;
 	struct request *request;
 	enum dhcp4_result result;
-	__u32 zero = 0, length, index;
+	__u32 zero = 0, length;
 
-	p->dhcp4 = is_dhcp4(p);
+	if (p->protocol != IPPROTO_UDP)		/* 0 for what is not IPv4 */
+		return NEXT;
+	reply = reply_of(session);
+	p->dhcp4 = is_dhcp4(p, reply);
 	if (!p->dhcp4 || p->fragment & IP4_FRAGMENT)
 		return NEXT;
 	if (!session)
 		return up(DHCP4_UP_NEW);
 	if (session->promise_until <= now(p))
 		return up(DHCP4_UP_PROMISE);
-	index = session->reply;
-	reply = bpf_map_lookup_elem(&replies, &index);
 	request = bpf_map_lookup_elem(&request_in_hand, &zero);
-	if (!index || !reply || !request)
+	if (!reply || !request)
 		return up(DHCP4_UP_NO_REPLY);
 	if (!has_tags_of(p, &session->encapsulation))
 		return up(DHCP4_UP_FRAME);
@@ -329,14 +345,14 @@ static __always_inline int stage_dhcp4(struct packet *p)
 		return up(DHCP4_UP_FRAME);
 	if (!is_from_client(p, (const struct bootp *)&request->datagram[UDP_LENGTH]))
 		return up(DHCP4_UP_HEADER);
-	if (find_options(request, OPTIONS_AT, length) || !are_sound(request))
+	if (find_options(request, length) || !are_sound(request))
 		return up(DHCP4_UP_OPTIONS);
 	result = judge(p, request, (const struct bootp *)&request->datagram[UDP_LENGTH], reply);
 	if (result > DHCP4_ACKED)
 		return up(result);
 	if (digest_form(request) != session->form)
 		return up(DHCP4_UP_FORM);
-	if (request->places[ASKED_AGENT].at && digest_option(request, ASKED_AGENT, 82) != session->agent)
+	if (request->places[ASKED_AGENT].at && digest_agent(request) != session->agent)
 		return up(DHCP4_UP_AGENT);
 	return answer(p, request, reply, result);
 }
