@@ -624,15 +624,23 @@ def test_changed_terms_count_from_the_next_renewal() -> None:
     stage = Stage()
     mine = stage.serve()
     after = stage.restart(pool(lease="2h", promise="48h", network="10.0.0.0/28"))
-    (renewed,) = after.say(requests(mine))
+    assert after.say(requests(mine)) == [], "a longer lease is on disk before anybody is told of it"
+    (renewed,) = after.written()
     assert renewed.remaining == 2 * HOUR
     assert renewed.lease is not None
     assert renewed.lease.subnet.network.prefixlen == 28
-    after.wait(23 * HOUR)
-    after.say(requests(mine))
-    after.written()
     (record,) = after.disk.records.values()
     assert record.promise_boot == after.clock.now + 2 * DAY
+    assert answers(after.say(requests(mine))) == [Answer.CONFIRM], "once"
+
+
+def test_while_the_disk_fails_a_longer_lease_is_not_told() -> None:
+    stage = Stage()
+    mine = stage.serve()
+    after = stage.restart(pool(lease="2h"))
+    after.disk.failing = True
+    after.say(requests(mine))
+    assert after.written()[0].remaining == HOUR
 
 
 def test_a_shorter_lease_does_not_cut_what_was_promised() -> None:
@@ -642,6 +650,54 @@ def test_a_shorter_lease_does_not_cut_what_was_promised() -> None:
     after.wait(HOUR - SECOND)
     assert after.uses(mine)
     assert after.say(requests(mine, B))[0].answer is Answer.REFUSE
+
+
+def test_a_lease_that_was_longer_for_a_while_is_kept_though_it_is_short_again() -> None:
+    stage = Stage()
+    mine = stage.serve(A)
+    between = stage.restart(pool(lease="2h"))
+    between.say(requests(mine))
+    assert between.written()[0].remaining == 2 * HOUR
+    after = between.restart()
+    after.wait(2 * HOUR - SECOND)
+    assert after.say(requests(mine, B, SOMEWHERE))[0].answer is Answer.REFUSE
+
+
+def test_after_a_restart_an_address_is_kept_for_a_lease_not_for_the_whole_promise() -> None:
+    stage = Stage()
+    mine = stage.serve(A)
+    stage.wait(HOUR // 2)
+    after = stage.restart()
+    after.wait(HOUR + LEASE_GRACE - 1)
+    assert after.uses(mine), "its client may have renewed a moment before"
+    after.wait(1 + IN_FLIGHT)
+    assert after.engine.counts.closed == {"lease-expired": 1}
+    assert after.held == 0
+
+
+def test_a_renewal_after_a_restart_counts_from_then() -> None:
+    stage = Stage()
+    mine = stage.serve(A)
+    after = stage.restart()
+    after.wait(HOUR // 2)
+    after.say(requests(mine))
+    after.wait(HOUR // 2)
+    assert after.plane.renews(Client(LINE, A).key, mine, after.clock.boot()) is not None
+    after.wait(HOUR)
+    assert after.uses(mine)
+    after.wait(LEASE_GRACE + IN_FLIGHT)
+    assert after.held == 0
+
+
+def test_what_the_data_plane_renewed_while_the_process_was_dead_is_kept() -> None:
+    stage = Stage()
+    mine = stage.serve(A)
+    stage.clock.wait(5 * HOUR)
+    stage.plane.renews(Client(LINE, A).key, mine, stage.clock.boot())
+    after = stage.restart()
+    after.wait(HOUR - 1)
+    assert after.uses(mine)
+    assert after.say(requests(mine, B, SOMEWHERE))[0].answer is Answer.REFUSE
 
 
 def test_a_smaller_table_gives_out_no_id_beyond_its_end() -> None:
@@ -678,14 +734,19 @@ def test_an_operators_word_is_final() -> None:
 # ---- 1970 -------------------------------------------------------------------------------
 
 
-def test_after_a_reboot_the_promise_counts_on_though_all_tables_are_empty() -> None:
+@pytest.mark.parametrize(("off", "left"), [(3 * HOUR, HOUR), (23 * HOUR + HOUR // 2, HOUR // 2 - 10 * SECOND)])
+def test_after_a_reboot_a_lease_or_what_is_left_of_the_promise_counts_on_though_all_tables_are_empty(
+    off: int, left: int
+) -> None:
     stage = Stage()
     mine = stage.serve(A)
-    after = stage.reboot(off=3 * HOUR)
+    stage.clock.wait(10 * SECOND)
+    after = stage.reboot(off=off)
     assert after.uses(mine)
-    after.wait(21 * HOUR - 30 * SECOND)
+    after.wait(left - SECOND)
+    assert after.uses(mine)
     assert after.say(requests(mine, B, SOMEWHERE))[0].answer is Answer.REFUSE
-    after.wait(MINUTE)
+    after.wait(SECOND + LEASE_GRACE + IN_FLIGHT)
     assert answers(after.say(requests(mine, B, SOMEWHERE)) or after.written()) == [Answer.CONFIRM]
 
 
@@ -724,6 +785,18 @@ def test_once_the_clock_is_set_what_still_stands_is_installed_and_the_rest_is_fr
     assert after.find(B, SOMEWHERE) is None
 
 
+def test_when_the_clock_is_set_late_an_address_is_still_kept_for_a_lease_only() -> None:
+    stage = Stage()
+    mine = stage.serve(A)
+    after = stage.reboot(pool(lease="10m"), in_1970=True)
+    after.clock.wall = UtcNs(stage.clock.wall + HOUR)
+    after.plane.install(after.recovery.settle(), after.clock.boot())
+    after.wait(HOUR - 1)
+    assert after.uses(mine), "it was told of an hour, whatever is told today"
+    after.wait(1 + LEASE_GRACE + IN_FLIGHT)
+    assert after.find(A) is None
+
+
 def test_a_promise_is_settled_though_its_client_is_just_coming_back_to_a_failing_disk() -> None:
     stage = Stage()
     mine = stage.serve(A)
@@ -734,17 +807,19 @@ def test_a_promise_is_settled_though_its_client_is_just_coming_back_to_a_failing
     assert after.recovery.settle() == [], "its new promise is on its way"
     assert after.written() == []
     (known,) = after.recovery.settle()
-    assert known.deadline - after.clock.now == DAY - MINUTE
+    assert known.lease is not None
+    assert known.lease.promise_until - after.clock.now == DAY - MINUTE
+    assert known.deadline - after.clock.now == HOUR + LEASE_GRACE
     after.plane.install([known], after.clock.boot())
     assert after.uses(mine)
     assert not after.recovery.unknown
 
 
-def test_a_promise_made_in_1970_is_held_in_full_after_the_next_reboot() -> None:
+def test_a_lease_given_in_1970_is_held_in_full_after_the_next_reboot() -> None:
     first = Stage(clock=FakeClock().reboot(in_1970=True))
     mine = first.serve(A)
     after = Stage(clock=FakeClock(), disk=first.disk)
-    after.wait(DAY - SECOND)
+    after.wait(HOUR - SECOND)
     assert after.say(requests(mine, B))[0].answer is Answer.REFUSE
     assert after.uses(mine, A)
 

@@ -50,6 +50,7 @@ class World:
     index_rests: bool = True
     flight_awaited: bool = True
     clock_doubted: bool = True
+    told_remembered: bool = True
     time: int = 100
     boot: int = 1
     booted_at: int = 0
@@ -211,12 +212,19 @@ class World:
             return
         self.process = {}
         for address, promise in list(self.disk.items()):
-            self.process[address] = Held(promise.client, self._on_this_boot(promise))
+            self.process[address] = Held(promise.client, self._told_at_most(self._on_this_boot(promise)))
         for client in [client for client, index in self.keys.items() if not self._agrees(client, self.rows[index])]:
             self._remove(client)
-        for address, held in self.process.items():
-            if held.until is not None and held.until > self.now:
-                self._install(held.client, address, held.until)
+        for address, promise in self.disk.items():
+            until = self._on_this_boot(promise)
+            if until is not None and until > self.now:
+                self._install(promise.client, address, until)
+
+    def _told_at_most(self, promise_until: int | None) -> int | None:
+        """When a client is certainly gone that was told, before now, of a lease within its promise. None: unknown."""
+        if promise_until is None:
+            return None
+        return min(promise_until, self.now + LEASE) if self.told_remembered else self.now
 
     def _agrees(self, client: str, row: Row) -> bool:
         promise = self.disk.get(row.address)
@@ -244,7 +252,7 @@ class World:
         for address, held in (self.process or {}).items():
             promise = self.disk.get(address)
             if held.until is None and promise is not None and promise.boot != self.boot and not held.closing:
-                held.until = self._on_this_boot(promise)
+                held.until = self._told_at_most(self._on_this_boot(promise))
 
     def check(self) -> None:
         """No address with two live clients."""

@@ -156,7 +156,13 @@ class Engine:
             self.table.put(session, now)
             return False
         terms.pool.hold(lease.address, session.client)
-        renewed = replace(lease, subnet=terms.pool.subnet, duration=terms.duration, horizon=terms.horizon)
+        renewed = replace(
+            lease,
+            subnet=terms.pool.subnet,
+            duration=Ns(min(lease.duration, terms.duration)),
+            horizon=terms.horizon,
+            longer=terms.duration if terms.duration > lease.duration else Ns(0),
+        )
         self.table.put(replace(session, lease=renewed), now)
         return True
 

@@ -357,7 +357,8 @@ def _record(session: Session, now: BootNs) -> Step:
 
 def _recorded(session: Session) -> Step:
     assert session.lease is not None
-    lease = replace(session.lease, promise_until=session.promising)
+    duration = max(session.lease.duration, session.lease.longer)
+    lease = replace(session.lease, promise_until=session.promising, duration=duration, longer=Ns(0))
     return replace(session, phase=Phase.INSTALLING, lease=lease, promising=NEVER), (Install(),)
 
 
@@ -369,7 +370,7 @@ def _renew(session: Session, event: Requested, now: BootNs) -> Step:
     moved = replace(session, ask=event.ask, encapsulation=event.encapsulation, relayed=event.relayed)
     if session.installed and moved.encapsulation != session.encapsulation:
         return replace(moved, phase=Phase.INSTALLING, deadline=NEVER), (Install(),)
-    if not session.installed or lease.promise_until - now < lease.duration:
+    if not session.installed or lease.longer or lease.promise_until - now < lease.duration:
         return _record(moved, now)
     return _confirm(moved, event.ask, now)
 
