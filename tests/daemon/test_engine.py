@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -291,6 +291,16 @@ def test_nobody_makes_room_who_sent_something_in_the_last_minute() -> None:
     assert answers(stage.say(discovers(B))) == [Answer.OFFER]
 
 
+def test_who_renews_with_the_data_plane_alone_is_not_silent() -> None:
+    stage = Stage(clients=1)
+    mine = stage.serve(A)
+    stage.wait(10 * MINUTE)
+    stage.plane.renews(Client(LINE, A).key, mine, stage.clock.boot())
+    stage.wait(SILENT)
+    assert stage.say(discovers(B)) == []
+    assert stage.engine.counts.refused == {"line-full": 1}
+
+
 def test_one_silent_client_makes_room_for_one_newcomer_not_for_two_in_a_batch() -> None:
     stage = Stage(clients=1)
     stage.serve(A)
@@ -450,6 +460,42 @@ def test_a_lease_that_the_data_plane_renews_goes_on_though_nobody_told_the_proce
     assert stage.uses(mine)
     stage.wait(LEASE_GRACE + IN_FLIGHT)
     assert len(stage.table) == 0
+
+
+class InFlight(Plane):
+    """A data plane in which a renewal has just found its row when the keys are taken away."""
+
+    def remove(self, ids: Iterable[int], now: BootNs) -> None:
+        ids = list(ids)
+        for id_ in ids:
+            row = self.rows[id_]
+            if row.key is not None:
+                self.renews(row.key, row.host[1], now)
+        super().remove(ids, now)
+
+
+def test_a_renewal_in_flight_while_the_lease_ends_brings_its_session_back() -> None:
+    stage = Stage(plane=InFlight(16))
+    mine = stage.serve()
+    stage.wait(HOUR + LEASE_GRACE)
+    assert not stage.uses(mine)
+    stage.wait(IN_FLIGHT)
+    assert stage.uses(mine)
+    assert stage.say(requests(mine, B, SOMEWHERE))[0].answer is Answer.REFUSE
+    assert stage.engine.counts.opened == 1
+    assert stage.engine.counts.closed == {"no-address": 1}, "which is the other client"
+    stage.wait(HOUR - MINUTE)
+    assert answers(stage.say(requests(mine))) == [Answer.CONFIRM]
+
+
+def test_an_operators_word_counts_more_than_a_renewal_in_flight() -> None:
+    stage = Stage(plane=InFlight(16))
+    stage.serve()
+    session = stage.find()
+    assert session is not None
+    stage.engine.clear(session.id, CloseCause.ADMIN_RESET, stage.clock.boot())
+    stage.wait(IN_FLIGHT)
+    assert (len(stage.table), stage.held, stage.disk.records) == (0, 0, {})
 
 
 def test_a_renewal_of_an_earlier_holder_of_the_id_keeps_nobody_alive() -> None:
