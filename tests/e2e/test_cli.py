@@ -218,6 +218,22 @@ def test_an_unknown_session_is_said_to_be_unknown(lab: Lab, verb: str, which: st
     assert (done.returncode, done.stderr, done.stdout) == (1, words, "")
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--mac 02:00:00", "mac: '02:00:00' is not a MAC address: write it as 02:00:00:00:00:01"),
+        ("--address 100.64.0", "address: '100.64.0' is not an IPv4 address: write it as 100.64.0.2"),
+        ("--line house", "line: 'house' is not a line: write PORT, "),
+        ("--phase asleep", "phase: Input should be 'authorizing', "),
+    ],
+)
+def test_what_no_session_can_have_is_refused_and_not_just_not_found(lab: Lab, words: str, said: str) -> None:
+    done = bng(lab, "show", "sessions", *words.split())
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"bng: {said}")
+    assert done.stderr.count("\n") == 1
+
+
 # ---- check, run, detach -------------------------------------------------------------------
 
 

@@ -42,7 +42,10 @@ class PoolView(BaseModel):
 
 
 class Page(BaseModel):
-    """Some sessions, in order of id. `after` asks for the next page; None: that was all."""
+    """Some sessions, in order of id; perhaps none, as only a part of the table is looked at for an answer.
+
+    `after` goes on from there; None: that was all.
+    """
 
     sessions: list[SessionView]
     after: int | None
