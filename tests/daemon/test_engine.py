@@ -666,6 +666,38 @@ def test_a_session_whose_tenant_is_gone_ends() -> None:
     assert (len(after.table), after.disk.records, after.held) == (0, {}, 0)
 
 
+NO_LONGER = {
+    "blocked": Subscriber(name="house", line=LINE, blocked=True),
+    "of another pool": Subscriber(name="house", line=LINE, pool="other"),
+    "with another address": Subscriber(name="house", line=LINE, address=address("5")),
+    "of another tenant": Subscriber(name="house", line=LINE, tenant="other"),
+}
+
+
+@pytest.mark.parametrize("entry", NO_LONGER.values(), ids=NO_LONGER.keys())
+def test_a_client_that_would_not_be_granted_its_address_today_loses_it_at_a_restart(entry: Subscriber) -> None:
+    pools = (pool(), pool(name="other", network="10.0.1.0/24", gateway="10.0.1.1"))
+    stage = Stage(pools)
+    mine, others = stage.serve(A), stage.serve(B, SOMEWHERE)
+    after = stage.restart(*pools, subscribers=(entry,))
+    assert not after.uses(mine, A)
+    assert after.uses(others, B, SOMEWHERE)
+    after.wait(SECOND)
+    assert after.engine.counts.closed == {"admin-reset": 1}
+    assert (len(after.table), len(after.disk.records), after.held) == (1, 1, 1)
+
+
+def test_a_client_that_keeps_its_address_at_a_restart_gets_what_goes_with_it_today() -> None:
+    stage = Stage()
+    mine = stage.serve()
+    after = stage.restart(subscribers=(Subscriber(name="house", line=LINE, address=mine, limit=3, antispoof=False),))
+    session = after.find()
+    assert session is not None
+    assert session.service is not None
+    assert (session.service.subscriber, session.service.limit, session.service.antispoof) == ("house", 3, False)
+    assert after.uses(mine)
+
+
 def test_changed_terms_count_from_the_next_renewal() -> None:
     stage = Stage()
     mine = stage.serve()

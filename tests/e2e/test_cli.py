@@ -18,7 +18,7 @@ from wayleave.cli.bng import main
 from wayleave.lab import access_node
 from wayleave.lab.access_node import Line
 from wayleave.lab.namespace import CommandFailed
-from wayleave.lab.topology import Lab
+from wayleave.lab.topology import PINS, Lab
 from wayleave.lab.waiting import wait_until
 
 from .watch import dropped, pool, sessions
@@ -301,6 +301,7 @@ def _refused(lab: Lab, config: str) -> str:
     assert process.wait() == 1, process.output()
     (line,) = [line for line in process.output().splitlines() if line.startswith("bng: ")]
     assert "Traceback" not in process.output()
+    assert not (PINS / lab.instance).exists(), "where nothing stood, nothing stays"
     return line
 
 
