@@ -17,7 +17,7 @@ import pytest
 from wayleave.cli.bng import main
 from wayleave.lab import access_node
 from wayleave.lab.access_node import Line
-from wayleave.lab.namespace import CommandFailed
+from wayleave.lab.namespace import CommandFailed, Namespace
 from wayleave.lab.topology import PINS, Lab
 from wayleave.lab.waiting import wait_until
 
@@ -53,12 +53,12 @@ class Done:
     stderr: str
 
 
-def process(lab: Lab, *words: str) -> Done:
-    """Run `bng WORDS --config FILE` where the gateway is, as a process."""
+def process(lab: Lab, *words: str, user: str = "root", where: Namespace | None = None) -> Done:
+    """Run `bng WORDS --config FILE` as a process of `user`, where the gateway is or somewhere else."""
     command = [sys.executable, "-m", "wayleave.cli.bng", *words, "--config", str(lab.gateway.config_file)]
-    done = subprocess.run(
-        lab.gateway.namespace.command(*command), capture_output=True, text=True, timeout=20, check=False
-    )
+    become = ("setpriv", "--reuid", user, "--clear-groups", "--")
+    argv = (where or lab.gateway.namespace).command(*become, *command)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False)
     return Done(done.returncode, done.stdout, done.stderr)
 
 
@@ -305,6 +305,27 @@ def _refused(lab: Lab, config: str) -> str:
     return line
 
 
+def test_an_api_socket_that_cannot_be_is_refused_before_anything_is_attached(idle: Lab) -> None:
+    folder = idle.folder / "folder"
+    (folder / "in it").mkdir(parents=True)
+    line = _refused(idle, idle.config(gateway={"api": str(folder)}))
+    assert line == f"bng: the API cannot listen at {folder}: Is a directory: see gateway.api"
+    line = _refused(idle, idle.config(gateway={"api": str(idle.folder / ("long" * 30))}))
+    assert line.endswith("AF_UNIX path too long: see gateway.api")
+
+
+def test_run_has_to_be_root(idle: Lab) -> None:
+    idle.folder.chmod(0o755)  # so that anybody can read the configuration
+    state = idle.folder / "anybody's"
+    state.mkdir(mode=0o777)
+    state.chmod(0o777)
+    idle.gateway.config_file.write_text(idle.config(gateway={"state": str(state)}))
+    done = process(idle, "run", user="nobody")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith("Permission denied: run has to be root\n")
+    assert done.stderr.count("\n") == 1
+
+
 def test_a_small_mtu_is_refused_in_words(idle: Lab) -> None:
     idle.gateway.namespace.ip("link set acc0 mtu 1500")
     line = _refused(idle, idle.config())
@@ -351,6 +372,12 @@ def test_detach_ends_what_a_stopped_gateway_forwards(idle: Lab) -> None:
         idle.gateway.bng("detach", "--config", str(idle.gateway.config_file))
     assert idle.gateway.stop() == 0
     assert customer.ping(idle.server_address), "a stop alone changes nothing"
+    idle.folder.chmod(0o755)  # so that anybody can read the configuration
+    denied = process(idle, "detach", user="nobody")
+    assert (denied.returncode, denied.stdout) == (1, "")
+    assert denied.stderr.startswith("bng: ")
+    assert denied.stderr.endswith("Permission denied: detach has to be root\n")
+    assert customer.ping(idle.server_address), "who may not detach changes nothing"
     assert said(idle, "detach", run=process) == "detached\n"
     assert not customer.ping(idle.server_address, count=1, timeout=0.2)
     devices = json.loads(idle.gateway.run("ip", "-json", "link", "show"))
@@ -359,3 +386,16 @@ def test_detach_ends_what_a_stopped_gateway_forwards(idle: Lab) -> None:
     assert said(idle, "detach", run=process) == "nothing was attached\n"
     idle.gateway.restart()
     wait_until(lambda: customer.ping(idle.server_address, count=1, timeout=0.2), "traffic after a new start", 5)
+    assert idle.gateway.stop() == 0
+
+
+def test_detach_from_another_network_namespace_says_what_it_leaves_behind(idle: Lab) -> None:
+    idle.gateway.start(idle.config())
+    assert idle.gateway.stop() == 0
+    done = process(idle, "detach", where=idle.router.namespace)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (
+        "detached\n"
+        "the host link wl-default is not here: did the gateway run in another network namespace? It is left there\n"
+    )
+    assert "wl-default" in idle.gateway.run("ip", "link", "show")

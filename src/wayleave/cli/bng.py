@@ -118,6 +118,7 @@ def detach(*, config: Path = DEFAULT_CONFIG) -> int:
     from wayleave.config.load import ConfigurationError, load
     from wayleave.dataplane.plane import remove_pins
     from wayleave.io import hostlink
+    from wayleave.io.devices import DeviceError
     from wayleave.io.store import StoreError, only_one
 
     try:
@@ -125,16 +126,24 @@ def detach(*, config: Path = DEFAULT_CONFIG) -> int:
         folder = Path(settings.gateway.state)
         if folder.exists():
             only_one(folder)
+        removed = remove_pins(settings.gateway.name)
+        absent = [tenant.name for tenant in settings.tenants if not hostlink.remove(tenant.name)]
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return 2
     except StoreError as error:
         print(f"bng: {error} Stop it first.", file=sys.stderr)
         return 1
-    removed = remove_pins(settings.gateway.name)
-    for tenant in settings.tenants:
-        hostlink.remove(tenant.name)
+    except DeviceError as error:
+        print(f"bng: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"bng: {error.filename}: {error.strerror}: detach has to be root", file=sys.stderr)
+        return 1
     print("detached" if removed else "nothing was attached")
+    for tenant in absent if removed else ():
+        kernel, _ = hostlink.names(tenant)
+        print(f"the host link {kernel} is not here: did the gateway run in another network namespace? It is left there")
     return 0
 
 
