@@ -204,6 +204,26 @@ def test_a_cleared_client_is_off_until_it_asks_again(lab: Lab, by: str) -> None:
     assert customer.ping(lab.server_address)
 
 
+def test_usage_is_the_sessions_and_not_of_those_who_had_its_id_before(lab: Lab) -> None:
+    customer = lab.customers[1]
+    customer.forget()
+    customer.dhcp("udhcpc")
+    assert customer.ping(lab.server_address, count=20)
+    (first,) = sessions(lab.gateway, mac=customer.mac)
+
+    def has_the_id_again() -> bool:
+        said(lab, "clear", "session", str(customer.mac))
+        wait_until(lambda: not sessions(lab.gateway, mac=customer.mac), "end")
+        customer.forget()
+        customer.dhcp("udhcpc")
+        return sessions(lab.gateway, mac=customer.mac)[0]["id"] == first["id"]
+
+    wait_until(has_the_id_again, "the same id", 20)
+    assert told(lab, "show", "session", str(customer.mac))["usage"]["up_octets"] == 0
+    assert customer.ping(lab.server_address, count=2, size=72)
+    assert told(lab, "show", "session", str(customer.mac))["usage"]["up_octets"] == 200
+
+
 @pytest.mark.parametrize("verb", ["show", "clear"])
 @pytest.mark.parametrize(
     ("which", "words"),

@@ -64,6 +64,9 @@ def test_kill_and_restart_lose_no_packet_and_no_session(lab: Lab) -> None:
     assert all(f'"{address(lab, number)}"' in shown for number in range(len(LINES)))
     assert lab.gateway.get("/repaired") == []
     assert "tables-verified" in lab.gateway.log
+    (one,) = sessions(lab.gateway, address=address(lab, 0))
+    used = lab.gateway.get(f"/sessions/{one['id']}")["usage"]["up_packets"]
+    assert 50 <= used < results[0].sent, "usage counts from the restart"
 
 
 def test_what_was_changed_behind_its_back_is_mended(lab: Lab) -> None:

@@ -78,7 +78,8 @@ def application(gateway: Running) -> FastAPI:
 
     @app.get("/sessions/{id_}")
     async def session(id_: int) -> SessionView:
-        return view(found(id_), gateway.clock.boot(), counters.usage(id_), counters.seen(id_))
+        item = found(id_)
+        return view(item, gateway.clock.boot(), counters.usage(id_, item.since), counters.seen(id_))
 
     @app.delete("/sessions/{id_}", status_code=202)
     async def clear(id_: int) -> dict[str, int]:

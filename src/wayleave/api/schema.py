@@ -22,11 +22,13 @@ class SessionView(BaseModel):
     subscriber: str | None
     address: str | None
     hostname: str
-    age_s: int
+    age_s: int = Field(description="since the session began, or was taken up again by a gateway that restarted")
     lease_s: int | None = Field(description="until the client, as far as it was told, stops using the address")
     promise_s: int | None = Field(description="until the recorded promise runs out")
-    seen_s: int | None = Field(default=None, description="since the last packet that was let through")
-    usage: dict[str, int] | None = None
+    seen_s: int | None = Field(
+        default=None, description="since the last packet that was let through, for as long as age_s"
+    )
+    usage: dict[str, int] | None = Field(default=None, description="packets and octets of IP, for as long as age_s")
 
 
 class PoolView(BaseModel):
@@ -68,7 +70,7 @@ def view(session: Session, now: BootNs, usage: Usage | None = None, seen: BootNs
         age_s=(now - session.since) // SECOND,
         lease_s=(session.leased_until - now) // SECOND if session.leased_until != NEVER else None,
         promise_s=(lease.promise_until - now) // SECOND if lease and lease.promise_until != NEVER else None,
-        seen_s=(now - seen) // SECOND if seen != NEVER else None,
+        seen_s=(now - seen) // SECOND if seen >= session.since else None,
         usage=None
         if usage is None
         else {
