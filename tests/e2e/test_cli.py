@@ -294,7 +294,7 @@ def test_everything_wrong_is_said_at_once(idle: Lab) -> None:
     assert not done.stdout
     assert problems[-1] == "5 problems"
     paths = {line.removeprefix(f"{file}: ").split(": ")[0] for line in problems[:-1]}
-    assert paths == {"ports[0].clients", "ports[0].colour", "ports[1].number", "pools[0]", "tenants[0].table"}
+    assert paths == {"ports[0].clients", "ports[0].colour", "ports[1].number", "pools[0].lease", "tenants[0].table"}
 
 
 def test_what_contradicts_something_else_is_said_at_once(idle: Lab) -> None:
