@@ -22,12 +22,16 @@ class SessionView(BaseModel):
     subscriber: str | None
     address: str | None
     hostname: str
-    age_s: int
+    age_s: int = Field(description="since the session began, or was taken up again by a gateway that restarted")
     lease_s: int | None = Field(description="until the client, as far as it was told, stops using the address")
     promise_s: int | None = Field(description="until the recorded promise runs out")
-    seen_s: int | None = Field(default=None, description="since the last packet that was let through")
-    renewed_s: int | None = Field(default=None, description="since the data plane last renewed the lease by itself")
-    usage: dict[str, int] | None = None
+    seen_s: int | None = Field(
+        default=None, description="since the last packet that was let through, for as long as age_s"
+    )
+    renewed_s: int | None = Field(
+        default=None, description="since the data plane last renewed the lease by itself, for as long as age_s"
+    )
+    usage: dict[str, int] | None = Field(default=None, description="packets and octets of IP, for as long as age_s")
 
 
 class PoolView(BaseModel):
@@ -43,7 +47,10 @@ class PoolView(BaseModel):
 
 
 class Page(BaseModel):
-    """Some sessions, in order of id. `after` asks for the next page; None: that was all."""
+    """Some sessions, in order of id; perhaps none, as only a part of the table is looked at for an answer.
+
+    `after` goes on from there; None: that was all.
+    """
 
     sessions: list[SessionView]
     after: int | None
@@ -94,7 +101,7 @@ def view(
         age_s=(now - session.since) // SECOND,
         lease_s=(until - now) // SECOND if until != NEVER else None,
         promise_s=(lease.promise_until - now) // SECOND if lease and lease.promise_until != NEVER else None,
-        seen_s=(now - seen) // SECOND if seen != NEVER else None,
+        seen_s=(now - seen) // SECOND if seen >= session.since else None,
         renewed_s=(now - renewed) // SECOND if renewed != NEVER else None,
         usage=None
         if usage is None

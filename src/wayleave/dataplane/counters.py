@@ -31,7 +31,7 @@ def spoken(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What one session has used since its place in the table was made: IP packets and octets, and drops."""
+    """What one session has used: IP packets and octets, and drops."""
 
     up_packets: int = 0
     up_octets: int = 0
@@ -40,15 +40,23 @@ class Usage:
     down_octets: int = 0
     down_dropped: int = 0
 
+    def __sub__(self, base: Usage) -> Usage:
+        return Usage(*(getattr(self, name) - getattr(base, name) for name in self.__slots__))
+
 
 class Counters:
-    """Reads only. Totals are since the maps were made."""
+    """Reads only. Totals are since the maps were made; a session's usage is since its `begin`.
+
+    The program counts on under an id that goes to another session, so what stood there at the beginning is taken off.
+    That is known to this process alone: after a restart usage counts from the restart, as a session's age does.
+    """
 
     def __init__(self, maps: dict[str, Map]) -> None:
         self._received, self._outcomes = PerCpu(maps["received"]), PerCpu(maps["outcomes"])
         self._drops, self._punts = PerCpu(maps["drops"]), PerCpu(maps["punts"])
         self._dhcp4 = PerCpu(maps["dhcp4"])
         self._usage = Array(maps["usage"])
+        self._began: dict[int, tuple[BootNs, Usage]] = {}
 
     def received(self) -> dict[str, int]:
         """Frames that entered, by kind of port; `unknown-port` for devices not configured."""
@@ -84,8 +92,19 @@ class Counters:
         totals = self._dhcp4.totals()
         return {spoken(result.name): totals[result] for result in Dhcp4Result}
 
-    def usage(self, id_: int) -> Usage:
-        """Counters under a session's id; none for an id past the table, as after a start with a smaller one."""
+    def begin(self, id_: int, since: BootNs) -> None:
+        """Count from here on for the session with this id that began at `since`; only the first time for each."""
+        began = self._began.get(id_)
+        if began is None or began[0] != since:
+            self._began[id_] = (since, self.under(id_))
+
+    def usage(self, id_: int, since: BootNs) -> Usage:
+        """What the session with this id that began at `since` has used; nothing before its `begin`."""
+        began = self._began.get(id_)
+        return self.under(id_) - began[1] if began is not None and began[0] == since else Usage()
+
+    def under(self, id_: int) -> Usage:
+        """All that was counted under an id; none for one past the table, as after a start with a smaller one."""
         if id_ >= self._usage.map.max_entries:
             return Usage()
         up = id_ * self._usage.stride

@@ -169,10 +169,16 @@ class DataPlane:
         return project(session, self.tenants[service.tenant], self._standing(session))
 
     def install(self, sessions: Sequence[model.Session], now: BootNs) -> None:
+        self.begin(sessions)
         try:
             self.tables.install([self.rows(session) for session in sessions], now)
         except TableFull as error:
             raise PlaneFull(str(error)) from error
+
+    def begin(self, sessions: Iterable[model.Session]) -> None:
+        """Have usage count from here on for those of whom nothing was counted yet."""
+        for session in sessions:
+            self.counters.begin(session.id, session.since)
 
     def remove(self, ids: Iterable[int], now: BootNs) -> None:
         self.tables.remove(ids, now)

@@ -2,8 +2,9 @@
 
 Seen → Authorize → Granted → Allocate → Allocated → (Offered) → Record → Install → Reply … → Closed(cause).
 Authorization decides the address; protocols deliver it. An offer only holds an address in memory. A confirmation
-leaves after the lease is durable and the row is installed. Closing: remove the keys, wait for packets in flight, make
-the end durable, free the address. A pair of phase and event that makes no sense comes out as `Unexpected`, counted.
+leaves after the lease is durable and the row is installed. Closing: remove the keys, wait for packets in flight (one of
+them may have renewed the lease: then the session comes back), make the end durable, free the address. A pair of phase
+and event that makes no sense comes out as `Unexpected`, counted.
 """
 
 from __future__ import annotations
@@ -291,6 +292,8 @@ def advance(session: Session, event: Event, now: BootNs) -> Step:
             return _close(session, CloseCause.OFFER_LAPSED, now)
         case Phase.ACTIVE, Due():
             return _expire(session, event.renewed, now)
+        case Phase.REMOVING, Due() if _renewed_meanwhile(session, event.renewed, now):
+            return _bring_back(session, event.renewed)
         case Phase.REMOVING, Due():
             return replace(session, phase=Phase.FORGETTING, deadline=NEVER), (Forget(),)
         case Phase.FORGETTING, Due():
@@ -376,7 +379,8 @@ def _record(session: Session, now: BootNs) -> Step:
 
 def _recorded(session: Session) -> Step:
     assert session.lease is not None
-    lease = replace(session.lease, promise_until=session.promising)
+    duration = max(session.lease.duration, session.lease.longer)
+    lease = replace(session.lease, promise_until=session.promising, duration=duration, longer=Ns(0))
     return replace(session, phase=Phase.INSTALLING, lease=lease, promising=NEVER), (Install(),)
 
 
@@ -388,14 +392,17 @@ def _renew(session: Session, event: Requested, now: BootNs) -> Step:
     moved = _heard(session, event)
     if session.installed and not _looks_the_same(moved, session):
         return replace(moved, phase=Phase.INSTALLING, deadline=NEVER), (Install(),)
-    if not session.installed or lease.promise_until - now < lease.duration:
+    if not session.installed or lease.longer or lease.promise_until - now < lease.duration:
         return _record(moved, now)
     return _confirm(moved, event.ask, now)
 
 
 def _confirm(session: Session, ask: object, now: BootNs) -> Step:
-    """Say yes for as long as the promise allows. Where that is no time at all, the client hears nothing."""
-    remaining = _term(session, now)
+    """Say yes for as long as the promise allows. Where that is no time at all, the client hears nothing.
+
+    Where nobody asks, nobody is told of more than before.
+    """
+    remaining = _term(session, now) if ask is not None else Ns(0)
     until = BootNs(max(session.leased_until, now + remaining))
     active = replace(session, phase=Phase.ACTIVE, ask=None, leased_until=until, deadline=after(until, LEASE_GRACE))
     if ask is None or remaining < SECOND:
@@ -433,6 +440,22 @@ def _expire(session: Session, renewed: BootNs, now: BootNs) -> Step:
     if after(BootNs(until), LEASE_GRACE) > now:
         return replace(session, leased_until=BootNs(until), deadline=after(BootNs(until), LEASE_GRACE)), ()
     return _close(session, CloseCause.LEASE_EXPIRED, now)
+
+
+def _renewed_meanwhile(session: Session, renewed: BootNs, now: BootNs) -> bool:
+    """Did the data plane renew the lease between the look that found it expired and the removal of its keys?"""
+    if session.cause is not CloseCause.LEASE_EXPIRED or renewed == NEVER:
+        return False
+    assert session.lease is not None
+    return after(renewed, session.lease.duration) > now
+
+
+def _bring_back(session: Session, renewed: BootNs) -> Step:
+    """The client was told that it has a lease: its end is not made durable, and its keys are put back."""
+    assert session.lease is not None
+    until = after(renewed, session.lease.duration)
+    back = replace(session, phase=Phase.INSTALLING, cause=None, leased_until=until, deadline=NEVER)
+    return back, (Install(),)
 
 
 def _refuse(session: Session, cause: CloseCause, why: str) -> Step:

@@ -101,7 +101,9 @@ class Lease(Struct, frozen=True):
     """An address with the promise that nobody else gets it before `promise_until`.
 
     `duration` is what a client is granted at each renewal, `horizon` how far ahead the promise is recorded.
-    `promise_until` is on disk before it stands here; NEVER until then.
+    `promise_until` is on disk before it stands here; NEVER until then. `longer` is what the pool grants by now, if that
+    is more than `duration`: it counts once it is on disk, so that after a restart nobody has been told of more than the
+    record says. 0: no more.
     """
 
     address: IPv4Address
@@ -110,6 +112,7 @@ class Lease(Struct, frozen=True):
     duration: Ns
     horizon: Ns
     promise_until: BootNs = NEVER
+    longer: Ns = Ns(0)
 
 
 class Phase(Enum):
