@@ -25,7 +25,7 @@ TRIES = 20
 @pytest.fixture(scope="module")
 def app() -> FastAPI:
     """The API of a gateway with twice as many sessions as one answer looks at."""
-    counters = SimpleNamespace(seen=lambda _id: BootNs(1))
+    counters = SimpleNamespace(seen=lambda _id: BootNs(1), renewed=lambda _id: BootNs(0))
     plane = SimpleNamespace(counters=counters)
     gateway: Any = SimpleNamespace(table=table(range(2 * LOOK)), plane=plane, clock=FakeClock())
     return application(gateway)

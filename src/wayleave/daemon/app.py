@@ -221,7 +221,7 @@ class Gateway:
         told = [
             item
             for punt, frame in self.plane.ring.read(RING_BATCH)
-            if punt.port in self.ports and (item := receive(punt.port, frame)) is not None
+            if punt.port in self.ports and (item := receive(punt.port, frame, punt.at)) is not None
         ]
         self.engine.take(told, self.clock.boot())
         self._end_turn()
