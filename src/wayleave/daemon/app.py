@@ -81,7 +81,7 @@ class Gateway:
             sizes(settings.gateway.sessions, settings.gateway.ring),
             settings_of_kernel(),
             self.clock.boot,
-            self.ipoe.standing,
+            self.ipoe.standing if settings.gateway.kernel_dhcp else lambda _session: None,
         )
         authorization = LocalAuthorization(
             settings.authorization,
