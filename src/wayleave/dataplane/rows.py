@@ -7,8 +7,9 @@ Derived state is projected, never updated: start-up, live changes and repair all
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
+
+from msgspec import Struct
 
 from wayleave.dataplane import abi
 from wayleave.dataplane.abi import ClientKey, Encapsulation, Host4Key, Session, SessionFlag
@@ -24,8 +25,7 @@ _NO_CLIENT = ClientKey(0, 0, 0, 0, Mac(bytes(6)))
 _NO_ENCAPSULATION = Encapsulation(0, 0, b"")
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
+class Rows(Struct, frozen=True, gc=False):
     """One session as packed keys and value; generation and row index are given when it is placed.
 
     `client` is None where nothing upstream is claimed (LOCAL rows, clients behind a relay).
