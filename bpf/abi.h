@@ -24,6 +24,8 @@ enum constant {
 	PORT_PROBES = 4,         /* slots a device may stand in */
 	PREFIX_MAX = 16,         /* of a tenant */
 	PREFIX_ALL = 0xffff,
+	REPLY_SLOTS = 4096,      /* different DHCP replies at once; many sessions share one */
+	REPLY_OPTIONS_MAX = 360, /* octets of options in one */
 	NO_SESSION = 0xffffffff,
 };
 
@@ -122,10 +124,47 @@ struct session {
 	__u32 flags;             /* enum session_flag */
 	__u16 mtu;               /* largest IP packet toward the client */
 	__u16 pad;
-	__u8 reserved[8];
+	__u32 reply;             /* index into `replies`, 0: Python answers this client's DHCP */
+	__u32 pad2;
 	struct encapsulation encapsulation;
-	__u8 reserved2[24];
+	__u64 form;              /* digest of the request's options that the reply was made for */
+	__u64 agent;             /* digest of the option 82 that this client's access node adds, 0: none is believed */
+	__u8 reserved[8];
 };
+
+/* Map `replies`: index -> this.  The options of a DHCPACK as proto/dhcp4 encodes them: 53, 54, 51, 58, 59,
+ * 1, then what the form asks for; the program adds options 61 and 82 as they came, and the end.
+ * Written only while no row points at it; index 0 is nobody's. */
+struct reply {
+	__u64 lease_ns;          /* what it promises: a renewal that the row's promise does not cover goes up */
+	be32 server;             /* option 54, and the IP source */
+	__u32 sum;               /* of the octets as 16-bit words in the machine's order, carries added in */
+	__u16 length;            /* octets of `options` */
+	__u16 room;              /* octets of options that the client takes in all, the end apart */
+	__u8 pad[4];
+	__u8 options[REPLY_OPTIONS_MAX];
+};
+
+/* What became of each DHCP message from a subscriber port.  From UP_NEW on: it went on to Python, untouched,
+ * because … */
+enum dhcp4_result {
+	DHCP4_OFFERED = 0,       /* a DISCOVER of a client with a lease, answered with that */
+	DHCP4_ACKED = 1,         /* a REQUEST of a client with a lease: renewed */
+	DHCP4_UP_NEW = 2,        /* the client has no session */
+	DHCP4_UP_NO_REPLY = 3,   /* its row has no reply: it was never confirmed with options that fit */
+	DHCP4_UP_FRAME = 4,      /* other tags than the row's, IP options, a wrong checksum, a long or odd datagram */
+	DHCP4_UP_HEADER = 5,     /* not what a client of this line sends: op, hlen, cookie, giaddr, chaddr */
+	DHCP4_UP_OPTIONS = 6,    /* cut off, overloaded, one that matters twice or of a wrong length */
+	DHCP4_UP_TYPE = 7,       /* neither DISCOVER nor REQUEST */
+	DHCP4_UP_ADDRESS = 8,    /* it asks for, or has, another address than the session's */
+	DHCP4_UP_SERVER = 9,     /* it chose another server */
+	DHCP4_UP_FORM = 10,      /* it asks for other options than the reply was made for */
+	DHCP4_UP_AGENT = 11,     /* an option 82 that Python has not seen from this client */
+	DHCP4_UP_PROMISE = 12,   /* the promise does not cover another lease: Python extends it on disk first */
+	DHCP4_UP_ROOM = 13,      /* the reply is more than the client takes, or than the frame can grow to */
+	DHCP4_RESULT_COUNT = 14,
+};
+/* Map `dhcp4` (per CPU), index enum dhcp4_result. */
 
 /* Map `usage`: id -> this.  Written by the BPF program only, counters by atomic adds; a cache line a
  * direction.  Octets are those of IP packets, without the link's encapsulation. */
@@ -148,13 +187,14 @@ enum stage {
 	STAGE_PARSE = 0,
 	STAGE_SESSION = 1,
 	STAGE_ARP = 2,
-	STAGE_PUNT = 3,
-	STAGE_ADMIT = 4,
-	STAGE_ANTISPOOF = 5,
-	STAGE_FORWARD = 6,
-	STAGE_HOST = 7,
-	STAGE_DELIVER = 8,
-	STAGE_COUNT = 9,
+	STAGE_DHCP4 = 3,
+	STAGE_PUNT = 4,
+	STAGE_ADMIT = 5,
+	STAGE_ANTISPOOF = 6,
+	STAGE_FORWARD = 7,
+	STAGE_HOST = 8,
+	STAGE_DELIVER = 9,
+	STAGE_COUNT = 10,
 };
 
 /* Each packet ends in exactly one stage with exactly one of these. */

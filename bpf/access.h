@@ -5,6 +5,7 @@ static __always_inline int access(struct packet *p)
 	RUN(parse);
 	RUN(session);
 	RUN(arp);
+	RUN(dhcp4);
 	RUN(punt);
 	RUN(admit);
 	RUN(antispoof);

@@ -42,6 +42,7 @@ struct packet {
 	__u8 ttl;
 	__u8 protocol;
 	__u8 options;			/* whether there are any */
+	__u8 dhcp4;			/* a DHCP message for the gateway */
 	be32 from;
 	be32 to;
 };

@@ -176,6 +176,8 @@ def describe_struct(types: list[Type], record: Type) -> tuple[list[str], str]:
             item.annotation = ""
     layout = "<" + "".join(item.format for item in fields)
     shown = [item for item in fields if item.annotation]
+    starts = zip(fields, record.members, strict=True)
+    offsets = {item.name: bits // 8 for item, (_, _, bits) in starts if item.annotation}
     arguments = ", ".join(item.pack for item in shown)
     names = ", ".join(item.name for item in shown) + ("," if len(shown) == 1 else "")
     lines = [
@@ -185,6 +187,7 @@ def describe_struct(types: list[Type], record: Type) -> tuple[list[str], str]:
         "",
         f"    FORMAT: ClassVar[Struct] = Struct({layout!r})".replace("'", '"'),
         f"    SIZE: ClassVar[int] = {record.size}",
+        f"    OFFSET: ClassVar[dict[str, int]] = {offsets}".replace("'", '"'),
         *(f"    {item.name}: {item.annotation}" for item in shown),
         "",
         "    def pack(self) -> bytes:",

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from pydantic import BaseModel
 
 from wayleave.aaa.local import Subscriber
 from wayleave.config.schema import Configuration
-from wayleave.dataplane.abi import DropReason
+from wayleave.dataplane.abi import Dhcp4Result, DropReason
 from wayleave.dataplane.counters import spoken
 from wayleave.net.duration import spoken_duration
 from wayleave.proto.dhcp4.options import BY_CODE
@@ -104,22 +105,28 @@ def _toml(value: Any) -> str:
 
 
 def drops() -> str:
-    """Every reason for which the data plane drops a packet, with abi.h's own words."""
+    """Every reason for which the data plane drops a packet."""
+    reasons = [reason for reason in DropReason if reason]
+    return _counted("Drop reasons", "What `bng show drops` counts, in packets.", "drop_reason", reasons)
+
+
+def results() -> str:
+    """Everything that the data plane makes of a DHCP message."""
+    says = (
+        "What the data plane made of each DHCP message from a subscriber (`bng show dhcp`, and `dhcp4.kernel` in\n"
+        "`bng show counters`). `offered` and `acked` are its own answers; all others went up to Python, untouched."
+    )
+    return _counted("DHCP in the data plane", says, "dhcp4_result", list(Dhcp4Result))
+
+
+def _counted(title: str, says: str, enum: str, members: Sequence[IntEnum]) -> str:
+    """A table of an enum's members with abi.h's own words."""
     header = (ROOT / "bpf" / "abi.h").read_text()
-    body = header[header.index("enum drop_reason") :]
+    body = header[header.index(f"enum {enum} {{") :]
     body = body[: body.index("};")]
-    said = dict(re.findall(r"DROP_(\w+) = \d+,\s*/\* (.*?) \*/", body))
-    lines = [
-        "# Drop reasons",
-        "",
-        "What `bng show drops` counts, in packets.",
-        "",
-        "| reason | what it means |",
-        "| --- | --- |",
-    ]
-    for reason in DropReason:
-        if reason:
-            lines.append(f"| `{spoken(reason.name)}` | {said.get(reason.name, '')} |")
+    said = dict(re.findall(r"[A-Z0-9]+?_(\w+) = \d+,\s*/\* (.*?) \*/", body))
+    lines = [f"# {title}", "", says, "", "| name | what it means |", "| --- | --- |"]
+    lines += [f"| `{spoken(member.name)}` | {said.get(member.name, '')} |" for member in members]
     return "\n".join([*lines, ""])
 
 
@@ -133,9 +140,12 @@ def options() -> str:
     return "\n".join([*lines, ""])
 
 
+WRITERS = {"configuration": configuration, "drops": drops, "dhcp4": results, "dhcp4-options": options}
+
+
 def main() -> int:
     stale = []
-    for name, write in (("configuration", configuration), ("drops", drops), ("dhcp4-options", options)):
+    for name, write in WRITERS.items():
         path, text = REFERENCE / f"{name}.md", NOTE + write()
         if path.exists() and path.read_text() == text:
             continue

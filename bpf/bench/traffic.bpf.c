@@ -190,6 +190,86 @@ static __always_inline int write_down(struct xdp_md *ctx)
 	return 0;
 }
 
+/* ---- DHCP: one message written by Python, with each subscriber's own fields put in ---------- */
+
+#define MESSAGE_MAX 512				/* octets of a frame, a power of two */
+
+/* A frame in two tags, everything a subscriber's own left zero, and what else of it sums up to. */
+struct message {
+	__u32 length;
+	__u32 udp_sum;				/* pseudo header, UDP and BOOTP, as words in memory */
+	__u32 ip_sum;
+	__u32 pad;
+	__u8 octets[MESSAGE_MAX];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct message);
+} message SEC(".maps");
+
+static __always_inline __u16 folded(__u64 sum)
+{
+	sum = (sum >> 32) + (__u32)sum;
+	sum = (sum >> 16) + (sum & 0xffff);
+	sum = (sum >> 16) + (sum & 0xffff);
+	return ~((sum >> 16) + (sum & 0xffff));
+}
+
+struct dhcp {
+	struct ethhdr_macs {
+		__u8 destination[ETH_ALEN], source[ETH_ALEN];
+	} macs;
+	struct tags tags;
+	__be16 type;
+	__u8 ip[20];
+	__be16 udp[4];
+	__u8 bootp[44];
+};
+
+#define IP_SUM 10				/* in ip */
+#define IP_FROM 12
+#define CIADDR 12				/* in bootp */
+#define CHADDR 28
+
+/* A renewal of a subscriber: unicast, from its address. */
+static __always_inline int write_dhcp(struct xdp_md *ctx)
+{
+	__u32 zero = 0, subscriber = next_subscriber(), address = bpf_htonl(FIRST_ADDRESS + subscriber);
+	struct message *from = bpf_map_lookup_elem(&message, &zero);
+	__u64 mac = CLIENT + subscriber, sum;
+	struct dhcp *frame;
+	__u64 length, now;
+
+	if (!from)
+		return -1;
+	length = from->length;
+	now = (void *)(long)ctx->data_end - (void *)(long)ctx->data;
+	asm volatile("" : "+r"(length), "+r"(now));	/* or the bounds are checked on copies */
+	if (length < sizeof(*frame) || length > MESSAGE_MAX)
+		return -1;
+	if (bpf_xdp_adjust_tail(ctx, (int)(length - now)))	/* the answer to the last one was longer */
+		return -1;
+	if (bpf_xdp_store_bytes(ctx, 0, from->octets, length))
+		return -1;
+	frame = (void *)(long)ctx->data;
+	if ((void *)(frame + 1) > (void *)(long)ctx->data_end)
+		return -1;
+	write_mac(frame->macs.source, mac);
+	write_mac(frame->bootp + CHADDR, mac);
+	frame->tags.outer_tci = bpf_htons(1 + (subscriber >> VIDS_LOG2));
+	frame->tags.inner_tci = bpf_htons(1 + (subscriber & ((1 << VIDS_LOG2) - 1)));
+	*(__be32 *)(frame->ip + IP_FROM) = address;
+	*(__be32 *)(frame->bootp + CIADDR) = address;
+	*(__be16 *)(frame->ip + IP_SUM) = folded((__u64)from->ip_sum + address);
+	sum = (__u64)from->udp_sum + address + address;		/* of the pseudo header and of ciaddr */
+	sum += bpf_htonl(mac >> 16) + (__u64)bpf_htons((__u16)mac);
+	frame->udp[3] = folded(sum);
+	return 0;
+}
+
 static __always_inline int then_test(struct xdp_md *ctx, int failed)
 {
 	if (!failed)
@@ -207,6 +287,18 @@ SEC("xdp")
 int down_repeat(struct xdp_md *ctx)
 {
 	return then_test(ctx, write_down(ctx));
+}
+
+SEC("xdp")
+int dhcp_repeat(struct xdp_md *ctx)
+{
+	return then_test(ctx, write_dhcp(ctx));
+}
+
+SEC("xdp")
+int dhcp_live(struct xdp_md *ctx)
+{
+	return write_dhcp(ctx) ? XDP_ABORTED : XDP_TX;
 }
 
 SEC("xdp")

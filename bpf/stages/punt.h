@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #define stage_id_punt STAGE_PUNT
 
-#define DHCP4_SERVER_PORT bpf_htons(67)
-
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 8 << 20);
@@ -19,27 +17,6 @@ static __always_inline int refused(struct packet *p, __u32 class, enum punt_resu
 {
 	count(&punts, class * PUNT_RESULT_COUNT + result);
 	return drop(p, reason);
-}
-
-/* Whether a UDP packet to port 67 is for the gateway: broadcast, or to one of its own addresses. */
-static __always_inline int is_dhcp4(struct packet *p)
-{
-	const struct session *row;
-	const __be16 *udp;
-
-	if (p->type != bpf_htons(ETH_P_IP) || p->protocol != IPPROTO_UDP || p->fragment & IP4_OFFSET)
-		return 0;
-	if (p->destination != MAC_BROADCAST && p->destination != mac_load(p->port->mac))
-		return 0;
-	if (p->l4 + 8 > p->l3 + p->total)
-		return 0;
-	udp = at(p, p->l4, 8);
-	if (!udp || udp[1] != DHCP4_SERVER_PORT)
-		return 0;
-	if (p->to == INADDR_BROADCAST)
-		return 1;
-	row = host4(p, tenant_of(p), p->to);
-	return row && row->flags & SESSION_LOCAL;
 }
 
 /* Put the frame, of at most `room` octets, into the ring.  `room` is a constant: a record's size has
@@ -77,7 +54,7 @@ static __always_inline int ring_has_room(__u32 class)
 /* Hand DHCP to Python, in all it may be given: policed by client, then line, then class, so that a
  * flood is charged to the narrowest bucket and the class's rate stays for the others.  A line that has
  * nothing left is refused before all that: MACs made up there must not use up other clients' buckets.
- * Needs: port, session, destination, source, tags, IPv4.  Changes: nothing. */
+ * Needs: port, session, source, tags, IPv4, dhcp4.  Changes: nothing. */
 static __always_inline int stage_punt(struct packet *p)
 {
 	__u32 class = p->session ? PUNT_DHCP4_KNOWN : PUNT_DHCP4_NEW;
@@ -85,7 +62,7 @@ static __always_inline int stage_punt(struct packet *p)
 	__u32 line;
 	int lost;
 
-	if (!is_dhcp4(p))
+	if (!p->dhcp4)
 		return NEXT;
 	if (p->fragment & IP4_FRAGMENT)
 		return drop(p, DROP_DHCP_FRAGMENT);

@@ -15,11 +15,12 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from . import control, forward, packet, report, start
+from . import control, dhcp, forward, packet, report, start
 
 BENCHES: dict[str, Callable[[bool], report.Result]] = {
     "packet": packet.bench,
     "forward": forward.bench,
+    "dhcp": dhcp.bench,
     "start": start.bench,
     "control": control.bench,
 }

@@ -21,7 +21,7 @@ from wayleave.dataplane import abi, objects, syscall
 from wayleave.dataplane.counters import Counters
 from wayleave.dataplane.maps import Array, Ports, Tables
 from wayleave.dataplane.plane import ACCESS, CORE, settings_of_kernel, sizes
-from wayleave.dataplane.rows import pack_prefixes
+from wayleave.dataplane.rows import pack_prefixes, project_local
 from wayleave.io.clock import Clock
 from wayleave.lab.namespace import PREFIX, Namespace, create_all, delete_all
 from wayleave.lab.topology import GATEWAY_ACCESS_MAC, GATEWAY_CORE_MAC
@@ -127,6 +127,8 @@ class Plane:
             device = port.ifindex.to_bytes(4, "little")
             Ports(self.maps["ports"]).put(port)
             syscall.update(self.maps["egress"].fd, port.number.to_bytes(4, "little"), device)
+        local = project_local(0, population.NETWORK[1], population.TENANT)
+        self.tables.install([local], Clock().boot())
         tenant = abi.Tenant(population.TENANT.table, 0, 0, nobody, nobody, *pack_prefixes([population.NETWORK]))
         syscall.update(self.maps["tenants"].fd, bytes(4), tenant.pack())
 

@@ -9,6 +9,9 @@ from wayleave.dataplane.rows import Rows, project
 from wayleave.lab.topology import GATEWAY_ACCESS_MAC
 from wayleave.net.mac import Mac
 from wayleave.net.units import SECOND, BootNs, Ns
+from wayleave.proto.dhcp4.message import encode_options
+from wayleave.proto.dhcp4.server import Binding
+from wayleave.proto.dhcp4.standing import standing
 from wayleave.session import model
 
 ACCESS_PORT, CORE_PORT = 1, 100
@@ -19,6 +22,22 @@ FIRST_ADDRESS = int(NETWORK[256])
 CLIENT_MAC = 0x02AA00000000
 VIDS_LOG2 = 11
 LEASE = Ns(86400 * SECOND)
+DURATION = Ns(3600 * SECOND)
+ASKS = ((57, b"\x02\x40"), (55, bytes((1, 3, 6, 12, 15, 28, 42))), (60, b"udhcp 1.35.0"))
+"""What every client says besides, as udhcpc does."""
+FORM = encode_options(dict(sorted(ASKS)))
+STANDING = standing(
+    FORM,
+    Binding(
+        address=NETWORK[2],
+        netmask=NETWORK.netmask,
+        server_id=NETWORK[1],
+        lease_s=DURATION // SECOND,
+        routers=(NETWORK[1],),
+        dns=(IPv4Address("9.9.9.9"), IPv4Address("1.1.1.1")),
+        domain="example.net",
+    ),
+)
 
 
 def mac(number: int) -> Mac:
@@ -48,11 +67,12 @@ def session(number: int, until: BootNs, pool: str = "residential") -> model.Sess
         since=BootNs(1),
         encapsulation=client + GATEWAY_ACCESS_MAC + tags + b"\x08\x00",
         service=model.Service(tenant=TENANT.name, pool=pool),
-        lease=model.Lease(address(number), pool, SUBNET, Ns(3600 * SECOND), LEASE, until),
+        form=FORM,
+        lease=model.Lease(address(number), pool, SUBNET, DURATION, LEASE, until),
         installed=True,
     )
 
 
 def rows(sessions: Iterable[model.Session]) -> list[Rows]:
     """Project them all."""
-    return [project(item, TENANT) for item in sessions]
+    return [project(item, TENANT, STANDING) for item in sessions]

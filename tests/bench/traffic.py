@@ -20,6 +20,7 @@ BATCH = 64
 """Live frames at a time: what one NAPI poll takes, so that no ring between two veths overflows."""
 
 _PLAN = struct.Struct("=QI4x")
+_MESSAGE = struct.Struct("=III4x512s")
 _LIVE_FRAMES = 2
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _SYSCALL_BPF = 321 if os.uname().machine == "x86_64" else 280
@@ -42,6 +43,8 @@ class Traffic:
         self.programs = self._object.programs
         self._plan = Array(self._object.maps["plan"])
         self._arrived = PerCpu(self._object.maps["arrived"])
+        self._message = Array(self._object.maps["message"])
+        self._length = 0
 
     def close(self) -> None:
         """Let go of it."""
@@ -50,6 +53,11 @@ class Traffic:
     def subscribers(self, count: int) -> None:
         """Have the packets cycle at random over subscribers 0 … count - 1; the same order every time."""
         self._plan.put(0, _PLAN.pack(0x5DEECE66D, count))
+
+    def message(self, frame: bytes, ip_sum: int, udp_sum: int) -> None:
+        """Have `dhcp_*` write this frame in two tags; the sums are those of all that is not a subscriber's own."""
+        self._length = len(frame)
+        self._message.put(0, _MESSAGE.pack(len(frame), udp_sum, ip_sum, frame))
 
     def put_under_test(self, program: int) -> None:
         """Have `*_repeat` call this program's descriptor."""
@@ -65,7 +73,13 @@ class Traffic:
 
     def repeat(self, program: str, ifindex: int, count: int) -> int:
         """Run a `*_repeat` program `count` times as if its frames came in at `ifindex`; returns the mean ns a run."""
-        return syscall.run(self.programs[program], bytes(TAGGED), ifindex, count).duration_ns
+        return syscall.run(self.programs[program], bytes(self._size(program)), ifindex, count).duration_ns
+
+    def _size(self, program: str) -> int:
+        """Octets of the frames of a program."""
+        if program.startswith("dhcp"):
+            return self._length
+        return TAGGED if program in ("up_live", "up_repeat", "down_repeat") else PLAIN
 
     def live(self, program: str, ifindex: int, count: int) -> Live:
         """Send `count` frames of a `*_live` program out of a device of the calling thread's namespace.
@@ -73,7 +87,7 @@ class Traffic:
         What the frames set off runs in softirqs of this thread's CPU, before this returns or soon after.
         Raises: OSError. Source: net/bpf/test_run.c, kernel 5.18.
         """
-        frame = ctypes.create_string_buffer(TAGGED if program == "up_live" else PLAIN)
+        frame = ctypes.create_string_buffer(self._size(program))
         context = ctypes.create_string_buffer(struct.pack("<IIIIII", 0, len(frame), 0, ifindex, 0, 0), 24)
         attr = ctypes.create_string_buffer(128)
         _TEST_RUN.pack_into(

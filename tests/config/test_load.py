@@ -96,18 +96,22 @@ def test_a_pool_and_who_gets_it_are_of_one_tenant(file: Path, tmp_path: Path) ->
     (tmp_path / "people.toml").write_text('[[subscribers]]\nname = "x"\nline = "1:1"\ntenant = "b"\n')
     assert problems(file, two) == [
         "ports[0].tenant: clients here would get pool residential, which is tenant a's",
-        "subscribers[0].tenant: is b, but pool residential is tenant a's",
+        f"{tmp_path / 'people.toml'}: subscribers[0].tenant: is b, but pool residential is tenant a's",
     ]
 
 
 @pytest.mark.parametrize(
     ("was", "put", "said"),
     [
-        ('gateway = "100.64.0.1"', 'gateway = "10.0.0.1"', "gateway 10.0.0.1 is not a host of 100.64.0.0/22"),
-        ('gateway = "100.64.0.1"', 'gateway = "100.64.0.0"', "gateway 100.64.0.0 is not a host of 100.64.0.0/22"),
-        ('lease = "30m"', 'lease = "30m"\npromise = "20m"', "promise is shorter than lease"),
-        ('lease = "30m"', 'lease = "10s"', "lease is under 60s"),
-        ('lease = "30m"', 'exclude = ["10.0.0.1-10.0.0.9"]', "exclude 10.0.0.1-10.0.0.9 is not inside"),
+        ('gateway = "100.64.0.1"', 'gateway = "10.0.0.1"', "pools[0].gateway: 10.0.0.1 is not a host of 100.64.0.0/22"),
+        (
+            'gateway = "100.64.0.1"',
+            'gateway = "100.64.0.0"',
+            "pools[0].gateway: 100.64.0.0 is not a host of",
+        ),
+        ('lease = "30m"', 'lease = "30m"\npromise = "20m"', "pools[0].promise: is shorter than lease"),
+        ('lease = "30m"', 'lease = "10s"', "pools[0].lease: is under 60s"),
+        ('lease = "30m"', 'exclude = ["10.0.0.1-10.0.0.9"]', "pools[0].exclude[0]: 10.0.0.1-10.0.0.9 is not inside"),
         ('lease = "30m"', 'exclude = ["100.64.0.9-100.64.0.2"]', "runs backwards"),
         ('lease = "30m"', '[[pools.reservations]]\naddress = "100.64.0.9"', "needs a mac, a line, or both"),
         ('role = "subscriber"', 'role = "subscriber"\nline = "circuit"', "needs trusted = true"),
@@ -144,5 +148,58 @@ def test_the_subscribers_file_is_read_beside_it_and_checked_with_it(file: Path, 
     with pytest.raises(ConfigurationError) as caught:
         load(file)
     assert caught.value.problems == [
-        f"{people}: subscribers[2]: a subscriber is known by mac, line or circuit: give at least one"
+        f"{people}: subscribers[2]: a subscriber is known by mac, line or circuit: give at least one",
+        f"{people}: subscribers[0].address: 10.9.9.9 is not inside 100.64.0.0/22 of pool residential",
+        f"{people}: subscribers[1]: is known by the same as subscribers[0]",
+        f"{people}: subscribers[1].pool: there is no pool 'none'; there is residential",
     ]
+
+
+def test_several_faults_of_one_pool_are_several_problems_each_with_its_path(file: Path) -> None:
+    text = GOOD.replace('gateway = "100.64.0.1"', 'gateway = "10.0.0.1"').replace(
+        'lease = "30m"',
+        'lease = "10s"\npromise = "5s"\nexclude = ["100.64.0.9", "10.0.0.9"]\n'
+        'reservations = [{address = "10.0.0.7", line = "1:1"}]',
+    )
+    assert problems(file, text) == [
+        "pools[0].gateway: 10.0.0.1 is not a host of 100.64.0.0/22",
+        "pools[0].exclude[1]: 10.0.0.9-10.0.0.9 is not inside 100.64.0.0/22",
+        "pools[0].reservations[0].address: 10.0.0.7 is not inside 100.64.0.0/22",
+        "pools[0].lease: is under 60s: clients would do nothing but renew",
+        "pools[0].promise: is shorter than lease: no lease could ever be granted in full",
+    ]
+
+
+def test_values_that_make_no_sense_do_not_hide_contradictions_between_the_others(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "people.toml").write_text('[[subscribers]]\nname = "x"\nline = "1:1"\npool = "gold"\n')
+    text = GOOD.replace("[gateway]", "[gateway]\nring = 100000").replace("number = 100", "number = 1") + (
+        'subscribers = "people.toml"\n'
+        '[[pools]]\nname = "other"\nnetwork = "100.64.0.0/33"\ngateway = "100.64.0.1"\n'
+        '[[pools]]\nname = "third"\nnetwork = "100.64.1.0/24"\ngateway = "10.0.0.1"\ntenant = "nobody"\n'
+    )
+    assert problems(file, text) == [
+        "pools[1].network: Input is not a valid IPv4 network",
+        "gateway.ring: 100000 is not a power of two",
+        "ports[1].number: 1 is already ports[0]'s",
+        "pools[2].gateway: 10.0.0.1 is not a host of 100.64.1.0/24",
+        "pools[2].tenant: there is no tenant 'nobody'; there is default",
+        "pools[2].network: 100.64.1.0/24 overlaps 100.64.0.0/22 of pool residential",
+        f"{tmp_path / 'people.toml'}: subscribers[0].pool: there is no pool 'gold'; there is other, residential, third",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("was", "put", "said"),
+    [
+        ('network = "100.64.0.0/22"', 'network = "none"', ["pools[0].network: Input is not a valid IPv4 network"]),
+        ('role = "subscriber"', 'role = "none"', ["ports[0].role: Input should be 'subscriber' or 'network'"]),
+        ("[[pools]]", "[pools]", ["pools: Input should be a valid tuple"]),
+    ],
+    ids=["pool", "port", "list"],
+)
+def test_what_makes_no_sense_is_not_said_to_be_missing_as_well(file: Path, was: str, put: str, said: list[str]) -> None:
+    assert problems(file, GOOD.replace(was, put)) == said
+
+
+def test_an_empty_file_lacks_everything(file: Path) -> None:
+    assert problems(file, "") == ["gateway: is missing", "ports: is missing", "pools: is missing"]

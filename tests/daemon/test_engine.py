@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -291,6 +291,16 @@ def test_nobody_makes_room_who_sent_something_in_the_last_minute() -> None:
     assert answers(stage.say(discovers(B))) == [Answer.OFFER]
 
 
+def test_who_renews_with_the_data_plane_alone_is_not_silent() -> None:
+    stage = Stage(clients=1)
+    mine = stage.serve(A)
+    stage.wait(10 * MINUTE)
+    stage.plane.renews(Client(LINE, A).key, mine, stage.clock.boot())
+    stage.wait(SILENT)
+    assert stage.say(discovers(B)) == []
+    assert stage.engine.counts.refused == {"line-full": 1}
+
+
 def test_one_silent_client_makes_room_for_one_newcomer_not_for_two_in_a_batch() -> None:
     stage = Stage(clients=1)
     stage.serve(A)
@@ -450,6 +460,42 @@ def test_a_lease_that_the_data_plane_renews_goes_on_though_nobody_told_the_proce
     assert stage.uses(mine)
     stage.wait(LEASE_GRACE + IN_FLIGHT)
     assert len(stage.table) == 0
+
+
+class InFlight(Plane):
+    """A data plane in which a renewal has just found its row when the keys are taken away."""
+
+    def remove(self, ids: Iterable[int], now: BootNs) -> None:
+        ids = list(ids)
+        for id_ in ids:
+            row = self.rows[id_]
+            if row.key is not None:
+                self.renews(row.key, row.host[1], now)
+        super().remove(ids, now)
+
+
+def test_a_renewal_in_flight_while_the_lease_ends_brings_its_session_back() -> None:
+    stage = Stage(plane=InFlight(16))
+    mine = stage.serve()
+    stage.wait(HOUR + LEASE_GRACE)
+    assert not stage.uses(mine)
+    stage.wait(IN_FLIGHT)
+    assert stage.uses(mine)
+    assert stage.say(requests(mine, B, SOMEWHERE))[0].answer is Answer.REFUSE
+    assert stage.engine.counts.opened == 1
+    assert stage.engine.counts.closed == {"no-address": 1}, "which is the other client"
+    stage.wait(HOUR - MINUTE)
+    assert answers(stage.say(requests(mine))) == [Answer.CONFIRM]
+
+
+def test_an_operators_word_counts_more_than_a_renewal_in_flight() -> None:
+    stage = Stage(plane=InFlight(16))
+    stage.serve()
+    session = stage.find()
+    assert session is not None
+    stage.engine.clear(session.id, CloseCause.ADMIN_RESET, stage.clock.boot())
+    stage.wait(IN_FLIGHT)
+    assert (len(stage.table), stage.held, stage.disk.records) == (0, 0, {})
 
 
 def test_a_renewal_of_an_earlier_holder_of_the_id_keeps_nobody_alive() -> None:
@@ -620,19 +666,59 @@ def test_a_session_whose_tenant_is_gone_ends() -> None:
     assert (len(after.table), after.disk.records, after.held) == (0, {}, 0)
 
 
+NO_LONGER = {
+    "blocked": Subscriber(name="house", line=LINE, blocked=True),
+    "of another pool": Subscriber(name="house", line=LINE, pool="other"),
+    "with another address": Subscriber(name="house", line=LINE, address=address("5")),
+    "of another tenant": Subscriber(name="house", line=LINE, tenant="other"),
+}
+
+
+@pytest.mark.parametrize("entry", NO_LONGER.values(), ids=NO_LONGER.keys())
+def test_a_client_that_would_not_be_granted_its_address_today_loses_it_at_a_restart(entry: Subscriber) -> None:
+    pools = (pool(), pool(name="other", network="10.0.1.0/24", gateway="10.0.1.1"))
+    stage = Stage(pools)
+    mine, others = stage.serve(A), stage.serve(B, SOMEWHERE)
+    after = stage.restart(*pools, subscribers=(entry,))
+    assert not after.uses(mine, A)
+    assert after.uses(others, B, SOMEWHERE)
+    after.wait(SECOND)
+    assert after.engine.counts.closed == {"admin-reset": 1}
+    assert (len(after.table), len(after.disk.records), after.held) == (1, 1, 1)
+
+
+def test_a_client_that_keeps_its_address_at_a_restart_gets_what_goes_with_it_today() -> None:
+    stage = Stage()
+    mine = stage.serve()
+    after = stage.restart(subscribers=(Subscriber(name="house", line=LINE, address=mine, limit=3, antispoof=False),))
+    session = after.find()
+    assert session is not None
+    assert session.service is not None
+    assert (session.service.subscriber, session.service.limit, session.service.antispoof) == ("house", 3, False)
+    assert after.uses(mine)
+
+
 def test_changed_terms_count_from_the_next_renewal() -> None:
     stage = Stage()
     mine = stage.serve()
     after = stage.restart(pool(lease="2h", promise="48h", network="10.0.0.0/28"))
-    (renewed,) = after.say(requests(mine))
+    assert after.say(requests(mine)) == [], "a longer lease is on disk before anybody is told of it"
+    (renewed,) = after.written()
     assert renewed.remaining == 2 * HOUR
     assert renewed.lease is not None
     assert renewed.lease.subnet.network.prefixlen == 28
-    after.wait(23 * HOUR)
-    after.say(requests(mine))
-    after.written()
     (record,) = after.disk.records.values()
     assert record.promise_boot == after.clock.now + 2 * DAY
+    assert answers(after.say(requests(mine))) == [Answer.CONFIRM], "once"
+
+
+def test_while_the_disk_fails_a_longer_lease_is_not_told() -> None:
+    stage = Stage()
+    mine = stage.serve()
+    after = stage.restart(pool(lease="2h"))
+    after.disk.failing = True
+    after.say(requests(mine))
+    assert after.written()[0].remaining == HOUR
 
 
 def test_a_shorter_lease_does_not_cut_what_was_promised() -> None:
@@ -642,6 +728,54 @@ def test_a_shorter_lease_does_not_cut_what_was_promised() -> None:
     after.wait(HOUR - SECOND)
     assert after.uses(mine)
     assert after.say(requests(mine, B))[0].answer is Answer.REFUSE
+
+
+def test_a_lease_that_was_longer_for_a_while_is_kept_though_it_is_short_again() -> None:
+    stage = Stage()
+    mine = stage.serve(A)
+    between = stage.restart(pool(lease="2h"))
+    between.say(requests(mine))
+    assert between.written()[0].remaining == 2 * HOUR
+    after = between.restart()
+    after.wait(2 * HOUR - SECOND)
+    assert after.say(requests(mine, B, SOMEWHERE))[0].answer is Answer.REFUSE
+
+
+def test_after_a_restart_an_address_is_kept_for_a_lease_not_for_the_whole_promise() -> None:
+    stage = Stage()
+    mine = stage.serve(A)
+    stage.wait(HOUR // 2)
+    after = stage.restart()
+    after.wait(HOUR + LEASE_GRACE - 1)
+    assert after.uses(mine), "its client may have renewed a moment before"
+    after.wait(1 + IN_FLIGHT)
+    assert after.engine.counts.closed == {"lease-expired": 1}
+    assert after.held == 0
+
+
+def test_a_renewal_after_a_restart_counts_from_then() -> None:
+    stage = Stage()
+    mine = stage.serve(A)
+    after = stage.restart()
+    after.wait(HOUR // 2)
+    after.say(requests(mine))
+    after.wait(HOUR // 2)
+    assert after.plane.renews(Client(LINE, A).key, mine, after.clock.boot()) is not None
+    after.wait(HOUR)
+    assert after.uses(mine)
+    after.wait(LEASE_GRACE + IN_FLIGHT)
+    assert after.held == 0
+
+
+def test_what_the_data_plane_renewed_while_the_process_was_dead_is_kept() -> None:
+    stage = Stage()
+    mine = stage.serve(A)
+    stage.clock.wait(5 * HOUR)
+    stage.plane.renews(Client(LINE, A).key, mine, stage.clock.boot())
+    after = stage.restart()
+    after.wait(HOUR - 1)
+    assert after.uses(mine)
+    assert after.say(requests(mine, B, SOMEWHERE))[0].answer is Answer.REFUSE
 
 
 def test_a_smaller_table_gives_out_no_id_beyond_its_end() -> None:
@@ -678,14 +812,19 @@ def test_an_operators_word_is_final() -> None:
 # ---- 1970 -------------------------------------------------------------------------------
 
 
-def test_after_a_reboot_the_promise_counts_on_though_all_tables_are_empty() -> None:
+@pytest.mark.parametrize(("off", "left"), [(3 * HOUR, HOUR), (23 * HOUR + HOUR // 2, HOUR // 2 - 10 * SECOND)])
+def test_after_a_reboot_a_lease_or_what_is_left_of_the_promise_counts_on_though_all_tables_are_empty(
+    off: int, left: int
+) -> None:
     stage = Stage()
     mine = stage.serve(A)
-    after = stage.reboot(off=3 * HOUR)
+    stage.clock.wait(10 * SECOND)
+    after = stage.reboot(off=off)
     assert after.uses(mine)
-    after.wait(21 * HOUR - 30 * SECOND)
+    after.wait(left - SECOND)
+    assert after.uses(mine)
     assert after.say(requests(mine, B, SOMEWHERE))[0].answer is Answer.REFUSE
-    after.wait(MINUTE)
+    after.wait(SECOND + LEASE_GRACE + IN_FLIGHT)
     assert answers(after.say(requests(mine, B, SOMEWHERE)) or after.written()) == [Answer.CONFIRM]
 
 
@@ -724,6 +863,18 @@ def test_once_the_clock_is_set_what_still_stands_is_installed_and_the_rest_is_fr
     assert after.find(B, SOMEWHERE) is None
 
 
+def test_when_the_clock_is_set_late_an_address_is_still_kept_for_a_lease_only() -> None:
+    stage = Stage()
+    mine = stage.serve(A)
+    after = stage.reboot(pool(lease="10m"), in_1970=True)
+    after.clock.wall = UtcNs(stage.clock.wall + HOUR)
+    after.plane.install(after.recovery.settle(), after.clock.boot())
+    after.wait(HOUR - 1)
+    assert after.uses(mine), "it was told of an hour, whatever is told today"
+    after.wait(1 + LEASE_GRACE + IN_FLIGHT)
+    assert after.find(A) is None
+
+
 def test_a_promise_is_settled_though_its_client_is_just_coming_back_to_a_failing_disk() -> None:
     stage = Stage()
     mine = stage.serve(A)
@@ -734,17 +885,19 @@ def test_a_promise_is_settled_though_its_client_is_just_coming_back_to_a_failing
     assert after.recovery.settle() == [], "its new promise is on its way"
     assert after.written() == []
     (known,) = after.recovery.settle()
-    assert known.deadline - after.clock.now == DAY - MINUTE
+    assert known.lease is not None
+    assert known.lease.promise_until - after.clock.now == DAY - MINUTE
+    assert known.deadline - after.clock.now == HOUR + LEASE_GRACE
     after.plane.install([known], after.clock.boot())
     assert after.uses(mine)
     assert not after.recovery.unknown
 
 
-def test_a_promise_made_in_1970_is_held_in_full_after_the_next_reboot() -> None:
+def test_a_lease_given_in_1970_is_held_in_full_after_the_next_reboot() -> None:
     first = Stage(clock=FakeClock().reboot(in_1970=True))
     mine = first.serve(A)
     after = Stage(clock=FakeClock(), disk=first.disk)
-    after.wait(DAY - SECOND)
+    after.wait(HOUR - SECOND)
     assert after.say(requests(mine, B))[0].answer is Answer.REFUSE
     assert after.uses(mine, A)
 

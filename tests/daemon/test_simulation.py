@@ -13,8 +13,10 @@ from tests.conftest import PROFILE
 from tests.daemon.world import LEASE_S, PROMISE_S, QUARANTINE_S, Violation, World
 from tests.fakes.clock import FakeClock
 from tests.fakes.plane import Plane
+from wayleave.daemon import recovery
 from wayleave.daemon.engine import Engine
-from wayleave.net.units import SECOND, BootNs, after
+from wayleave.io import store
+from wayleave.net.units import SECOND, BootNs, Ns, after
 from wayleave.session import lifecycle
 from wayleave.session.model import NEVER, CloseCause, Session
 
@@ -136,6 +138,32 @@ def forget_the_kernels_renewals(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Plane, "renewed", lambda *_: NEVER)
 
 
+def forget_what_was_told_at_a_restart(patch: pytest.MonkeyPatch) -> None:
+    """Who does not renew at once is taken to be gone."""
+
+    def promised(session: Session, until: BootNs, _duration: Ns, now: BootNs) -> Session:
+        return store_promised(session, until, Ns(0), now)
+
+    store_promised = store.promised
+    patch.setattr(store, "promised", promised)
+    patch.setattr(recovery, "promised", promised)
+
+
+def tell_of_longer_leases_at_once(patch: pytest.MonkeyPatch) -> None:
+    """What the pool grants by now is told before it is on disk."""
+    restore = Engine.restore
+
+    def eager(self: Engine, session: Session, now: BootNs) -> bool:
+        kept = restore(self, session, now)
+        found = self.table.get(session.id)
+        if found is not None and found.lease is not None and found.lease.longer:
+            lease = replace(found.lease, duration=found.lease.longer, longer=Ns(0))
+            self.table.put(replace(found, lease=lease), now)
+        return kept
+
+    patch.setattr(Engine, "restore", eager)
+
+
 MUTANTS = [
     confirm_before_durable,
     free_before_durable,
@@ -145,6 +173,8 @@ MUTANTS = [
     end_who_comes_back_to_a_failing_disk,
     confirm_what_was_not_asked_for,
     forget_the_kernels_renewals,
+    forget_what_was_told_at_a_restart,
+    tell_of_longer_leases_at_once,
 ]
 
 

@@ -110,7 +110,8 @@ class Gateway:
     def __init__(self, world: World) -> None:
         self.world, self.clock, self.plane = world, world.clock, world.plane
         self.table = Table(SESSIONS)
-        self.pools = {POOL.name: _terms(POOL, SUBSCRIBERS)}
+        pool = POOL.model_copy(update={"lease": world.lease_s * SECOND})
+        self.pools = {POOL.name: _terms(pool, SUBSCRIBERS)}
         self.ipoe = _ipoe(self.table.find)
         self.records = Records(world.disk, self.clock, self._submitted)
         authorization = LocalAuthorization(
@@ -207,6 +208,7 @@ class World:
         self.disk = Disk()
         self.gateway: Gateway | None = None
         self._lossy = False
+        self.lease_s = LEASE_S
         self.kernel_renews = self.chance.choice((0.0, 0.5, 1.0))
         self.routers = [Router(line, mac, self.chance, declines=0.02) for line, mac in STAYING + SURPLUS]
         self.staying = self.routers[: len(STAYING)]
@@ -416,7 +418,9 @@ class World:
 
     def _start(self) -> None:
         if self.gateway is None:
-            self.tell("the process starts")
+            if self.trouble and self.chance.random() < 0.3:
+                self.lease_s = self.chance.choice((LEASE_S // 2, LEASE_S, 2 * LEASE_S))
+            self.tell(f"the process starts with leases of {self.lease_s}s")
             self.gateway = Gateway(self)
 
     def _fail(self) -> None:
@@ -470,7 +474,8 @@ class World:
             if not served or not self.plane.forwards(router.key, router.address or message.ZERO, now):
                 raise Violation(self._told(AssertionError(f"{router} waits for service")))
         held, size = self.gateway.pools[POOL.name].pool.held, self.gateway.pools[POOL.name].pool.size
-        assert held == len(STAYING) == size + len(POOL.exclude), f"{held} of {size} addresses are held"
+        if not held == len(STAYING) == size + len(POOL.exclude):
+            raise Violation(self._told(AssertionError(f"{held} of {size} addresses are held")))
 
     # ---- what must never be -------------------------------------------------------------
 

@@ -152,6 +152,9 @@ class Subscriber:
     """The address in the row, if not `address`."""
     of_tenant: int | None = None
     """The tenant in the row, if not `tenant`."""
+    reply: int = 0
+    form: int = 0
+    agent: int = 0
 
     @property
     def key(self) -> abi.ClientKey:
@@ -178,7 +181,10 @@ class Subscriber:
             table=self.table,
             flags=self.flags,
             mtu=self.mtu,
+            reply=self.reply,
             encapsulation=abi.Encapsulation(self.port, len(self.header), self.header),
+            form=self.form,
+            agent=self.agent,
         )
 
 

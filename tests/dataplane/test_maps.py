@@ -36,7 +36,20 @@ def rows(id_: int, address: str | None = None, promise: int = 1) -> Rows:
     key = ClientKey(1, 100, id_, 0, Mac(id_.to_bytes(6, "big")))
     ip = IPv4Address(address or f"10.0.0.{id_ + 2}")
     row = Session(
-        BootNs(promise), 0, id_, key, ip, IPv4Address("255.255.255.0"), 0, 254, 0, 1500, Encapsulation(1, 14, b"")
+        BootNs(promise),
+        0,
+        id_,
+        key,
+        ip,
+        IPv4Address("255.255.255.0"),
+        0,
+        254,
+        0,
+        1500,
+        0,
+        Encapsulation(1, 14, b""),
+        0,
+        0,
     )
     return Rows(id_, key.pack(), Host4Key(0, ip).pack(), row.pack())
 

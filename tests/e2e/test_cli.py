@@ -17,8 +17,8 @@ import pytest
 from wayleave.cli.bng import main
 from wayleave.lab import access_node
 from wayleave.lab.access_node import Line
-from wayleave.lab.namespace import CommandFailed
-from wayleave.lab.topology import Lab
+from wayleave.lab.namespace import CommandFailed, Namespace
+from wayleave.lab.topology import PINS, Lab
 from wayleave.lab.waiting import wait_until
 
 from .watch import dropped, pool, sessions
@@ -53,12 +53,12 @@ class Done:
     stderr: str
 
 
-def process(lab: Lab, *words: str) -> Done:
-    """Run `bng WORDS --config FILE` where the gateway is, as a process."""
+def process(lab: Lab, *words: str, user: str = "root", where: Namespace | None = None) -> Done:
+    """Run `bng WORDS --config FILE` as a process of `user`, where the gateway is or somewhere else."""
     command = [sys.executable, "-m", "wayleave.cli.bng", *words, "--config", str(lab.gateway.config_file)]
-    done = subprocess.run(
-        lab.gateway.namespace.command(*command), capture_output=True, text=True, timeout=20, check=False
-    )
+    become = ("setpriv", "--reuid", user, "--clear-groups", "--")
+    argv = (where or lab.gateway.namespace).command(*become, *command)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False)
     return Done(done.returncode, done.stdout, done.stderr)
 
 
@@ -204,6 +204,26 @@ def test_a_cleared_client_is_off_until_it_asks_again(lab: Lab, by: str) -> None:
     assert customer.ping(lab.server_address)
 
 
+def test_usage_is_the_sessions_and_not_of_those_who_had_its_id_before(lab: Lab) -> None:
+    customer = lab.customers[1]
+    customer.forget()
+    customer.dhcp("udhcpc")
+    assert customer.ping(lab.server_address, count=20)
+    (first,) = sessions(lab.gateway, mac=customer.mac)
+
+    def has_the_id_again() -> bool:
+        said(lab, "clear", "session", str(customer.mac))
+        wait_until(lambda: not sessions(lab.gateway, mac=customer.mac), "end")
+        customer.forget()
+        customer.dhcp("udhcpc")
+        return sessions(lab.gateway, mac=customer.mac)[0]["id"] == first["id"]
+
+    wait_until(has_the_id_again, "the same id", 20)
+    assert told(lab, "show", "session", str(customer.mac))["usage"]["up_octets"] == 0
+    assert customer.ping(lab.server_address, count=2, size=72)
+    assert told(lab, "show", "session", str(customer.mac))["usage"]["up_octets"] == 200
+
+
 @pytest.mark.parametrize("verb", ["show", "clear"])
 @pytest.mark.parametrize(
     ("which", "words"),
@@ -216,6 +236,22 @@ def test_a_cleared_client_is_off_until_it_asks_again(lab: Lab, by: str) -> None:
 def test_an_unknown_session_is_said_to_be_unknown(lab: Lab, verb: str, which: str, words: str) -> None:
     done = bng(lab, verb, "session", which)
     assert (done.returncode, done.stderr, done.stdout) == (1, words, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--mac 02:00:00", "mac: '02:00:00' is not a MAC address: write it as 02:00:00:00:00:01"),
+        ("--address 100.64.0", "address: '100.64.0' is not an IPv4 address: write it as 100.64.0.2"),
+        ("--line house", "line: 'house' is not a line: write PORT, "),
+        ("--phase asleep", "phase: Input should be 'authorizing', "),
+    ],
+)
+def test_what_no_session_can_have_is_refused_and_not_just_not_found(lab: Lab, words: str, said: str) -> None:
+    done = bng(lab, "show", "sessions", *words.split())
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"bng: {said}")
+    assert done.stderr.count("\n") == 1
 
 
 # ---- check, run, detach -------------------------------------------------------------------
@@ -258,7 +294,7 @@ def test_everything_wrong_is_said_at_once(idle: Lab) -> None:
     assert not done.stdout
     assert problems[-1] == "5 problems"
     paths = {line.removeprefix(f"{file}: ").split(": ")[0] for line in problems[:-1]}
-    assert paths == {"ports[0].clients", "ports[0].colour", "ports[1].number", "pools[0]", "tenants[0].table"}
+    assert paths == {"ports[0].clients", "ports[0].colour", "ports[1].number", "pools[0].lease", "tenants[0].table"}
 
 
 def test_what_contradicts_something_else_is_said_at_once(idle: Lab) -> None:
@@ -285,7 +321,29 @@ def _refused(lab: Lab, config: str) -> str:
     assert process.wait() == 1, process.output()
     (line,) = [line for line in process.output().splitlines() if line.startswith("bng: ")]
     assert "Traceback" not in process.output()
+    assert not (PINS / lab.instance).exists(), "where nothing stood, nothing stays"
     return line
+
+
+def test_an_api_socket_that_cannot_be_is_refused_before_anything_is_attached(idle: Lab) -> None:
+    folder = idle.folder / "folder"
+    (folder / "in it").mkdir(parents=True)
+    line = _refused(idle, idle.config(gateway={"api": str(folder)}))
+    assert line == f"bng: the API cannot listen at {folder}: Is a directory: see gateway.api"
+    line = _refused(idle, idle.config(gateway={"api": str(idle.folder / ("long" * 30))}))
+    assert line.endswith("AF_UNIX path too long: see gateway.api")
+
+
+def test_run_has_to_be_root(idle: Lab) -> None:
+    idle.folder.chmod(0o755)  # so that anybody can read the configuration
+    state = idle.folder / "anybody's"
+    state.mkdir(mode=0o777)
+    state.chmod(0o777)
+    idle.gateway.config_file.write_text(idle.config(gateway={"state": str(state)}))
+    done = process(idle, "run", user="nobody")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith("Permission denied: run has to be root\n")
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_small_mtu_is_refused_in_words(idle: Lab) -> None:
@@ -334,6 +392,12 @@ def test_detach_ends_what_a_stopped_gateway_forwards(idle: Lab) -> None:
         idle.gateway.bng("detach", "--config", str(idle.gateway.config_file))
     assert idle.gateway.stop() == 0
     assert customer.ping(idle.server_address), "a stop alone changes nothing"
+    idle.folder.chmod(0o755)  # so that anybody can read the configuration
+    denied = process(idle, "detach", user="nobody")
+    assert (denied.returncode, denied.stdout) == (1, "")
+    assert denied.stderr.startswith("bng: ")
+    assert denied.stderr.endswith("Permission denied: detach has to be root\n")
+    assert customer.ping(idle.server_address), "who may not detach changes nothing"
     assert said(idle, "detach", run=process) == "detached\n"
     assert not customer.ping(idle.server_address, count=1, timeout=0.2)
     devices = json.loads(idle.gateway.run("ip", "-json", "link", "show"))
@@ -342,3 +406,16 @@ def test_detach_ends_what_a_stopped_gateway_forwards(idle: Lab) -> None:
     assert said(idle, "detach", run=process) == "nothing was attached\n"
     idle.gateway.restart()
     wait_until(lambda: customer.ping(idle.server_address, count=1, timeout=0.2), "traffic after a new start", 5)
+    assert idle.gateway.stop() == 0
+
+
+def test_detach_from_another_network_namespace_says_what_it_leaves_behind(idle: Lab) -> None:
+    idle.gateway.start(idle.config())
+    assert idle.gateway.stop() == 0
+    done = process(idle, "detach", where=idle.router.namespace)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (
+        "detached\n"
+        "the host link wl-default is not here: did the gateway run in another network namespace? It is left there\n"
+    )
+    assert "wl-default" in idle.gateway.run("ip", "link", "show")

@@ -9,7 +9,7 @@ from ipaddress import IPv4Address
 import pytest
 
 from wayleave.lab.access_node import Line
-from wayleave.lab.topology import GATEWAY_ACCESS_MAC, GATEWAY_CORE_MAC, Lab
+from wayleave.lab.topology import GATEWAY_ACCESS_MAC, GATEWAY_CORE_MAC, PINS, Lab
 from wayleave.lab.waiting import wait_until
 from wayleave.net.mac import Mac
 
@@ -64,6 +64,9 @@ def test_kill_and_restart_lose_no_packet_and_no_session(lab: Lab) -> None:
     assert all(f'"{address(lab, number)}"' in shown for number in range(len(LINES)))
     assert lab.gateway.get("/repaired") == []
     assert "tables-verified" in lab.gateway.log
+    (one,) = sessions(lab.gateway, address=address(lab, 0))
+    used = lab.gateway.get(f"/sessions/{one['id']}")["usage"]["up_packets"]
+    assert 50 <= used < results[0].sent, "usage counts from the restart"
 
 
 def test_what_was_changed_behind_its_back_is_mended(lab: Lab) -> None:
@@ -176,6 +179,24 @@ def test_a_clean_stop_forwards_on(lab: Lab) -> None:
         traffic.wait_for(50)
         result = traffic.stop()
     assert not [number for number in result.lost if number != result.sent]
+
+
+@pytest.mark.parametrize("tables", [4096, 8192], ids=["the same tables", "other tables"])
+def test_a_refused_start_leaves_traffic_alone(lab: Lab, tables: int) -> None:
+    """A configuration that names a device that is not there, while an earlier gateway's data plane forwards."""
+    lab.gateway.kill9()
+    pinned = sorted(path.name for path in (PINS / lab.instance).iterdir())
+    with lab.customers[2].pinging(lab.server_address, interval=0.005) as traffic:
+        traffic.wait_for(20)
+        process = lab.gateway.start(lab.config(gateway={"sessions": tables}, network={"device": "core9"}), ready=False)
+        assert process.wait() == 1, process.output()
+        traffic.wait_for(50)
+        assert sorted(path.name for path in (PINS / lab.instance).iterdir()) == pinned, "nothing of it stays"
+        lab.gateway.start(lab.config())
+        traffic.wait_for(50)
+        result = traffic.stop()
+    assert not [number for number in result.lost if number != result.sent]
+    assert lab.gateway.get("/repaired") == []
 
 
 def test_a_lost_store_takes_the_sessions_with_it(lab: Lab) -> None:

@@ -98,6 +98,17 @@ def test_they_meet_outside_only(lab: Lab) -> None:
         assert len(capture.matching(lambda f: f.icmp)) == 6, capture.where
 
 
+@pytest.mark.parametrize("which", [A, B], ids=["A", "B"])
+def test_the_gateways_own_addresses_are_nobodys_to_route_to(lab: Lab, which: int) -> None:
+    """Whoever asks for whichever of them: it goes up the link, and never out by a core on the way back to itself."""
+    own = [A_POOL[1], B_POOL[1], lab.core.ip, B_CORE]
+    with lab.router.capture("gw0") as of_a, lab.router.capture("gw1") as of_b:
+        for address in own:
+            lab.customers[which].ping(address, count=1, timeout=0.2)
+    for capture in (of_a, of_b):
+        assert not capture.matching(lambda f: f.ip and f.ip.destination in own), capture.where
+
+
 def test_without_a_route_it_does_not_leave_by_the_others(lab: Lab) -> None:
     none = dropped(lab.gateway, "no-route")
     lab.gateway.namespace.ip(f"route del default table {TABLE}")

@@ -107,7 +107,7 @@ class Plane:
         assert lease is not None
         if not self.covers(row, BootNs(now + lease.duration)):
             return None
-        self._renewed[id_] = self._seen[id_] = now
+        self._renewed[id_] = now
         return row.session
 
     def covers(self, row: Row, until: BootNs) -> bool:

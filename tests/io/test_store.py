@@ -16,7 +16,7 @@ from tests.fakes.clock import FakeClock
 from wayleave.io.store import Erase, Reclock, Save, Store, StoreError, Write
 from wayleave.net.mac import Mac
 from wayleave.net.units import SECOND, BootNs, Ns, UtcNs
-from wayleave.session.model import NEVER, Client, Lease, Line, Phase, Service, Session, Subnet
+from wayleave.session.model import LEASE_GRACE, NEVER, Client, Lease, Line, Phase, Service, Session, Subnet
 
 HOUR, DAY = Ns(3600 * SECOND), Ns(86400 * SECOND)
 NETWORK = IPv4Network("10.0.0.0/24")
@@ -55,6 +55,11 @@ class Opened:
         return [(item.session, item.unknown_until) for item in self.store.load()]
 
 
+def promise(found: Session) -> BootNs:
+    assert found.lease is not None
+    return found.lease.promise_until
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path / "state"
@@ -83,10 +88,29 @@ def test_a_session_comes_back_as_it_was_with_its_promise_and_without_rows(folder
         phase=Phase.ACTIVE,
         since=opened.clock.now,
         lease=replace(was.lease, promise_until=until),
-        leased_until=until,
-        deadline=until,
+        leased_until=opened.clock.now + HOUR,
+        deadline=opened.clock.now + HOUR + LEASE_GRACE,
     )
     assert not found.installed
+
+
+def test_nobody_is_taken_to_have_been_told_of_more_than_the_promise(folder: Path) -> None:
+    opened = Opened(folder, FakeClock())
+    until = BootNs(opened.clock.now + HOUR // 2)
+    opened.save(session(), until=until)
+    ((found, _),) = reopened(folder, opened, opened.clock)
+    assert (found.leased_until, found.deadline) == (until, until + LEASE_GRACE)
+
+
+def test_a_longer_lease_that_is_not_told_yet_is_recorded_as_if_it_were(folder: Path) -> None:
+    opened = Opened(folder, FakeClock())
+    was = session()
+    assert was.lease is not None
+    opened.save(replace(was, lease=replace(was.lease, longer=Ns(2 * HOUR))))
+    ((found, _),) = reopened(folder, opened, opened.clock)
+    assert found.lease is not None
+    assert found.lease.duration == 2 * HOUR
+    assert found.leased_until == opened.clock.now + 2 * HOUR
 
 
 def test_after_a_reboot_the_wall_clock_says_what_is_left_of_a_promise(folder: Path) -> None:
@@ -96,7 +120,7 @@ def test_after_a_reboot_the_wall_clock_says_what_is_left_of_a_promise(folder: Pa
     after = opened.clock.reboot(off=2 * HOUR)
     ((found, unknown),) = reopened(folder, opened, after)
     assert unknown is None
-    assert found.deadline - after.now == DAY - 3 * HOUR
+    assert promise(found) - after.now == DAY - 3 * HOUR
 
 
 def test_while_the_wall_clock_says_1970_nobody_knows_and_nothing_ends(folder: Path) -> None:
@@ -126,7 +150,8 @@ def test_a_promise_made_while_the_clock_was_wrong_is_held_in_full_again(folder: 
     after = FakeClock().reboot(off=300 * DAY)
     ((found, unknown),) = reopened(folder, opened, after)
     assert unknown is None
-    assert found.deadline == after.now + DAY
+    assert promise(found) == after.now + DAY
+    assert found.leased_until == after.now + HOUR
 
 
 def test_what_is_erased_is_gone_in_the_order_it_was_asked_for(folder: Path) -> None:
@@ -147,7 +172,7 @@ def test_a_renewed_promise_replaces_the_old_one(folder: Path) -> None:
     until = BootNs(opened.clock.now + 2 * DAY)
     opened.save(session(), until=until)
     ((found, _),) = reopened(folder, opened, opened.clock)
-    assert found.deadline == until
+    assert promise(found) == until
 
 
 def test_the_disk_itself_refuses_one_address_for_two_sessions(folder: Path) -> None:
@@ -209,7 +234,7 @@ def test_a_clock_that_was_behind_and_is_set_takes_the_promises_along(folder: Pat
     left = until - opened.clock.now
     after = opened.clock.reboot(off=HOUR)
     ((found, _),) = reopened(folder, opened, after)
-    assert found.deadline - after.now == left - HOUR
+    assert promise(found) - after.now == left - HOUR
 
 
 def test_a_clock_that_is_set_for_the_first_time_gives_its_promises_an_end(folder: Path) -> None:
@@ -223,4 +248,4 @@ def test_a_clock_that_is_set_for_the_first_time_gives_its_promises_an_end(folder
     left = until - opened.clock.now
     after = opened.clock.reboot(off=HOUR)
     ((found, _),) = reopened(folder, opened, after)
-    assert found.deadline - after.now == left - HOUR
+    assert promise(found) - after.now == left - HOUR

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-LEASE, HORIZON, REST = 4, 6, 1
+LEASE, HORIZON, REST = 4, 9, 1  # the kernel can renew a lease in its last moment: the horizon is more than two
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,8 @@ class World:
     index_rests: bool = True
     flight_awaited: bool = True
     clock_doubted: bool = True
+    told_remembered: bool = True
+    renewals_reread: bool = True
     time: int = 100
     boot: int = 1
     booted_at: int = 0
@@ -139,7 +141,17 @@ class World:
             row = self.rows.get(self.keys.get(held.client, -1))
             renewed = row.renewed + LEASE if row is not None and row.renewed else 0
             if held.until is not None and not held.closing and max(held.until, renewed) <= self.now:
-                self._close(address, held)
+                self._take_keys(held)
+                if not (self.renewals_reread and self._bring_back(address, held, row)):
+                    self.pending.append((address, None))
+
+    def _bring_back(self, address: int, held: Held, row: Row | None) -> bool:
+        """A renewal slipped through between the look at its map and the removal of the keys: the lease stands."""
+        if row is None or row.renewed + LEASE <= self.now:
+            return False
+        held.closing, held.until = False, row.renewed + LEASE
+        self._install(held.client, address, row.promise_until)
+        return True
 
     def release(self, client: str) -> None:
         """The client gives its address back, and the process hears it."""
@@ -148,15 +160,15 @@ class World:
         if address is None or held is None or held.client != client or held.closing or held.until is None:
             return
         del self.believes[client]
-        self._close(address, held)
+        self._take_keys(held)
+        self.pending.append((address, None))
 
-    def _close(self, address: int, held: Held) -> None:
-        """Remove the keys, wait for what is in the program, and only then make the end durable."""
+    def _take_keys(self, held: Held) -> None:
+        """Remove the keys and wait for what is in the program: only then may the end become durable."""
         held.closing = True
         self._remove(held.client)
         while self.flight and self.flight_awaited:
             self.answer(heard=True)
-        self.pending.append((address, None))
 
     # ---- the kernel ---------------------------------------------------------------------
 
@@ -176,8 +188,8 @@ class World:
         return self.index_rests and self.resting.get(index, 0) > self.time
 
     def look(self, client: str) -> None:
-        """A renewal enters the program, and finds the row of its client."""
-        if client in self.keys and self.live(client) is not None:
+        """A renewal enters the program, and finds the row of its client. It may have been sent in the last moment."""
+        if client in self.keys and self._asks(client):
             self.flight.append((client, self.keys[client]))
 
     def answer(self, heard: bool) -> None:
@@ -187,8 +199,13 @@ class World:
         if self.promise_kept and row.promise_until < self.now + LEASE:
             return
         row.renewed = self.now
-        if heard and self.live(client) is not None:
+        if heard and self._asks(client):
             self.believes[client] = (row.address, self.time + LEASE)
+
+    def _asks(self, client: str) -> bool:
+        """Does the client wait for the answer to a renewal that it sent while it was live?"""
+        _, until = self.believes.get(client, (0, -1))
+        return until >= self.time
 
     # ---- time and disaster --------------------------------------------------------------
 
@@ -211,12 +228,19 @@ class World:
             return
         self.process = {}
         for address, promise in list(self.disk.items()):
-            self.process[address] = Held(promise.client, self._on_this_boot(promise))
+            self.process[address] = Held(promise.client, self._told_at_most(self._on_this_boot(promise)))
         for client in [client for client, index in self.keys.items() if not self._agrees(client, self.rows[index])]:
             self._remove(client)
-        for address, held in self.process.items():
-            if held.until is not None and held.until > self.now:
-                self._install(held.client, address, held.until)
+        for address, promise in self.disk.items():
+            until = self._on_this_boot(promise)
+            if until is not None and until > self.now:
+                self._install(promise.client, address, until)
+
+    def _told_at_most(self, promise_until: int | None) -> int | None:
+        """When a client is certainly gone that was told, before now, of a lease within its promise. None: unknown."""
+        if promise_until is None:
+            return None
+        return min(promise_until, self.now + LEASE) if self.told_remembered else self.now
 
     def _agrees(self, client: str, row: Row) -> bool:
         promise = self.disk.get(row.address)
@@ -244,7 +268,7 @@ class World:
         for address, held in (self.process or {}).items():
             promise = self.disk.get(address)
             if held.until is None and promise is not None and promise.boot != self.boot and not held.closing:
-                held.until = self._on_this_boot(promise)
+                held.until = self._told_at_most(self._on_this_boot(promise))
 
     def check(self) -> None:
         """No address with two live clients."""

@@ -157,6 +157,8 @@ MUTANTS = {
     "index reused at once": {"index_rests": False},
     "packets in flight not awaited": {"flight_awaited": False},
     "1970 believed": {"clock_doubted": False},
+    "renewals not read again": {"renewals_reread": False},
+    "what was told is forgotten at a restart": {"told_remembered": False},
 }
 
 

@@ -175,6 +175,47 @@ def test_a_lease_ends_unless_the_data_plane_has_renewed_it() -> None:
     assert (session.phase, session.cause, said) == (Phase.REMOVING, CloseCause.LEASE_EXPIRED, (life.Uninstall(),))
 
 
+def removing(cause: CloseCause) -> Session:
+    """A session whose keys are just gone, for `cause`."""
+    active = at(Phase.ACTIVE)
+    event = life.Due() if cause is CloseCause.LEASE_EXPIRED else life.Cleared(cause)
+    session, said = advance(active, event, active.deadline)
+    assert (session.phase, session.cause, said) == (Phase.REMOVING, cause, (life.Uninstall(),))
+    return session
+
+
+def test_a_lease_that_was_renewed_while_its_keys_were_taken_away_comes_back() -> None:
+    session = removing(CloseCause.LEASE_EXPIRED)
+    renewed = BootNs(session.deadline - 1)
+    session, said = advance(session, life.Due(renewed), session.deadline)
+    assert said == (life.Install(),), "its end must not become durable"
+    assert (session.phase, session.cause) == (Phase.INSTALLING, None)
+    session, said = advance(session, life.Installed(), BootNs(renewed + SECOND))
+    assert said == (), "the data plane has told the client already"
+    assert session.phase is Phase.ACTIVE
+    assert (session.leased_until, session.deadline) == (renewed + HOUR, renewed + HOUR + LEASE_GRACE)
+
+
+def test_a_lease_that_comes_back_to_full_tables_keeps_its_address() -> None:
+    session = removing(CloseCause.LEASE_EXPIRED)
+    session, _ = advance(session, life.Due(BootNs(session.deadline - 1)), session.deadline)
+    session, said = advance(session, life.InstallFailed("full"), NOW)
+    assert (session.phase, said) == (Phase.ACTIVE, ())
+    _, said = advance(session, requested(), NOW)
+    assert said == (life.Install(),), "its next request tries again"
+
+
+@pytest.mark.parametrize(
+    ("cause", "ago"),
+    [(CloseCause.LEASE_EXPIRED, HOUR), (CloseCause.ADMIN_RESET, 1), (CloseCause.DISPLACED, 1)],
+    ids=["the renewed lease is over too", "an operator ended it", "it made room"],
+)
+def test_otherwise_a_session_whose_keys_are_gone_ends_though_it_was_renewed(cause: CloseCause, ago: int) -> None:
+    session = removing(cause)
+    session, said = advance(session, life.Due(BootNs(session.deadline - ago)), session.deadline)
+    assert (session.phase, said) == (Phase.FORGETTING, (life.Forget(),))
+
+
 def test_asking_for_another_address_than_the_offered_one_is_refused_and_ends_the_offer() -> None:
     session, said = advance(at(Phase.OFFERED), requested(OTHER), NOW)
     assert isinstance(said[0], Reply)

@@ -21,10 +21,11 @@ from wayleave.access.demux import Heard, Ignored, hear
 from wayleave.access.settings import PortSettings
 from wayleave.net.frame import ETHERTYPE_IPV4, encode_l2, encode_udp4
 from wayleave.net.mac import Mac
-from wayleave.net.units import SECOND
-from wayleave.proto.dhcp4 import server
+from wayleave.net.units import SECOND, Ns
+from wayleave.proto.dhcp4 import server, standing
 from wayleave.proto.dhcp4.message import SERVER_PORT, ZERO, Message, encode
 from wayleave.proto.dhcp4.server import Binding, Kind
+from wayleave.proto.dhcp4.standing import StandingReply
 from wayleave.session import lifecycle
 from wayleave.session.lifecycle import Answer, Event
 from wayleave.session.model import Client, Lease, Line, Session
@@ -50,8 +51,15 @@ class Ask(Struct, frozen=True, gc=False):
     kind: Kind
 
 
+STANDING = 4096
+"""Standing replies kept at hand."""
+
+
 class Ipoe:
-    """Stateless but for its counters. `known` finds the session of (port, tags, MAC), whatever its circuit."""
+    """Stateless but for its counters, and replies that it keeps at hand.
+
+    `known` finds the session of (port, tags, MAC), whatever its circuit.
+    """
 
     def __init__(
         self,
@@ -62,6 +70,7 @@ class Ipoe:
     ) -> None:
         self._ports, self._macs, self._pools, self._known = ports, macs, pools, known
         self._gateways = {delivery.gateway for delivery in pools.values()}
+        self._standing: dict[tuple[str, Ns, bytes], StandingReply | None] = {}
         self.ignored: Counter[str] = Counter()
         self.heard: Counter[str] = Counter()
         self.said: Counter[str] = Counter()
@@ -120,6 +129,8 @@ class Ipoe:
                     address=address,
                     relayed=relayed,
                     hostname=_hostname(heard.message),
+                    form=standing.form(heard.message),
+                    agent=_agent(heard.message),
                 )
             case Kind.RELEASE:
                 return lifecycle.Released(address)
@@ -154,18 +165,7 @@ class Ipoe:
         return encode_l2(to, self._macs[heard.port], heard.tags, ETHERTYPE_IPV4)
 
     def _answer(self, asked: Message, reply: lifecycle.Reply, lease: Lease) -> Message:
-        told = self._pools[lease.pool]
-        binding = Binding(
-            address=lease.address,
-            netmask=lease.subnet.netmask,
-            server_id=lease.subnet.gateway,
-            lease_s=reply.remaining // SECOND,
-            routers=(lease.subnet.gateway,),
-            dns=told.dns,
-            domain=told.domain,
-            ntp=told.ntp,
-            extra=told.extra,
-        )
+        binding = self._binding(lease, reply.remaining)
         match reply.answer:
             case Answer.OFFER:
                 return server.offer(asked, binding)
@@ -175,6 +175,38 @@ class Ipoe:
                 return server.inform_ack(asked, binding)
             case Answer.REFUSE:
                 return server.nak(asked, binding.server_id, reply.why)
+
+    def _binding(self, lease: Lease, remaining: Ns) -> Binding:
+        told = self._pools[lease.pool]
+        return Binding(
+            address=lease.address,
+            netmask=lease.subnet.netmask,
+            server_id=lease.subnet.gateway,
+            lease_s=remaining // SECOND,
+            routers=(lease.subnet.gateway,),
+            dns=told.dns,
+            domain=told.domain,
+            ntp=told.ntp,
+            extra=told.extra,
+        )
+
+    def standing(self, session: Session) -> StandingReply | None:
+        """Return what the data plane may answer this client by itself; None: its requests come up.
+
+        Where a circuit-id tells lines apart, only to a client that is known by one; where option 82 is not believed,
+        to no message that carries one.
+        """
+        lease, port = session.lease, self._ports.get(session.client.line.port)
+        if lease is None or port is None or session.form is None or session.relayed:
+            return None
+        if (port.line == "circuit") != bool(session.client.line.circuit) or (session.agent and not port.trusted):
+            return None
+        key = (lease.pool, lease.duration, session.form)
+        if key not in self._standing:
+            if len(self._standing) >= STANDING:
+                self._standing.clear()
+            self._standing[key] = standing.standing(session.form, self._binding(lease, lease.duration))
+        return self._standing[key]
 
     def _nearest_gateway(self, session: Session, asked: Message) -> IPv4Address:
         """Who says no, where no lease names a gateway: the one the client asked, or whose subnet it asked for."""
@@ -187,6 +219,12 @@ class Ipoe:
         if inside:
             return inside[0]
         return granted.gateway if granted is not None else min(self._gateways)
+
+
+def _agent(asked: Message) -> bytes:
+    """Option 82, if it is one that a standing reply can give back."""
+    agent = asked.relay_agent or b""
+    return agent if len(agent) <= 255 else b""
 
 
 def _hostname(asked: Message) -> str:

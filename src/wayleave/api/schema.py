@@ -22,11 +22,16 @@ class SessionView(BaseModel):
     subscriber: str | None
     address: str | None
     hostname: str
-    age_s: int
+    age_s: int = Field(description="since the session began, or was taken up again by a gateway that restarted")
     lease_s: int | None = Field(description="until the client, as far as it was told, stops using the address")
     promise_s: int | None = Field(description="until the recorded promise runs out")
-    seen_s: int | None = Field(default=None, description="since the last packet that was let through")
-    usage: dict[str, int] | None = None
+    seen_s: int | None = Field(
+        default=None, description="since the last packet that was let through, for as long as age_s"
+    )
+    renewed_s: int | None = Field(
+        default=None, description="since the data plane last renewed the lease by itself, for as long as age_s"
+    )
+    usage: dict[str, int] | None = Field(default=None, description="packets and octets of IP, for as long as age_s")
 
 
 class PoolView(BaseModel):
@@ -42,15 +47,46 @@ class PoolView(BaseModel):
 
 
 class Page(BaseModel):
-    """Some sessions, in order of id. `after` asks for the next page; None: that was all."""
+    """Some sessions, in order of id; perhaps none, as only a part of the table is looked at for an answer.
+
+    `after` goes on from there; None: that was all.
+    """
 
     sessions: list[SessionView]
     after: int | None
 
 
-def view(session: Session, now: BootNs, usage: Usage | None = None, seen: BootNs = NEVER) -> SessionView:
-    """Return a session as the API tells it."""
+class DhcpView(BaseModel):
+    """Who answered DHCP: the data plane by itself, or Python; and why what went up did."""
+
+    kernel: dict[str, int] = Field(description="answers by kind")
+    up: dict[str, int] = Field(description="messages that the data plane left to Python, by reason")
+    python: dict[str, int] = Field(description="answers by kind")
+    ignored: dict[str, int] = Field(description="messages that Python did not answer, by reason")
+    replies: int = Field(description="different standing replies in use")
+
+
+def dhcp_view(results: dict[str, int], said: dict[str, int], ignored: dict[str, int], replies: int) -> DhcpView:
+    """Sort the program's results into answers and reasons."""
+    return DhcpView(
+        kernel={name: count for name, count in results.items() if not name.startswith("up-")},
+        up={name.removeprefix("up-"): count for name, count in results.items() if name.startswith("up-")},
+        python=said,
+        ignored=ignored,
+        replies=replies,
+    )
+
+
+def view(
+    session: Session, now: BootNs, usage: Usage | None = None, seen: BootNs = NEVER, renewed: BootNs = NEVER
+) -> SessionView:
+    """Return a session as the API tells it. A renewal by the data plane counts once it is later than the session."""
     lease, service, client = session.lease, session.service, session.client
+    if renewed <= session.since:
+        renewed = NEVER
+    until = session.leased_until
+    if lease is not None and renewed != NEVER and until != NEVER:
+        until = BootNs(max(until, renewed + lease.duration))
     return SessionView(
         id=session.id,
         client=str(client),
@@ -63,9 +99,10 @@ def view(session: Session, now: BootNs, usage: Usage | None = None, seen: BootNs
         address=str(lease.address) if lease else None,
         hostname=session.hostname,
         age_s=(now - session.since) // SECOND,
-        lease_s=(session.leased_until - now) // SECOND if session.leased_until != NEVER else None,
+        lease_s=(until - now) // SECOND if until != NEVER else None,
         promise_s=(lease.promise_until - now) // SECOND if lease and lease.promise_until != NEVER else None,
-        seen_s=(now - seen) // SECOND if seen != NEVER else None,
+        seen_s=(now - seen) // SECOND if seen >= session.since else None,
+        renewed_s=(now - renewed) // SECOND if renewed != NEVER else None,
         usage=None
         if usage is None
         else {

@@ -46,6 +46,16 @@ class Target:
     def call(self, method: str, path: str, **query: object) -> Any:
         return client.call(self.socket or client.socket_of(self.config), method, path, **query)
 
+    def sessions(self, limit: int, **wanted: str | None) -> list[dict[str, Any]]:
+        """Find at most `limit` sessions; the gateway looks at a part of its table a call."""
+        found: list[dict[str, Any]] = []
+        after: int | None = -1
+        while after is not None and len(found) < limit:
+            page = self.call("GET", "/sessions", after=after, limit=limit - len(found), **wanted)
+            found += page["sessions"]
+            after = page["after"]
+        return found
+
     def print(self, value: Any, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Print `value` as JSON if asked to, else a table."""
         if self.as_json:
@@ -108,6 +118,7 @@ def detach(*, config: Path = DEFAULT_CONFIG) -> int:
     from wayleave.config.load import ConfigurationError, load
     from wayleave.dataplane.plane import remove_pins
     from wayleave.io import hostlink
+    from wayleave.io.devices import DeviceError
     from wayleave.io.store import StoreError, only_one
 
     try:
@@ -115,16 +126,24 @@ def detach(*, config: Path = DEFAULT_CONFIG) -> int:
         folder = Path(settings.gateway.state)
         if folder.exists():
             only_one(folder)
+        removed = remove_pins(settings.gateway.name)
+        absent = [tenant.name for tenant in settings.tenants if not hostlink.remove(tenant.name)]
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return 2
     except StoreError as error:
         print(f"bng: {error} Stop it first.", file=sys.stderr)
         return 1
-    removed = remove_pins(settings.gateway.name)
-    for tenant in settings.tenants:
-        hostlink.remove(tenant.name)
+    except DeviceError as error:
+        print(f"bng: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"bng: {error.filename}: {error.strerror}: detach has to be root", file=sys.stderr)
+        return 1
     print("detached" if removed else "nothing was attached")
+    for tenant in absent if removed else ():
+        kernel, _ = hostlink.names(tenant)
+        print(f"the host link {kernel} is not here: did the gateway run in another network namespace? It is left there")
     return 0
 
 
@@ -166,15 +185,9 @@ def sessions(
         At most so many.
     """
     target = target or Target()
-    found: list[dict[str, Any]] = []
-    after: int | None = -1
-    while after is not None and len(found) < limit:
-        page = target.call(
-            "GET", "/sessions", mac=mac, line=line, address=address, phase=phase, pool=pool, tenant=tenant,
-            subscriber=subscriber, after=after, limit=min(limit - len(found), 1000),
-        )  # fmt: skip
-        found += page["sessions"]
-        after = page["after"]
+    found = target.sessions(
+        limit, mac=mac, line=line, address=address, phase=phase, pool=pool, tenant=tenant, subscriber=subscriber
+    )
     target.print(found, _SESSION_COLUMNS, ([item[key] for key in _SESSION_COLUMNS] for item in found))
     return 0
 
@@ -184,12 +197,12 @@ def _find(target: Target, which: str) -> dict[str, Any]:
     if which.isdigit():
         return dict(target.call("GET", f"/sessions/{which}"))
     key = "mac" if which.count(":") == 5 or which.count("-") == 5 else "address"
-    page = target.call("GET", "/sessions", **{key: which}, limit=2)["sessions"]
-    if not page:
+    found = target.sessions(2, **{key: which})
+    if not found:
         raise ApiError(f"there is no session with {key} {which}")
-    if len(page) > 1:
+    if len(found) > 1:
         raise ApiError(f"more than one session has {key} {which}: say its id; `bng show sessions --{key} {which}`")
-    return dict(target.call("GET", f"/sessions/{page[0]['id']}"))
+    return dict(target.call("GET", f"/sessions/{found[0]['id']}"))
 
 
 @show.command(name="session")
@@ -239,6 +252,18 @@ def drops(*, every: Annotated[bool, Parameter(name="--all", negative=())] = Fals
     shown: dict[str, int] = {reason: count for reason, count in found.items() if count or every}
     ordered = sorted(shown, key=lambda reason: shown[reason], reverse=True)
     target.print(shown, ("reason", "packets"), ((reason, shown[reason]) for reason in ordered))
+    return 0
+
+
+@show.command
+def dhcp(*, target: Target | None = None) -> int:
+    """Who answers DHCP: the data plane by itself, or Python; and why what went up to Python did."""
+    target = target or Target()
+    found = target.call("GET", "/dhcp")
+    rows = [(f"answered by {who}: {kind}", count) for who in ("kernel", "python") for kind, count in found[who].items()]
+    rows += [(f"left to python: {why}", count) for why, count in found["up"].items() if count]
+    rows += [(f"ignored by python: {why}", count) for why, count in found["ignored"].items()]
+    target.print(found, ("", "messages"), [*rows, ("standing replies in use", found["replies"])])
     return 0
 
 

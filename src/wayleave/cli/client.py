@@ -51,5 +51,13 @@ def call(path: str, method: str, target: str, **query: object) -> Any:
     finally:
         connection.close()
     if answer.status >= http.HTTPStatus.BAD_REQUEST:
-        raise ApiError(str(body.get("detail", body)) if isinstance(body, dict) else str(body))
+        raise ApiError(_refusal(body))
     return body
+
+
+def _refusal(body: Any) -> str:
+    """What the gateway says of a request that it does not take: a sentence, or one a parameter that makes no sense."""
+    detail = body.get("detail", body) if isinstance(body, dict) else body
+    if isinstance(detail, list):
+        return "; ".join(f"{item['loc'][-1]}: {item['msg']}" for item in detail)
+    return str(detail)

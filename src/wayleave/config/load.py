@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from wayleave.aaa.local import Subscriber
-from wayleave.config.schema import Configuration, SubscribersFile, contradictions
+from wayleave.config.schema import (
+    Configuration,
+    Parts,
+    Problem,
+    SubscribersFile,
+    contradictions,
+    contradictions_of,
+    items,
+    parts,
+)
+
+Tree = TypeVar("Tree", bound=BaseModel)
 
 
 class ConfigurationError(Exception):
@@ -22,32 +35,53 @@ class ConfigurationError(Exception):
 def load(path: Path) -> tuple[Configuration, tuple[Subscriber, ...]]:
     """Return the configuration at `path` and the subscribers it names.
 
-    Raises: ConfigurationError with every problem found.
+    Raises: ConfigurationError with every problem found. What one value breaks is not asked about the others: they are
+    checked against each other all the same.
     """
     problems: list[str] = []
-    tree = _read(path, Configuration, problems)
+    raw = _read(path, problems)
+    if raw is None:
+        raise ConfigurationError(problems)
+    tree, wrong = _validated(Configuration, raw)
+    known = parts(raw)
+    problems += _told(path, [*wrong, *contradictions(known)])
     subscribers: tuple[Subscriber, ...] = ()
-    if isinstance(tree, Configuration) and tree.authorization.subscribers is not None:
-        beside = path.parent / tree.authorization.subscribers
-        file = _read(beside, SubscribersFile, problems)
-        subscribers = file.subscribers if isinstance(file, SubscribersFile) else ()
-    if isinstance(tree, Configuration):
-        problems += [f"{path}: {where}: {what}" for where, what in contradictions(tree, subscribers)]
-    if problems or not isinstance(tree, Configuration):
+    if known.authorization is not None and known.authorization.subscribers is not None:
+        subscribers = _subscribers(path.parent / known.authorization.subscribers, known, problems)
+    if problems or tree is None:
         raise ConfigurationError(problems)
     return tree, subscribers
 
 
-def _read(path: Path, model: type[BaseModel], problems: list[str]) -> BaseModel | None:
+def _subscribers(path: Path, known: Parts, problems: list[str]) -> tuple[Subscriber, ...]:
+    raw = _read(path, problems)
+    if raw is None:
+        return ()
+    file, wrong = _validated(SubscribersFile, raw)
+    good = dict(enumerate(file.subscribers)) if file is not None else items(Subscriber, raw.get("subscribers")).good
+    problems += _told(path, [*wrong, *contradictions_of(good, known)])
+    return file.subscribers if file is not None else ()
+
+
+def _read(path: Path, problems: list[str]) -> dict[str, Any] | None:
     try:
-        return model.model_validate(tomllib.loads(path.read_text()))
+        return tomllib.loads(path.read_text())
     except OSError as error:
         problems.append(f"{path}: cannot be read: {error.strerror}")
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         problems.append(f"{path}: is not TOML: {error}")
-    except ValidationError as error:
-        problems += [f"{path}: {_where(item['loc'])}: {_what(item['type'], item['msg'])}" for item in error.errors()]
     return None
+
+
+def _validated(model: type[Tree], raw: dict[str, Any]) -> tuple[Tree | None, list[Problem]]:
+    try:
+        return model.model_validate(raw), []
+    except ValidationError as error:
+        return None, [(_where(item["loc"]), _what(item["type"], item["msg"])) for item in error.errors()]
+
+
+def _told(path: Path, problems: Iterable[Problem]) -> list[str]:
+    return [f"{path}: {where}: {what}" for where, what in problems]
 
 
 def _where(location: tuple[int | str, ...]) -> str:

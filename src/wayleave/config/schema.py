@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
-from pydantic import Field
+from pydantic import BaseModel, Field, ValidationError
 
 from wayleave.aaa.local import AuthorizationSettings, Subscriber
 from wayleave.access.settings import PortSettings
@@ -12,6 +14,10 @@ from wayleave.dataplane.settings import PuntSettings
 from wayleave.proto.dhcp4.options import BY_NAME
 from wayleave.proto.dhcp4.server import BY_THE_SERVER
 from wayleave.session.settings import Leaf, PoolSettings, TenantSettings
+
+Item = TypeVar("Item", bound=BaseModel)
+Problem = tuple[str, str]
+"""Where, as a path, and what is wrong there."""
 
 
 class GatewaySettings(Leaf):
@@ -42,64 +48,122 @@ class SubscribersFile(Leaf):
     subscribers: tuple[Subscriber, ...] = ()
 
 
-def contradictions(tree: Configuration, subscribers: tuple[Subscriber, ...]) -> Iterator[tuple[str, str]]:
-    """Yield (path, message) for whatever one leaf alone cannot know to be wrong."""
-    yield from _repeated("tenants", "name", [tenant.name for tenant in tree.tenants])
-    yield from _repeated("ports", "number", [port.number for port in tree.ports])
-    yield from _repeated("ports", "device", [port.device for port in tree.ports])
-    yield from _repeated("pools", "name", [pool.name for pool in tree.pools])
-    tenants = {tenant.name for tenant in tree.tenants}
-    pools = {pool.name: pool for pool in tree.pools}
+@dataclass(frozen=True)
+class Items(Generic[Item]):
+    """A list of the configuration: its items that make sense by themselves, by their places.
+
+    `names` are those of all items, also of others; None where that cannot be known. `whole`: there are no others.
+    """
+
+    good: Mapping[int, Item]
+    names: frozenset[str] | None
+    whole: bool = True
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What of a configuration makes sense by itself; None: the section does not."""
+
+    gateway: GatewaySettings | None
+    tenants: Items[TenantSettings]
+    ports: Items[PortSettings]
+    pools: Items[PoolSettings]
+    authorization: AuthorizationSettings | None
+
+
+def parts(raw: Mapping[str, Any]) -> Parts:
+    """Take a file apart into what makes sense by itself."""
+    return Parts(
+        _good(GatewaySettings, raw.get("gateway")),
+        items(TenantSettings, raw.get("tenants", [{"name": "default"}])),
+        items(PortSettings, raw.get("ports")),
+        items(PoolSettings, raw.get("pools")),
+        _good(AuthorizationSettings, raw.get("authorization", {})),
+    )
+
+
+def items(model: type[Item], raw: object) -> Items[Item]:
+    """Take a list apart into its items that make sense by themselves."""
+    if not isinstance(raw, list):
+        return Items({}, None, whole=False)
+    found = {index: good for index, item in enumerate(raw) if (good := _good(model, item)) is not None}
+    names = frozenset(str(item["name"]) for item in raw if isinstance(item, dict) and "name" in item)
+    return Items(found, names, whole=len(found) == len(raw))
+
+
+def _good(model: type[Item], raw: object) -> Item | None:
+    try:
+        return model.model_validate(raw)
+    except ValidationError:
+        return None
+
+
+def contradictions(tree: Parts) -> Iterator[Problem]:
+    """Yield what one leaf alone cannot know to be wrong, among those that make sense by themselves."""
+    if tree.gateway is not None and tree.gateway.ring & (tree.gateway.ring - 1):
+        yield "gateway.ring", f"{tree.gateway.ring} is not a power of two"
+    yield from _repeated("tenants", "name", {index: item.name for index, item in tree.tenants.good.items()})
+    if sum(len(tenant.services) for tenant in tree.tenants.good.values()) > 8:
+        yield "tenants", "more than 8 services in all"
+    yield from _ports(tree)
+    yield from _pools(tree)
+    default = tree.authorization.default if tree.authorization is not None else None
+    if default is not None:
+        yield from _exists("authorization.default", "pool", default, tree.pools)
+
+
+def _ports(tree: Parts) -> Iterator[Problem]:
+    ports = tree.ports.good
+    yield from _repeated("ports", "number", {index: port.number for index, port in ports.items()})
+    yield from _repeated("ports", "device", {index: port.device for index, port in ports.items()})
     for role in ("subscriber", "network"):
-        if not any(port.role == role for port in tree.ports):
+        if tree.ports.whole and not any(port.role == role for port in ports.values()):
             yield "ports", f'there is none with role = "{role}"'
-    named = [(f"ports[{index}].tenant", port.tenant) for index, port in enumerate(tree.ports)]
-    named += [(f"pools[{index}].tenant", pool.tenant) for index, pool in enumerate(tree.pools)]
-    for path, tenant in named:
-        if tenant not in tenants:
-            yield path, _no_such("tenant", tenant, tenants)
-    for index, pool in enumerate(tree.pools):
-        for other in tree.pools[:index]:
-            if pool.network.overlaps(other.network):
-                yield f"pools[{index}].network", f"{pool.network} overlaps {other.network} of pool {other.name}"
+    pools = {pool.name: pool for pool in tree.pools.good.values()}
+    default = pools.get(tree.authorization.default or "") if tree.authorization is not None else None
+    for index, port in ports.items():
+        path = f"ports[{index}].tenant"
+        yield from _exists(path, "tenant", port.tenant, tree.tenants)
+        if default is not None and port.role == "subscriber" and default.tenant != port.tenant:
+            yield path, f"clients here would get pool {default.name}, which is tenant {default.tenant}'s"
+
+
+def _pools(tree: Parts) -> Iterator[Problem]:
+    pools = tree.pools.good
+    yield from _repeated("pools", "name", {index: pool.name for index, pool in pools.items()})
+    for index, pool in pools.items():
+        path = f"pools[{index}]"
+        yield from ((f"{path}.{key}", what) for key, what in pool.contradictions())
+        yield from _exists(f"{path}.tenant", "tenant", pool.tenant, tree.tenants)
+        for before, other in pools.items():
+            if before < index and pool.network.overlaps(other.network):
+                yield f"{path}.network", f"{pool.network} overlaps {other.network} of pool {other.name}"
         for name, value in pool.options.items():
             why = _why_not_option(name, value)
             if why is not None:
-                yield f"pools[{index}].options.{name}", why
-    if tree.gateway.ring & (tree.gateway.ring - 1):
-        yield "gateway.ring", f"{tree.gateway.ring} is not a power of two"
-    default = tree.authorization.default
-    if sum(len(tenant.services) for tenant in tree.tenants) > 8:
-        yield "tenants", "more than 8 services in all"
-    if default is not None and default not in pools:
-        yield "authorization.default", _no_such("pool", default, set(pools))
-    for index, port in enumerate(tree.ports):
-        if default in pools and port.role == "subscriber" and pools[default].tenant != port.tenant:
-            yield (
-                f"ports[{index}].tenant",
-                f"clients here would get pool {default}, which is tenant {pools[default].tenant}'s",
-            )
-    yield from _subscribers(tree, subscribers, tenants, pools)
+                yield f"{path}.options.{name}", why
 
 
-def _subscribers(
-    tree: Configuration, subscribers: tuple[Subscriber, ...], tenants: set[str], pools: dict[str, PoolSettings]
-) -> Iterator[tuple[str, str]]:
+def contradictions_of(subscribers: Mapping[int, Subscriber], tree: Parts) -> Iterator[Problem]:
+    """Yield what is wrong with entries of the subscribers file beside each other and beside the configuration."""
     keys: dict[object, int] = {}
     addresses: dict[object, int] = {}
-    for index, entry in enumerate(subscribers):
+    pools = {pool.name: pool for pool in tree.pools.good.values()}
+    default = tree.authorization.default if tree.authorization is not None else None
+    for index, entry in subscribers.items():
         path = f"subscribers[{index}]"
         if keys.setdefault(entry.key, index) != index:
             yield path, f"is known by the same as subscribers[{keys[entry.key]}]"
-        if entry.tenant is not None and entry.tenant not in tenants:
-            yield f"{path}.tenant", _no_such("tenant", entry.tenant, tenants)
-        pool = entry.pool or tree.authorization.default
-        if pool is not None and pool not in pools:
-            yield f"{path}.pool", _no_such("pool", pool, set(pools))
-        if entry.tenant is not None and pool in pools and pools[pool].tenant != entry.tenant:
-            yield f"{path}.tenant", f"is {entry.tenant}, but pool {pool} is tenant {pools[pool].tenant}'s"
-        if entry.address is not None and pool in pools and entry.address not in pools[pool].network:
-            yield f"{path}.address", f"{entry.address} is not inside {pools[pool].network} of pool {pool}"
+        if entry.tenant is not None:
+            yield from _exists(f"{path}.tenant", "tenant", entry.tenant, tree.tenants)
+        if entry.pool is not None:
+            yield from _exists(f"{path}.pool", "pool", entry.pool, tree.pools)
+        name = entry.pool or default
+        pool = pools.get(name or "")
+        if pool is not None and entry.tenant not in (None, pool.tenant):
+            yield f"{path}.tenant", f"is {entry.tenant}, but pool {name} is tenant {pool.tenant}'s"
+        if pool is not None and entry.address is not None and entry.address not in pool.network:
+            yield f"{path}.address", f"{entry.address} is not inside {pool.network} of pool {name}"
         if entry.address is not None and addresses.setdefault(entry.address, index) != index:
             yield f"{path}.address", f"{entry.address} is already subscribers[{addresses[entry.address]}]'s"
 
@@ -117,11 +181,14 @@ def _why_not_option(name: str, value: object) -> str | None:
     return None
 
 
-def _repeated(kind: str, key: str, values: list[str] | list[int]) -> Iterator[tuple[str, str]]:
-    for index, value in enumerate(values):
-        if value in values[:index]:
-            yield f"{kind}[{index}].{key}", f"{value} is already {kind}[{values.index(value)}]'s"  # type: ignore[arg-type]
+def _repeated(kind: str, key: str, values: Mapping[int, str | int]) -> Iterator[Problem]:
+    first: dict[str | int, int] = {}
+    for index, value in values.items():
+        if first.setdefault(value, index) != index:
+            yield f"{kind}[{index}].{key}", f"{value} is already {kind}[{first[value]}]'s"
 
 
-def _no_such(kind: str, name: str, known: set[str]) -> str:
-    return f"there is no {kind} {name!r}; there is {', '.join(sorted(known)) or 'none'}"
+def _exists(path: str, kind: str, name: str, among: Items[Any]) -> Iterator[Problem]:
+    """Complain unless there is one of this name, be it one that makes no sense otherwise."""
+    if among.names is not None and name not in among.names:
+        yield path, f"there is no {kind} {name!r}; there is {', '.join(sorted(among.names)) or 'none'}"

@@ -84,6 +84,7 @@ class Gateway:
             sizes(settings.gateway.sessions, settings.gateway.ring),
             settings_of_kernel(),
             self.clock.boot,
+            self.ipoe.standing,
         )
         authorization = LocalAuthorization(
             settings.authorization,
@@ -178,6 +179,7 @@ class Gateway:
     def _repair(self) -> None:
         resumed = self.plane.resumed
         report = self.plane.tables.repair(self._wanted(), self.clock.boot())
+        self.plane.begin(session for session in self.table if session.installed)
         self.repaired = report if resumed else []
         if resumed and report:
             log.warning("tables-repaired", differences=len(report), first=report[:20])
@@ -329,6 +331,7 @@ class Gateway:
                 "heard": dict(self.ipoe.heard),
                 "said": dict(self.ipoe.said),
                 "ignored": dict(self.ipoe.ignored),
+                "kernel": self.plane.counters.dhcp4(),
             },
             "sessions": {phase.value: count for phase, count in self.table.phases.items() if count}
             | {

@@ -129,7 +129,8 @@ class Engine:
         """Take the deadlines that have come."""
         self._now = now
         for session in self.table.due(now, BATCH):
-            renewed = self._plane.renewed(session.id) if session.phase is Phase.ACTIVE else NEVER
+            leased = session.phase in (Phase.ACTIVE, Phase.REMOVING)
+            renewed = self._plane.renewed(session.id) if leased else NEVER
             self._queue.append((session.id, lifecycle.Due(renewed if renewed > session.since else NEVER)))
         self._run()
 
@@ -156,7 +157,13 @@ class Engine:
             self.table.put(session, now)
             return False
         terms.pool.hold(lease.address, session.client)
-        renewed = replace(lease, subnet=terms.pool.subnet, duration=terms.duration, horizon=terms.horizon)
+        renewed = replace(
+            lease,
+            subnet=terms.pool.subnet,
+            duration=Ns(min(lease.duration, terms.duration)),
+            horizon=terms.horizon,
+            longer=terms.duration if terms.duration > lease.duration else Ns(0),
+        )
         self.table.put(replace(session, lease=renewed), now)
         return True
 
@@ -273,7 +280,7 @@ class Engine:
         return lifecycle.Granted(service)
 
     def _seen(self, session: Session) -> BootNs:
-        return max(session.since, self._plane.seen(session.id))
+        return max(session.since, self._plane.seen(session.id), self._plane.renewed(session.id))
 
     def _allocate(self, session: Session, effect: lifecycle.Allocate) -> Event:
         service = session.service

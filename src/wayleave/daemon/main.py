@@ -23,6 +23,10 @@ from wayleave.io.devices import DeviceError
 from wayleave.io.store import StoreError
 
 
+class ListenError(Exception):
+    """The API's socket cannot be made; the text says why."""
+
+
 def main(path: Path) -> int:
     """Return the exit status: 0 after a clean stop, 2 for a bad configuration, 1 for what the machine refuses."""
     logs.configure()
@@ -30,24 +34,30 @@ def main(path: Path) -> int:
     try:
         settings, subscribers = load(path)
         gateway = Gateway(settings, subscribers)
+        listener = _listen(Path(settings.gateway.api))
         gateway.open()
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return 2
-    except (DeviceError, LoadError, StoreError, TableFull) as error:
-        print(f"bng: {error}", file=sys.stderr)
-        if gateway is not None:
-            gateway.abandon()
-        return 1
-    uvloop.run(_serve(gateway, settings.gateway.api))
+    except (DeviceError, ListenError, LoadError, StoreError, TableFull) as error:
+        return _refused(gateway, str(error))
+    except PermissionError as error:
+        return _refused(gateway, f"{error.filename}: {error.strerror}: run has to be root")
+    uvloop.run(_serve(gateway, listener))
     gateway.close()
     logs.LINES.flush()
     return 0
 
 
-async def _serve(gateway: Gateway, api: str) -> None:
+def _refused(gateway: Gateway | None, why: str) -> int:
+    print(f"bng: {why}", file=sys.stderr)
+    if gateway is not None:
+        gateway.abandon()
+    return 1
+
+
+async def _serve(gateway: Gateway, listener: socket.socket) -> None:
     """Run loop and API side by side."""
-    listener = _listen(Path(api))
     server = _Server(uvicorn.Config(application(gateway), log_level="warning", lifespan="off"))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
@@ -58,15 +68,22 @@ async def _serve(gateway: Gateway, api: str) -> None:
 
 
 def _listen(path: Path) -> socket.socket:
-    """Return the API's socket; only its owner may open it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
+    """Return the API's socket; only its owner may open it.
+
+    To be called once the store is this process's: whose socket may stand at `path` is then dead. Raises: ListenError.
+    """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o177)
     try:
-        listener.bind(str(path))
-    finally:
-        os.umask(before)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        before = os.umask(0o177)
+        try:
+            listener.bind(str(path))
+        finally:
+            os.umask(before)
+    except OSError as error:
+        listener.close()
+        raise ListenError(f"the API cannot listen at {path}: {error.strerror or error}: see gateway.api") from error
     return listener
 
 

@@ -1,12 +1,14 @@
 """Taking up what the disk has: after a restart, after a reboot, and while the wall clock cannot be believed.
 
 Within one boot the boot clock says what is left of each promise. After a reboot the wall clock does, once it is
-plausible; until then every address stays with its last holder, without rows and without an end.
+plausible; until then every address stays with its last holder, without rows and without an end. What is left of a
+promise is what may be forwarded; a client that does not renew is gone a lease from now, as nobody was told of more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import structlog
 from msgspec.structs import replace
@@ -14,11 +16,19 @@ from msgspec.structs import replace
 from wayleave.daemon.engine import Engine
 from wayleave.io.clock import Clock
 from wayleave.io.store import Restored, on_this_boot, promised
-from wayleave.net.units import BootNs, UtcNs
+from wayleave.net.units import BootNs, Ns, UtcNs
 from wayleave.session.model import CloseCause, Phase, Session
 from wayleave.session.pool import Exhaustion
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A promise of which nobody knows yet whether it stands, and the longest lease that was told under it."""
+
+    promise_utc: UtcNs
+    duration: Ns
 
 
 class Recovery:
@@ -26,7 +36,7 @@ class Recovery:
 
     def __init__(self, engine: Engine, clock: Clock) -> None:
         self._engine, self._clock = engine, clock
-        self.unknown: dict[int, UtcNs] = {}
+        self.unknown: dict[int, Unknown] = {}
 
     def restore(self, leases: Iterable[Restored]) -> None:
         """Take up every lease; end those whose client would not be granted that address today."""
@@ -44,7 +54,7 @@ class Recovery:
             if not kept or not self._engine.still_granted(session.id, now):
                 homeless.append(session)
             elif restored.unknown_until is not None:
-                self.unknown[session.id] = restored.unknown_until
+                self.unknown[session.id] = Unknown(restored.unknown_until, lease.duration)
         self._engine.table.close_gaps(now)
         if len(self._engine.table):
             log.info("leases-restored", sessions=len(self._engine.table), waiting_for_clock=len(self.unknown))
@@ -63,15 +73,16 @@ class Recovery:
         standing: list[Session] = []
         unknown, self.unknown = self.unknown, {}
         log.info("clock-plausible", sessions=len(unknown))
-        for id_, promise_utc in unknown.items():
+        for id_, promise in unknown.items():
             session = self._engine.table.get(id_)
             if session is None or not session.live or session.installed:
                 continue  # it came back meanwhile, and was promised anew; or it went
             if session.phase is not Phase.ACTIVE:
-                self.unknown[id_] = promise_utc  # it is coming back: if the disk refuses, the old promise counts
+                self.unknown[id_] = promise  # it is coming back: if the disk refuses, the old promise counts
                 continue
-            known = promised(session, max(on_this_boot(self._clock, promise_utc), BootNs(1)))
-            if known.deadline > now:
+            until = BootNs(max(on_this_boot(self._clock, promise.promise_utc), 1))
+            known = promised(session, until, promise.duration, now)
+            if until > now:
                 known = replace(known, installed=True)
                 standing.append(known)
             self._engine.table.put(known, now)

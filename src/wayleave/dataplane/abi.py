@@ -14,7 +14,7 @@ from wayleave.net.units import BootNs
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-LAYOUT = "13a72be23543"
+LAYOUT = "5d253e042b6d"
 """Changes whenever a struct, enum or constant of abi.h does."""
 
 PORT_MAX = 1024
@@ -26,6 +26,8 @@ PORT_SLOTS = 4096
 PORT_PROBES = 4
 PREFIX_MAX = 16
 PREFIX_ALL = 65535
+REPLY_SLOTS = 4096
+REPLY_OPTIONS_MAX = 360
 NO_SESSION = 0xFFFFFFFF
 
 
@@ -35,6 +37,7 @@ class Settings:
 
     FORMAT: ClassVar[Struct] = Struct("<I4x")
     SIZE: ClassVar[int] = 8
+    OFFSET: ClassVar[dict[str, int]] = {"fib_by_table": 0}
     fib_by_table: int
 
     def pack(self) -> bytes:
@@ -60,6 +63,7 @@ class Port:
 
     FORMAT: ClassVar[Struct] = Struct("<HHII6sH")
     SIZE: ClassVar[int] = 20
+    OFFSET: ClassVar[dict[str, int]] = {"number": 0, "kind": 2, "tenant": 4, "ifindex": 8, "mac": 12, "mtu": 18}
     number: int
     kind: int
     tenant: int
@@ -82,6 +86,15 @@ class Tenant:
 
     FORMAT: ClassVar[Struct] = Struct("<IIH6s6sH128s")
     SIZE: ClassVar[int] = 152
+    OFFSET: ClassVar[dict[str, int]] = {
+        "table": 0,
+        "link_ifindex": 4,
+        "link": 8,
+        "link_kernel": 10,
+        "link_ours": 16,
+        "prefix_count": 22,
+        "prefixes": 24,
+    }
     table: int
     link_ifindex: int
     link: int
@@ -107,6 +120,7 @@ class Prefix:
 
     FORMAT: ClassVar[Struct] = Struct("<4s4s")
     SIZE: ClassVar[int] = 8
+    OFFSET: ClassVar[dict[str, int]] = {"network": 0, "mask": 4}
     network: IPv4Address
     mask: IPv4Address
 
@@ -125,6 +139,7 @@ class ClientKey:
 
     FORMAT: ClassVar[Struct] = Struct("<HHHH6s2x")
     SIZE: ClassVar[int] = 16
+    OFFSET: ClassVar[dict[str, int]] = {"port": 0, "svid": 2, "cvid": 4, "pppoe": 6, "mac": 8}
     port: int
     svid: int
     cvid: int
@@ -146,6 +161,7 @@ class Host4Key:
 
     FORMAT: ClassVar[Struct] = Struct("<I4s")
     SIZE: ClassVar[int] = 8
+    OFFSET: ClassVar[dict[str, int]] = {"tenant": 0, "address": 4}
     tenant: int
     address: IPv4Address
 
@@ -164,6 +180,7 @@ class Slot:
 
     FORMAT: ClassVar[Struct] = Struct("<III")
     SIZE: ClassVar[int] = 12
+    OFFSET: ClassVar[dict[str, int]] = {"row": 0, "generation": 4, "id": 8}
     row: int
     generation: int
     id: int
@@ -190,6 +207,7 @@ class Encapsulation:
 
     FORMAT: ClassVar[Struct] = Struct("<HB3x34s")
     SIZE: ClassVar[int] = 40
+    OFFSET: ClassVar[dict[str, int]] = {"port": 0, "length": 2, "header": 6}
     port: int
     length: int
     header: bytes
@@ -207,8 +225,24 @@ class Encapsulation:
 class Session:
     """struct session: 128 octets."""
 
-    FORMAT: ClassVar[Struct] = Struct("<QII16s4s4sIIIH2x8x40s24x")
+    FORMAT: ClassVar[Struct] = Struct("<QII16s4s4sIIIH2xI4x40sQQ8x")
     SIZE: ClassVar[int] = 128
+    OFFSET: ClassVar[dict[str, int]] = {
+        "promise_until": 0,
+        "generation": 8,
+        "id": 12,
+        "client": 16,
+        "address": 32,
+        "netmask": 36,
+        "tenant": 40,
+        "table": 44,
+        "flags": 48,
+        "mtu": 52,
+        "reply": 56,
+        "encapsulation": 64,
+        "form": 104,
+        "agent": 112,
+    }
     promise_until: BootNs
     generation: int
     id: int
@@ -219,7 +253,10 @@ class Session:
     table: int
     flags: int
     mtu: int
+    reply: int
     encapsulation: Encapsulation
+    form: int
+    agent: int
 
     def pack(self) -> bytes:
         return self.FORMAT.pack(
@@ -233,14 +270,30 @@ class Session:
             self.table,
             self.flags,
             self.mtu,
+            self.reply,
             self.encapsulation.pack(),
+            self.form,
+            self.agent,
         )
 
     @classmethod
     def unpack(cls, data: Buffer, offset: int = 0) -> Session:
-        promise_until, generation, id, client, address, netmask, tenant, table, flags, mtu, encapsulation = (
-            cls.FORMAT.unpack_from(data, offset)
-        )
+        (
+            promise_until,
+            generation,
+            id,
+            client,
+            address,
+            netmask,
+            tenant,
+            table,
+            flags,
+            mtu,
+            reply,
+            encapsulation,
+            form,
+            agent,
+        ) = cls.FORMAT.unpack_from(data, offset)
         return cls(
             BootNs(promise_until),
             generation,
@@ -252,8 +305,53 @@ class Session:
             table,
             flags,
             mtu,
+            reply,
             Encapsulation.unpack(encapsulation),
+            form,
+            agent,
         )
+
+
+@dataclass(slots=True)
+class Reply:
+    """struct reply: 384 octets."""
+
+    FORMAT: ClassVar[Struct] = Struct("<Q4sIHH4x360s")
+    SIZE: ClassVar[int] = 384
+    OFFSET: ClassVar[dict[str, int]] = {"lease_ns": 0, "server": 8, "sum": 12, "length": 16, "room": 18, "options": 24}
+    lease_ns: int
+    server: IPv4Address
+    sum: int
+    length: int
+    room: int
+    options: bytes
+
+    def pack(self) -> bytes:
+        return self.FORMAT.pack(self.lease_ns, self.server.packed, self.sum, self.length, self.room, self.options)
+
+    @classmethod
+    def unpack(cls, data: Buffer, offset: int = 0) -> Reply:
+        lease_ns, server, sum, length, room, options = cls.FORMAT.unpack_from(data, offset)
+        return cls(lease_ns, IPv4Address(server), sum, length, room, options)
+
+
+class Dhcp4Result(IntEnum):
+    """enum dhcp4_result."""
+
+    OFFERED = 0
+    ACKED = 1
+    UP_NEW = 2
+    UP_NO_REPLY = 3
+    UP_FRAME = 4
+    UP_HEADER = 5
+    UP_OPTIONS = 6
+    UP_TYPE = 7
+    UP_ADDRESS = 8
+    UP_SERVER = 9
+    UP_FORM = 10
+    UP_AGENT = 11
+    UP_PROMISE = 12
+    UP_ROOM = 13
 
 
 @dataclass(slots=True)
@@ -262,6 +360,7 @@ class UsageDirection:
 
     FORMAT: ClassVar[Struct] = Struct("<QQQQQ24x")
     SIZE: ClassVar[int] = 64
+    OFFSET: ClassVar[dict[str, int]] = {"packets": 0, "octets": 8, "dropped": 16, "seen": 24, "renewed": 32}
     packets: int
     octets: int
     dropped: int
@@ -283,6 +382,7 @@ class Usage:
 
     FORMAT: ClassVar[Struct] = Struct("<64s64s")
     SIZE: ClassVar[int] = 128
+    OFFSET: ClassVar[dict[str, int]] = {"up": 0, "down": 64}
     up: UsageDirection
     down: UsageDirection
 
@@ -301,12 +401,13 @@ class Stage(IntEnum):
     PARSE = 0
     SESSION = 1
     ARP = 2
-    PUNT = 3
-    ADMIT = 4
-    ANTISPOOF = 5
-    FORWARD = 6
-    HOST = 7
-    DELIVER = 8
+    DHCP4 = 3
+    PUNT = 4
+    ADMIT = 5
+    ANTISPOOF = 6
+    FORWARD = 7
+    HOST = 8
+    DELIVER = 9
 
 
 class Outcome(IntEnum):
@@ -384,6 +485,16 @@ class Punt:
 
     FORMAT: ClassVar[Struct] = Struct("<QIHHHHHH")
     SIZE: ClassVar[int] = 24
+    OFFSET: ClassVar[dict[str, int]] = {
+        "at": 0,
+        "session": 8,
+        "port": 12,
+        "svid": 14,
+        "cvid": 16,
+        "class_": 18,
+        "length": 20,
+        "l3": 22,
+    }
     at: BootNs
     session: int
     port: int
@@ -421,6 +532,7 @@ class PolicerRate:
 
     FORMAT: ClassVar[Struct] = Struct("<QQ")
     SIZE: ClassVar[int] = 16
+    OFFSET: ClassVar[dict[str, int]] = {"cost_ns": 0, "burst_ns": 8}
     cost_ns: int
     burst_ns: int
 
@@ -439,6 +551,7 @@ class Service:
 
     FORMAT: ClassVar[Struct] = Struct("<HB1x")
     SIZE: ClassVar[int] = 4
+    OFFSET: ClassVar[dict[str, int]] = {"port": 0, "protocol": 2}
     port: int
     protocol: int
 

@@ -5,10 +5,23 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from wayleave.dataplane.abi import DropReason, Outcome, PortKind, PuntClass, PuntResult, Stage, UsageDirection
+from wayleave.dataplane.abi import (
+    Dhcp4Result,
+    DropReason,
+    Outcome,
+    PortKind,
+    PuntClass,
+    PuntResult,
+    Stage,
+    UsageDirection,
+)
 from wayleave.dataplane.maps import Array, PerCpu
 from wayleave.dataplane.objects import Map
 from wayleave.net.units import BootNs
+
+_MOMENT = struct.Struct("<Q")
+_SEEN, _RENEWED = UsageDirection.OFFSET["seen"], UsageDirection.OFFSET["renewed"]
+"""Of the upstream direction, which comes first."""
 
 
 def spoken(name: str) -> str:
@@ -18,7 +31,7 @@ def spoken(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What one session has used since its place in the table was made: IP packets and octets, and drops."""
+    """What one session has used: IP packets and octets, and drops."""
 
     up_packets: int = 0
     up_octets: int = 0
@@ -27,14 +40,23 @@ class Usage:
     down_octets: int = 0
     down_dropped: int = 0
 
+    def __sub__(self, base: Usage) -> Usage:
+        return Usage(*(getattr(self, name) - getattr(base, name) for name in self.__slots__))
+
 
 class Counters:
-    """Reads only. Totals are since the maps were made."""
+    """Reads only. Totals are since the maps were made; a session's usage is since its `begin`.
+
+    The program counts on under an id that goes to another session, so what stood there at the beginning is taken off.
+    That is known to this process alone: after a restart usage counts from the restart, as a session's age does.
+    """
 
     def __init__(self, maps: dict[str, Map]) -> None:
         self._received, self._outcomes = PerCpu(maps["received"]), PerCpu(maps["outcomes"])
         self._drops, self._punts = PerCpu(maps["drops"]), PerCpu(maps["punts"])
+        self._dhcp4 = PerCpu(maps["dhcp4"])
         self._usage = Array(maps["usage"])
+        self._began: dict[int, tuple[BootNs, Usage]] = {}
 
     def received(self) -> dict[str, int]:
         """Frames that entered, by kind of port; `unknown-port` for devices not configured."""
@@ -65,8 +87,24 @@ class Counters:
             for class_ in PuntClass
         }
 
-    def usage(self, id_: int) -> Usage:
-        """Counters under a session's id; none for an id past the table, as after a start with a smaller one."""
+    def dhcp4(self) -> dict[str, int]:
+        """What the program made of DHCP from subscribers: `offered`, `acked`, or why it went `up-` to Python."""
+        totals = self._dhcp4.totals()
+        return {spoken(result.name): totals[result] for result in Dhcp4Result}
+
+    def begin(self, id_: int, since: BootNs) -> None:
+        """Count from here on for the session with this id that began at `since`; only the first time for each."""
+        began = self._began.get(id_)
+        if began is None or began[0] != since:
+            self._began[id_] = (since, self.under(id_))
+
+    def usage(self, id_: int, since: BootNs) -> Usage:
+        """What the session with this id that began at `since` has used; nothing before its `begin`."""
+        began = self._began.get(id_)
+        return self.under(id_) - began[1] if began is not None and began[0] == since else Usage()
+
+    def under(self, id_: int) -> Usage:
+        """All that was counted under an id; none for one past the table, as after a start with a smaller one."""
         if id_ >= self._usage.map.max_entries:
             return Usage()
         up = id_ * self._usage.stride
@@ -76,12 +114,13 @@ class Counters:
 
     def seen(self, id_: int) -> BootNs:
         """When the client under this id last sent a packet that was let through, to a second; 0: never."""
-        if id_ >= self._usage.map.max_entries:
-            return BootNs(0)
-        return BootNs(struct.unpack_from("<24xQ", self._usage.view, id_ * self._usage.stride)[0])
+        return self._moment(id_, _SEEN)
 
     def renewed(self, id_: int) -> BootNs:
         """When the kernel last renewed the lease under this id; 0: never."""
+        return self._moment(id_, _RENEWED)
+
+    def _moment(self, id_: int, offset: int) -> BootNs:
         if id_ >= self._usage.map.max_entries:
             return BootNs(0)
-        return BootNs(struct.unpack_from("<32xQ", self._usage.view, id_ * self._usage.stride)[0])
+        return BootNs(_MOMENT.unpack_from(self._usage.view, id_ * self._usage.stride + offset)[0])

@@ -10,8 +10,9 @@ from __future__ import annotations
 import errno
 import mmap
 import struct
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 from wayleave.dataplane import abi, syscall
@@ -23,7 +24,8 @@ from wayleave.net.units import SECOND, BootNs
 REST = SECOND
 """How long a row that was freed is not written again."""
 
-_GENERATION = struct.Struct("<8xI")
+_WORD = struct.Struct("<I")
+_GENERATION, _REPLY = abi.Session.OFFSET["generation"], abi.Session.OFFSET["reply"]
 
 
 class TableFull(Exception):
@@ -150,11 +152,83 @@ def possible_cpus() -> int:
         return int(text.read().strip().replace("-", ",").split(",")[-1]) + 1
 
 
+class Replies:
+    """The map `replies`: each reply once, however many rows refer to it.
+
+    A reply is written while no row refers to it, and stays as it is until none has for a rest.
+    """
+
+    def __init__(self, map_: Map, now: BootNs, rest: int = REST) -> None:
+        self._array = Array(map_)
+        self._rest = rest
+        self._index: dict[bytes, int] = {}
+        self._holders = [0] * map_.max_entries
+        self._resting: OrderedDict[bytes, int] = OrderedDict()  # until when, the earliest first
+        self._fresh = 1
+        self.refused = 0
+        """How often there was no room: those clients are answered by Python."""
+        self._adopt(now)
+
+    def _adopt(self, now: BootNs) -> None:
+        """Take up what an earlier process wrote: rows refer to it until they are looked at."""
+        view, stride = self._array.view, self._array.stride
+        nothing = bytes(stride)
+        for index in range(1, len(self._holders)):
+            value = bytes(view[index * stride : (index + 1) * stride])
+            if value != nothing:
+                self._fresh = index + 1
+                self._index[value] = index
+                self._resting[value] = now + self._rest
+
+    def __len__(self) -> int:
+        return sum(map(bool, self._holders))
+
+    def index_of(self, reply: bytes) -> int:
+        """Where a reply stands; 0: nowhere."""
+        return self._index.get(reply, 0)
+
+    def hold(self, reply: bytes, now: BootNs) -> int:
+        """Return where `reply` stands, for one row more to refer to; 0 if there is no room for another."""
+        index = self._index.get(reply) or self._write(reply, now)
+        if index:
+            self._holders[index] += 1
+            self._resting.pop(reply, None)
+        return index
+
+    def release(self, reply: bytes, now: BootNs) -> None:
+        """One row less refers to it. The caller has held it."""
+        index = self._index[reply]
+        self._holders[index] -= 1
+        if not self._holders[index]:
+            self._resting[reply] = now + self._rest
+
+    def _write(self, reply: bytes, now: BootNs) -> int:
+        index = self._free(now)
+        if not index:
+            self.refused += 1
+            return 0
+        self._array.view[index * self._array.stride : (index + 1) * self._array.stride] = reply
+        self._index[reply] = index
+        return index
+
+    def _free(self, now: BootNs) -> int:
+        """A place that no packet can be reading; 0: there is none."""
+        if self._fresh < len(self._holders):
+            self._fresh += 1
+            return self._fresh - 1
+        reply = next(iter(self._resting), None)
+        if reply is None or self._resting[reply] > now:
+            return 0
+        del self._resting[reply]
+        return self._index.pop(reply)
+
+
 class Tables:
     """`sessions`, `clients` and `hosts4`: rows in, rows out, nothing torn. One writer: the engine's task."""
 
     def __init__(self, maps: dict[str, Map], now: BootNs, rest: int = REST) -> None:
         self.sessions, self.clients, self.hosts4 = Array(maps["sessions"]), Hash(maps["clients"]), Hash(maps["hosts4"])
+        self.replies = Replies(maps["replies"], now, rest)
         self._rest = rest
         self._placed: dict[int, tuple[Rows, bytes]] = {}
         self._resting: deque[tuple[int, int]] = deque()
@@ -169,7 +243,7 @@ class Tables:
         """Find out which rows an earlier process has used, so that none is written while a packet may still read it."""
         view, stride = self.sessions.view, self.sessions.stride
         capacity = self.sessions.map.max_entries
-        generations = [_GENERATION.unpack_from(view, index * stride)[0] for index in range(capacity)]
+        generations = [_WORD.unpack_from(view, index * stride + _GENERATION)[0] for index in range(capacity)]
         self._generation = max(generations)
         used = [index for index, generation in enumerate(generations) if generation]
         self._fresh = used[-1] + 1 if used else 0
@@ -198,7 +272,11 @@ class Tables:
                 self._generation += 1
                 start = index * stride
                 view[start : start + len(rows.session)] = rows.session
-                struct.pack_into("<I", view, start + 8, self._generation)
+                _WORD.pack_into(view, start + _GENERATION, self._generation)
+                if rows.reply is not None:
+                    reply = self.replies.hold(rows.reply, now)
+                    _WORD.pack_into(view, start + _REPLY, reply)
+                    rows = rows if reply else replace(rows, reply=None)
                 slot = Slot(index, self._generation, rows.id).pack()
                 if rows.client is not None:
                     clients.append((rows.client, slot))
@@ -222,7 +300,7 @@ class Tables:
                 self.clients.remove([rows.client])
             if old is None or old.host != rows.host:
                 self.hosts4.remove([rows.host])
-            self._resting.append((now + self._rest, Slot.unpack(slot).row))
+            self._let_go(rows, slot, now)
 
     def _settle(self, placed: list[tuple[Rows, bytes]], now: BootNs) -> None:
         """Remember what was installed, and let go of the rows and keys that it replaced."""
@@ -238,16 +316,23 @@ class Tables:
                 stale_clients.append(old.client)
             if old.host != rows.host:
                 stale_hosts.append(old.host)
-            self._resting.append((now + self._rest, Slot.unpack(old_slot).row))
+            self._let_go(old, old_slot, now)
         self.clients.remove(stale_clients)
         self.hosts4.remove(stale_hosts)
+
+    def _let_go(self, rows: Rows, slot: bytes, now: BootNs) -> None:
+        """No key leads to this row any more: it rests, and refers to its reply no longer."""
+        self._resting.append((now + self._rest, Slot.unpack(slot).row))
+        if rows.reply is not None:
+            self.replies.release(rows.reply, now)
 
     def remove(self, ids: Iterable[int], now: BootNs) -> None:
         """Take the keys away; packets already past them finish within the row's rest."""
         gone = [self._placed.pop(id_) for id_ in ids if id_ in self._placed]
         self.clients.remove([rows.client for rows, _ in gone if rows.client is not None])
         self.hosts4.remove([rows.host for rows, _ in gone])
-        self._resting.extend((now + self._rest, Slot.unpack(slot).row) for _, slot in gone)
+        for rows, slot in gone:
+            self._let_go(rows, slot, now)
 
     def repair(self, wanted: Iterable[Rows], now: BootNs) -> list[str]:
         """Compare the maps with `wanted` (everything there should be), mend what differs, and say what was mended."""
@@ -270,12 +355,16 @@ class Tables:
                 place = Slot.unpack(slot)
                 if place.row >= self.sessions.map.max_entries:
                     why = "its key led past the table"
+                elif rows.reply is not None and not self.replies.index_of(rows.reply):
+                    why = "its reply was missing"
                 else:
                     row = bytes(view[place.row * stride : place.row * stride + len(rows.session)])
-                    if row != _with_generation(rows.session, place.generation):
+                    if row != self._as_placed(rows, place.generation):
                         why = "its row differed"
             if why is None and slot is not None:
                 self._placed[rows.id] = (rows, slot)
+                if rows.reply is not None:
+                    self.replies.hold(rows.reply, now)
             else:
                 report.append(f"session {rows.id}: {why}")
                 missing.append(rows)
@@ -288,6 +377,10 @@ class Tables:
         self._resting.extend((now + self._rest, row) for row in let_go)
         return report
 
-
-def _with_generation(row: bytes, generation: int) -> bytes:
-    return row[:8] + generation.to_bytes(4, "little") + row[12:]
+    def _as_placed(self, rows: Rows, generation: int) -> bytes:
+        """The row as it should stand in the map."""
+        row = bytearray(rows.session)
+        _WORD.pack_into(row, _GENERATION, generation)
+        if rows.reply is not None:
+            _WORD.pack_into(row, _REPLY, self.replies.index_of(rows.reply))
+        return bytes(row)

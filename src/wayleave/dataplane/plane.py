@@ -19,6 +19,7 @@ from wayleave.dataplane.maps import Array, Ports, TableFull, Tables
 from wayleave.dataplane.rows import Rows, project
 from wayleave.net.mac import Mac
 from wayleave.net.units import BootNs
+from wayleave.proto.dhcp4.standing import StandingReply
 from wayleave.session import model
 from wayleave.session.ports import PlaneFull
 
@@ -58,9 +59,14 @@ class DataPlane:
     """Open it with the instance's name and sizes; it implements session.ports.Plane."""
 
     def __init__(
-        self, instance: str, table_sizes: Mapping[str, int], settings: abi.Settings, clock: Callable[[], BootNs]
+        self,
+        instance: str,
+        table_sizes: Mapping[str, int],
+        settings: abi.Settings,
+        clock: Callable[[], BootNs],
+        standing: Callable[[model.Session], StandingReply | None] = lambda _session: None,
     ) -> None:
-        """Load the object and take up what is pinned.
+        """Load the object and take up what is pinned. `standing` tells what a session's client may be answered.
 
         Raises: objects.LoadError.
         """
@@ -77,6 +83,7 @@ class DataPlane:
         self.tables = Tables(maps, clock())
         self.counters = Counters(maps)
         self.ring = Ring(maps["ring"])
+        self._standing = standing
         self.tenants: dict[str, model.Tenant] = {}
         self._ports, self._egress = Ports(maps["ports"]), Array(maps["egress"])
         self._tenants, self._policers, self._services = (
@@ -159,13 +166,19 @@ class DataPlane:
     def rows(self, session: model.Session) -> Rows:
         service = session.service
         assert service is not None
-        return project(session, self.tenants[service.tenant])
+        return project(session, self.tenants[service.tenant], self._standing(session))
 
     def install(self, sessions: Sequence[model.Session], now: BootNs) -> None:
+        self.begin(sessions)
         try:
             self.tables.install([self.rows(session) for session in sessions], now)
         except TableFull as error:
             raise PlaneFull(str(error)) from error
+
+    def begin(self, sessions: Iterable[model.Session]) -> None:
+        """Have usage count from here on for those of whom nothing was counted yet."""
+        for session in sessions:
+            self.counters.begin(session.id, session.since)
 
     def remove(self, ids: Iterable[int], now: BootNs) -> None:
         self.tables.remove(ids, now)

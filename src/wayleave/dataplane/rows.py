@@ -6,15 +6,19 @@ Derived state is projected, never updated: start-up, live changes and repair all
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network
 
 from msgspec import Struct
 
 from wayleave.dataplane import abi
 from wayleave.dataplane.abi import ClientKey, Encapsulation, Host4Key, Session, SessionFlag
+from wayleave.dataplane.digest import digest_agent, digest_form
 from wayleave.net.mac import Mac
-from wayleave.net.units import BootNs
+from wayleave.net.units import SECOND, BootNs
+from wayleave.proto.dhcp4.standing import StandingReply
 from wayleave.session import model
 
 FOREVER = BootNs(0xFFFF_FFFF_FFFF_FFFF)
@@ -26,19 +30,21 @@ _NO_ENCAPSULATION = Encapsulation(0, 0, b"")
 
 
 class Rows(Struct, frozen=True, gc=False):
-    """One session as packed keys and value; generation and row index are given when it is placed.
+    """One session as packed keys and value; generation, row index and reply index are given when it is placed.
 
-    `client` is None where nothing upstream is claimed (LOCAL rows, clients behind a relay).
+    `client` is None where nothing upstream is claimed (LOCAL rows, clients behind a relay). `reply` is the DHCP reply
+    that the row refers to; None: Python answers.
     """
 
     id: int
     client: bytes | None
     host: bytes
     session: bytes
+    reply: bytes | None = None
 
 
-def project(session: model.Session, tenant: model.Tenant) -> Rows:
-    """Return the rows of an addressed session.
+def project(session: model.Session, tenant: model.Tenant, standing: StandingReply | None = None) -> Rows:
+    """Return the rows of an addressed session, with what the program may say to its client by itself.
 
     The caller asks only for sessions that have a lease. Source: architecture, "The data plane".
     """
@@ -59,10 +65,31 @@ def project(session: model.Session, tenant: model.Tenant) -> Rows:
         table=tenant.table,
         flags=SessionFlag.CHECK_SOURCE if service.antispoof else 0,
         mtu=service.mtu,
+        reply=0,
         encapsulation=Encapsulation(line.port, len(header), header),
+        form=digest_form(session.form or b"") if standing is not None else 0,
+        agent=digest_agent(session.agent) if standing is not None else 0,
     )
     packed_key = None if session.relayed else key.pack()
-    return Rows(session.id, packed_key, Host4Key(tenant.number, lease.address).pack(), row.pack())
+    host = Host4Key(tenant.number, lease.address).pack()
+    return Rows(session.id, packed_key, host, row.pack(), pack_reply(standing) if standing is not None else None)
+
+
+@lru_cache(maxsize=abi.REPLY_SLOTS)
+def pack_reply(standing: StandingReply) -> bytes | None:
+    """Return the row of `replies`; None if the options are more than it holds."""
+    options = standing.options
+    if len(options) > abi.REPLY_OPTIONS_MAX:
+        return None
+    words = struct.unpack(f"<{len(options) + 1 >> 1}H", options + b"\0" * (len(options) & 1))
+    return abi.Reply(
+        lease_ns=standing.lease_s * SECOND,
+        server=standing.server,
+        sum=sum(words),
+        length=len(options),
+        room=standing.room,
+        options=options,
+    ).pack()
 
 
 def project_local(number: int, address: IPv4Address, tenant: model.Tenant) -> Rows:
@@ -78,7 +105,10 @@ def project_local(number: int, address: IPv4Address, tenant: model.Tenant) -> Ro
         table=tenant.table,
         flags=SessionFlag.LOCAL,
         mtu=0,
+        reply=0,
         encapsulation=_NO_ENCAPSULATION,
+        form=0,
+        agent=0,
     )
     return Rows(row.id, None, Host4Key(tenant.number, address).pack(), row.pack())
 

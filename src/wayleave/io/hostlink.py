@@ -68,12 +68,20 @@ def ensure(tenant: str, table: int, pools: Sequence[Routed]) -> HostLink:
     return ends
 
 
-def remove(tenant: str) -> None:
-    """Take the link away, and with it its routes and addresses."""
-    with IPRoute() as netlink:
-        index = netlink.link_lookup(ifname=names(tenant)[0])
-        if index:
-            netlink.link("del", index=index[0])
+def remove(tenant: str) -> bool:
+    """Take the link away, and with it its routes and addresses; False if it is not in this network namespace.
+
+    Raises: DeviceError.
+    """
+    kernel, _ = names(tenant)
+    try:
+        with IPRoute() as netlink:
+            index = netlink.link_lookup(ifname=kernel)
+            if index:
+                netlink.link("del", index=index[0])
+    except NetlinkError as error:
+        raise DeviceError(f"the host link {kernel} cannot be removed: {error}") from error
+    return bool(index)
 
 
 def addresses() -> list[IPv4Address]:

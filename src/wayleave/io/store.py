@@ -24,7 +24,7 @@ import msgspec
 from wayleave.io.clock import Clock
 from wayleave.net.mac import Mac
 from wayleave.net.units import SECOND, BootNs, Ns, UtcNs, after
-from wayleave.session.model import Client, Lease, Line, Phase, Service, Session, Subnet
+from wayleave.session.model import LEASE_GRACE, Client, Lease, Line, Phase, Service, Session, Subnet
 
 SCHEMA = 1
 CLOCK_STEP = SECOND
@@ -90,6 +90,8 @@ class Body(msgspec.Struct, frozen=True, gc=False):
     limit: int | None
     antispoof: bool
     mtu: int
+    form: bytes | None = None
+    agent: bytes = b""
 
 
 class Save(msgspec.Struct, frozen=True, gc=False):
@@ -262,6 +264,8 @@ def only_one(folder: Path) -> int:
 
 _text = lru_cache(maxsize=1024)(str)
 """Networks and gateways are few, and writing one costs as much as all else of a row."""
+_shared = lru_cache(maxsize=4096)(bytes)
+"""Forms are few: sessions refer to the same octets."""
 
 
 def _json(rows: Sequence[object]) -> str:
@@ -286,13 +290,15 @@ def _row(write: Save, utc: UtcNs | None, boot: BootNs, boot_id: str) -> tuple[ob
         lease.pool,
         _text(lease.subnet.network),
         _text(lease.subnet.gateway),
-        lease.duration,
+        max(lease.duration, lease.longer),
         lease.horizon,
         service.subscriber,
         str(service.address or ""),
         service.limit,
         service.antispoof,
         service.mtu,
+        session.form,
+        session.agent,
     )
     promise_utc = None if utc is None else utc + until - boot
     return (
@@ -307,11 +313,16 @@ def _row(write: Save, utc: UtcNs | None, boot: BootNs, boot_id: str) -> tuple[ob
     )
 
 
-def promised(session: Session, until: BootNs) -> Session:
-    """Return a session read from disk with its promise on this boot's clock: it ends then unless the client renews."""
+def promised(session: Session, until: BootNs, duration: Ns, now: BootNs) -> Session:
+    """Return a session read from disk with its promise on this boot's clock.
+
+    It ends a lease from now unless the client renews: whatever the client was told, by the process or by the kernel,
+    it was told before, never of more than the recorded `duration`, and never past the promise.
+    """
     assert session.lease is not None
     lease = msgspec.structs.replace(session.lease, promise_until=until)
-    return msgspec.structs.replace(session, lease=lease, leased_until=until, deadline=until)
+    leased = BootNs(min(until, after(now, duration)))
+    return msgspec.structs.replace(session, lease=lease, leased_until=leased, deadline=after(leased, LEASE_GRACE))
 
 
 def on_this_boot(clock: Clock, promise_utc: UtcNs) -> BootNs:
@@ -321,13 +332,14 @@ def on_this_boot(clock: Clock, promise_utc: UtcNs) -> BootNs:
 
 def restored(session: Session, clock: Clock, boot_id: str, promise_boot: BootNs, promise_utc: UtcNs | None) -> Restored:
     """Return a session with what its recorded promise means on this boot's clock."""
-    assert session.lease is not None
+    lease, now = session.lease, clock.boot()
+    assert lease is not None
     if boot_id == clock.boot_id:
-        return Restored(promised(session, promise_boot))
+        return Restored(promised(session, promise_boot, lease.duration, now))
     if promise_utc is None:
-        return Restored(promised(session, after(clock.boot(), session.lease.horizon)))
+        return Restored(promised(session, after(now, lease.horizon), lease.duration, now))
     if clock.plausible:
-        return Restored(promised(session, on_this_boot(clock, promise_utc)))
+        return Restored(promised(session, on_this_boot(clock, promise_utc), lease.duration, now))
     return Restored(session, promise_utc)
 
 
@@ -362,6 +374,8 @@ def _session(id_: int, tenant: str, address: int, body: str, now: BootNs) -> Ses
         encapsulation=kept.encapsulation,
         relayed=kept.relayed,
         hostname=kept.hostname,
+        form=_shared(kept.form) if kept.form is not None else None,
+        agent=kept.agent,
         service=service,
         lease=lease,
     )

@@ -2,8 +2,9 @@
 
 Seen → Authorize → Granted → Allocate → Allocated → (Offered) → Record → Install → Reply … → Closed(cause).
 Authorization decides the address; protocols deliver it. An offer only holds an address in memory. A confirmation
-leaves after the lease is durable and the row is installed. Closing: remove the keys, wait for packets in flight, make
-the end durable, free the address. A pair of phase and event that makes no sense comes out as `Unexpected`, counted.
+leaves after the lease is durable and the row is installed. Closing: remove the keys, wait for packets in flight (one of
+them may have renewed the lease: then the session comes back), make the end durable, free the address. A pair of phase
+and event that makes no sense comes out as `Unexpected`, counted.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Discovered(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Requested(Struct, frozen=True, kw_only=True, gc=False):
-    """A client asks to have, or to keep, exactly `address`."""
+    """A client asks to have, or to keep, exactly `address`. `agent` is empty where its access node said nothing."""
 
     client: Client
     ask: object
@@ -52,6 +53,8 @@ class Requested(Struct, frozen=True, kw_only=True, gc=False):
     address: IPv4Address
     relayed: bool = False
     hostname: str = ""
+    form: bytes | None = None
+    agent: bytes = b""
 
 
 class Queried(Struct, frozen=True):
@@ -219,7 +222,7 @@ def begin(id_: int, event: Discovered | Requested, now: BootNs) -> Step:
         wanted=event.address if isinstance(event, Requested) else event.wanted,
         exact=exact,
     )
-    return session, (Authorize(),)
+    return (_heard(session, event) if isinstance(event, Requested) else session), (Authorize(),)
 
 
 def advance(session: Session, event: Event, now: BootNs) -> Step:
@@ -251,7 +254,7 @@ def advance(session: Session, event: Event, now: BootNs) -> Step:
         case ((Phase.AUTHORIZING | Phase.ALLOCATING), Discovered()):
             return replace(session, ask=event.ask, wanted=event.wanted, exact=False), ()
         case ((Phase.AUTHORIZING | Phase.ALLOCATING), Requested()):
-            return replace(session, ask=event.ask, wanted=event.address, exact=True), ()
+            return replace(_heard(session, event), wanted=event.address, exact=True), ()
         case Phase.OFFERED, Discovered():
             return _offer(replace(session, ask=event.ask, encapsulation=event.encapsulation), now)
         case Phase.OFFERED, Requested():
@@ -289,6 +292,8 @@ def advance(session: Session, event: Event, now: BootNs) -> Step:
             return _close(session, CloseCause.OFFER_LAPSED, now)
         case Phase.ACTIVE, Due():
             return _expire(session, event.renewed, now)
+        case Phase.REMOVING, Due() if _renewed_meanwhile(session, event.renewed, now):
+            return _bring_back(session, event.renewed)
         case Phase.REMOVING, Due():
             return replace(session, phase=Phase.FORGETTING, deadline=NEVER), (Forget(),)
         case Phase.FORGETTING, Due():
@@ -339,7 +344,24 @@ def _claim(session: Session, event: Requested, now: BootNs) -> Step:
     """The client takes an offer, or asks for something that it was not offered."""
     if event.address != _address(session):
         return _turn_down(session, event.ask, event.address, now)
-    return _record(replace(session, ask=event.ask, encapsulation=event.encapsulation), now)
+    return _record(_heard(session, event), now)
+
+
+def _heard(session: Session, event: Requested) -> Session:
+    """Take over how a request came and what it asks for."""
+    return replace(
+        session,
+        ask=event.ask,
+        encapsulation=event.encapsulation,
+        relayed=event.relayed,
+        form=event.form,
+        agent=event.agent or session.agent,
+    )
+
+
+def _looks_the_same(session: Session, before: Session) -> bool:
+    """Whether the rows of `before` also serve `session`."""
+    return (session.encapsulation, session.form, session.agent) == (before.encapsulation, before.form, before.agent)
 
 
 def _turn_down(session: Session, ask: object, address: IPv4Address | None, now: BootNs) -> Step:
@@ -357,7 +379,8 @@ def _record(session: Session, now: BootNs) -> Step:
 
 def _recorded(session: Session) -> Step:
     assert session.lease is not None
-    lease = replace(session.lease, promise_until=session.promising)
+    duration = max(session.lease.duration, session.lease.longer)
+    lease = replace(session.lease, promise_until=session.promising, duration=duration, longer=Ns(0))
     return replace(session, phase=Phase.INSTALLING, lease=lease, promising=NEVER), (Install(),)
 
 
@@ -366,17 +389,20 @@ def _renew(session: Session, event: Requested, now: BootNs) -> Step:
     assert lease is not None
     if event.address != lease.address:
         return session, (Reply(event.ask, Answer.REFUSE, why=f"this client's address is {lease.address}"),)
-    moved = replace(session, ask=event.ask, encapsulation=event.encapsulation, relayed=event.relayed)
-    if session.installed and moved.encapsulation != session.encapsulation:
+    moved = _heard(session, event)
+    if session.installed and not _looks_the_same(moved, session):
         return replace(moved, phase=Phase.INSTALLING, deadline=NEVER), (Install(),)
-    if not session.installed or lease.promise_until - now < lease.duration:
+    if not session.installed or lease.longer or lease.promise_until - now < lease.duration:
         return _record(moved, now)
     return _confirm(moved, event.ask, now)
 
 
 def _confirm(session: Session, ask: object, now: BootNs) -> Step:
-    """Say yes for as long as the promise allows. Where that is no time at all, the client hears nothing."""
-    remaining = _term(session, now)
+    """Say yes for as long as the promise allows. Where that is no time at all, the client hears nothing.
+
+    Where nobody asks, nobody is told of more than before.
+    """
+    remaining = _term(session, now) if ask is not None else Ns(0)
     until = BootNs(max(session.leased_until, now + remaining))
     active = replace(session, phase=Phase.ACTIVE, ask=None, leased_until=until, deadline=after(until, LEASE_GRACE))
     if ask is None or remaining < SECOND:
@@ -414,6 +440,22 @@ def _expire(session: Session, renewed: BootNs, now: BootNs) -> Step:
     if after(BootNs(until), LEASE_GRACE) > now:
         return replace(session, leased_until=BootNs(until), deadline=after(BootNs(until), LEASE_GRACE)), ()
     return _close(session, CloseCause.LEASE_EXPIRED, now)
+
+
+def _renewed_meanwhile(session: Session, renewed: BootNs, now: BootNs) -> bool:
+    """Did the data plane renew the lease between the look that found it expired and the removal of its keys?"""
+    if session.cause is not CloseCause.LEASE_EXPIRED or renewed == NEVER:
+        return False
+    assert session.lease is not None
+    return after(renewed, session.lease.duration) > now
+
+
+def _bring_back(session: Session, renewed: BootNs) -> Step:
+    """The client was told that it has a lease: its end is not made durable, and its keys are put back."""
+    assert session.lease is not None
+    until = after(renewed, session.lease.duration)
+    back = replace(session, phase=Phase.INSTALLING, cause=None, leased_until=until, deadline=NEVER)
+    return back, (Install(),)
 
 
 def _refuse(session: Session, cause: CloseCause, why: str) -> Step:

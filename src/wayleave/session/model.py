@@ -102,7 +102,9 @@ class Lease(Struct, frozen=True, gc=False):
     """An address with the promise that nobody else gets it before `promise_until`.
 
     `duration` is what a client is granted at each renewal, `horizon` how far ahead the promise is recorded.
-    `promise_until` is on disk before it stands here; NEVER until then.
+    `promise_until` is on disk before it stands here; NEVER until then. `longer` is what the pool grants by now, if that
+    is more than `duration`: it counts once it is on disk, so that after a restart nobody has been told of more than the
+    record says. 0: no more.
     """
 
     address: IPv4Address
@@ -111,6 +113,7 @@ class Lease(Struct, frozen=True, gc=False):
     duration: Ns
     horizon: Ns
     promise_until: BootNs = NEVER
+    longer: Ns = Ns(0)
 
 
 class Phase(Enum):
@@ -163,6 +166,10 @@ class Session(Struct, frozen=True, kw_only=True, gc=False):
     encapsulation: bytes = b""
     relayed: bool = False
     hostname: str = ""
+    form: bytes | None = None
+    """What of the client's last request shapes the answer, opaque here: whoever has it can say the same again."""
+    agent: bytes = b""
+    """What its access node last said of it, opaque here."""
     service: Service | None = None
     lease: Lease | None = None
     promising: BootNs = NEVER

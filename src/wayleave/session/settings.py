@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated, Any
 
@@ -107,30 +108,20 @@ class PoolSettings(Leaf):
     )
     reservations: tuple[Reservation, ...] = ()
 
-    @model_validator(mode="after")
-    def _consistent(self) -> PoolSettings:
-        problems = []
-        if self.network.prefixlen > 30 or self.network.prefixlen < 8:
-            problems.append(f"network {self.network} must be between /8 and /30")
-        if self.gateway not in self.network or self.gateway in (
-            self.network.network_address,
-            self.network.broadcast_address,
-        ):
-            problems.append(f"gateway {self.gateway} is not a host of {self.network}")
-        problems += [
-            f"exclude {low}-{high} is not inside {self.network}"
-            for low, high in self.exclude
-            if low not in self.network or high not in self.network
-        ]
-        problems += [
-            f"reservation {item.address} is not inside {self.network}"
-            for item in self.reservations
-            if item.address not in self.network
-        ]
+    def contradictions(self) -> Iterator[tuple[str, str]]:
+        """Yield (key, message) for whatever one value alone cannot know to be wrong."""
+        network = self.network
+        if not 8 <= network.prefixlen <= 30:
+            yield "network", f"{network} must be between /8 and /30"
+        if self.gateway not in network or self.gateway in (network.network_address, network.broadcast_address):
+            yield "gateway", f"{self.gateway} is not a host of {network}"
+        for index, (low, high) in enumerate(self.exclude):
+            if low not in network or high not in network:
+                yield f"exclude[{index}]", f"{low}-{high} is not inside {network}"
+        for index, item in enumerate(self.reservations):
+            if item.address not in network:
+                yield f"reservations[{index}].address", f"{item.address} is not inside {network}"
         if self.lease < parse_duration("60s"):
-            problems.append("lease is under 60s: clients would do nothing but renew")
+            yield "lease", "is under 60s: clients would do nothing but renew"
         if self.promise < self.lease:
-            problems.append("promise is shorter than lease: no lease could ever be granted in full")
-        if problems:
-            raise ValueError("; ".join(problems))
-        return self
+            yield "promise", "is shorter than lease: no lease could ever be granted in full"

@@ -45,9 +45,14 @@ class Table:
     def __iter__(self) -> Iterator[Session]:
         return iter(self._by_id.values())
 
-    def from_id(self, first: int) -> Iterator[Session]:
-        """Sessions in order of id, from `first` on."""
-        for id_ in range(max(first, 0), self._next_id):
+    @property
+    def end(self) -> int:
+        """No session has this id, nor any above."""
+        return self._next_id
+
+    def from_id(self, first: int, count: int) -> Iterator[Session]:
+        """Sessions in order of id, among the `count` ids from `first` on."""
+        for id_ in range(first, min(first + count, self.end)):
             session = self._by_id.get(id_)
             if session is not None:
                 yield session

@@ -12,6 +12,7 @@ Source: RFC 2131 2 to 4.1, RFC 2132, RFC 3396, RFC 3046 2.2.
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from enum import IntEnum
 from ipaddress import IPv4Address
 
@@ -193,9 +194,8 @@ def encode(message: Message, maximum: int = SMALLEST_MAXIMUM) -> bytes:
     if agent is not None:
         parts += (_OCTET[_RELAY_AGENT], _OCTET[len(agent)], agent)
     field = b"".join(parts)
-    room = maximum - _HEADERS - _OPTIONS - 1
-    if len(field) > room or (agent is None and _RELAY_AGENT in options):
-        field = b"".join(_choose(options, room))
+    if len(field) > room(maximum) or (agent is None and _RELAY_AGENT in options):
+        field = b"".join(_choose(options, room(maximum)))
     data = (
         _FIXED.pack(
             message.op,
@@ -218,6 +218,16 @@ def encode(message: Message, maximum: int = SMALLEST_MAXIMUM) -> bytes:
         + b"\xff"
     )
     return data.ljust(_PADDED, b"\0")
+
+
+def encode_options(options: Mapping[int, bytes]) -> bytes:
+    """Return options as they stand, without an end. Source: RFC 2132 2, RFC 3396 5."""
+    return b"".join(_split(code, value) for code, value in options.items())
+
+
+def room(maximum: int) -> int:
+    """Return how many octets of options, the end apart, fit into an IP packet of `maximum`."""
+    return maximum - _HEADERS - _OPTIONS - 1
 
 
 def _split(code: int, value: bytes) -> bytes:

@@ -1,0 +1,85 @@
+"""The API as HTTP: what is refused is said in words, and no answer holds the loop for 5 ms."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+
+from tests.api.test_search import table
+from tests.fakes.clock import FakeClock
+from wayleave.api.routes import application
+from wayleave.api.search import LOOK, PAGE
+from wayleave.net.units import BootNs
+
+HOLD_S = 0.005
+TRIES = 20
+"""The least of so many counts: what is measured is the work, not what else the machine does."""
+
+
+@pytest.fixture(scope="module")
+def app() -> FastAPI:
+    """The API of a gateway with twice as many sessions as one answer looks at."""
+    counters = SimpleNamespace(seen=lambda _id: BootNs(1), renewed=lambda _id: BootNs(0))
+    plane = SimpleNamespace(counters=counters)
+    gateway: Any = SimpleNamespace(table=table(range(2 * LOOK)), plane=plane, clock=FakeClock())
+    return application(gateway)
+
+
+async def get(app: FastAPI, path: str, query: str = "") -> tuple[int, Any]:
+    """Ask the application itself; returns the status and what it says."""
+    said: list[Any] = []
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request"}
+
+    async def send(message: Any) -> None:
+        said.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": path, "query_string": query.encode(), "headers": []}
+    await app(scope, receive, send)
+    return said[0]["status"], json.loads(said[1]["body"])
+
+
+def test_a_page_says_where_to_go_on(app: FastAPI) -> None:
+    status, page = asyncio.run(get(app, "/sessions", "limit=3&after=10"))
+    assert status == 200
+    assert [item["id"] for item in page["sessions"]] == [11, 12, 13]
+    assert page["after"] == 13
+
+
+@pytest.mark.parametrize("query", ["mac=02:00", "address=home", "line=first", "phase=asleep", "limit=0", "after=x"])
+def test_what_makes_no_sense_is_not_answered_with_an_empty_list(app: FastAPI, query: str) -> None:
+    status, said = asyncio.run(get(app, "/sessions", query))
+    assert status == 422
+    assert query.split("=")[0] in str(said["detail"])
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("mac=02:ff:ff:ff:ff:ff", 0),
+        ("address=10.0.0.1", 0),
+        ("line=1:100.9999", 0),
+        ("subscriber=nobody", 0),
+        (f"limit={LOOK}", PAGE),
+        (f"limit={LOOK}&after={LOOK - PAGE}&line=1:100", PAGE),
+    ],
+)
+def test_no_answer_holds_the_loop(app: FastAPI, query: str, found: int) -> None:
+    async def least() -> float:
+        held = []
+        for _ in range(TRIES):
+            start = time.thread_time()
+            _, page = await get(app, "/sessions", query)
+            held.append(time.thread_time() - start)
+            assert len(page["sessions"]) == found
+            assert page["after"] is not None
+        return min(held)
+
+    assert asyncio.run(least()) < HOLD_S

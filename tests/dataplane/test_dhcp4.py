@@ -1,0 +1,223 @@
+"""DHCP answered by the program: the very octets that the server in Python would send, or the request untouched."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import IPv4Address
+
+import pytest
+from msgspec import structs
+
+from wayleave.dataplane.abi import Dhcp4Result
+from wayleave.dataplane.counters import spoken
+from wayleave.lab.packet import Frame, Tag, dhcp_options
+from wayleave.net.mac import BROADCAST, Mac
+from wayleave.net.units import SECOND
+
+from .household import GATEWAY, HOUR, NETWORK, OTHER_GATEWAY, Household
+from .requests import INFORM, QINQ, RELEASE, REQUEST, STYLES, Asked, Guest, damaged
+from .rig import SUB, SUB_OFF, Bench
+
+EXAMPLES = 1_000_000 if os.environ.get("WAYLEAVE_PROFILE") == "soak" else 100_000
+AGENT = b"\1\6door-1\2\4node"
+
+
+def guest(id_: int, style: str, **more: object) -> Guest:
+    mac = Mac(b"\2\xd0\0\0\0" + bytes((id_,)))
+    return replace(Guest(id_, mac, NETWORK[9 + id_], GATEWAY, style), **more)  # type: ignore[arg-type]
+
+
+STYLED = [guest(number, style, client_id=b"\1" + bytes(6)) for number, style in enumerate(STYLES, 1)]
+ODD = [
+    guest(20, "udhcpc", tags=()),
+    guest(21, "router", tags=(Tag(0x8100, 300),)),
+    guest(22, "windows", tags=(Tag(0x8100, 7), Tag(0x8100, 7))),
+    guest(23, "router", address=IPv4Address("100.65.0.9"), server=OTHER_GATEWAY),
+    guest(24, "dhclient", port=SUB_OFF, agent=AGENT),
+    guest(25, "bare", port=SUB_OFF, agent=b"\1\1x", client_id=b"\xff" + bytes(18)),
+]
+ALICE = STYLED[0]
+
+
+@pytest.fixture
+def household(bench: Bench) -> Iterator[Household]:
+    """Everybody has a lease for an hour, promised for a day."""
+    home = Household(bench)
+    for who in STYLED + ODD:
+        pool = "other" if who.server == OTHER_GATEWAY else "home"
+        home.move_in(who.id, who.selecting().frame(), who.port, pool)
+    yield home
+    home.close()
+
+
+def answered(home: Household, asked: Asked, port: int = SUB) -> Frame:
+    """What the program says, which must be what Python says."""
+    frame = asked.frame()
+    with home.counting() as results:
+        kernel = home.kernel(frame, port)
+    python = home.python(frame, port)
+    assert +results in ({Dhcp4Result.OFFERED: 1}, {Dhcp4Result.ACKED: 1})
+    assert kernel.answer is not None
+    assert python.answer is not None
+    assert kernel.answer.hex(" ") == python.answer.hex(" ")
+    return Frame(kernel.answer)
+
+
+def left(home: Household, asked: Asked | bytes, why: Dhcp4Result, port: int = SUB) -> None:
+    """The program leaves it to Python, whole and for this reason."""
+    frame = asked if isinstance(asked, bytes) else asked.frame()
+    with home.counting() as results:
+        kernel = home.kernel(frame, port)
+    assert +results == {why: 1}
+    assert kernel.frame == frame
+    assert kernel.punted == frame
+
+
+@pytest.mark.parametrize("who", STYLED + ODD, ids=lambda who: f"{who.id}-{who.style}")
+def test_every_request_of_a_live_lease_is_answered_as_python_would(household: Household, who: Guest) -> None:
+    for asked in who.asks():
+        reply = answered(household, asked, who.port)
+        options = dict(dhcp_options(reply.udp_payload))
+        assert options[53] == (b"\2" if asked.kind == 1 else b"\5")
+        assert options[54] == who.server.packed
+        assert IPv4Address(reply.udp_payload[16:20]) == who.address
+        assert options.get(61) == who.client_id
+        assert options.get(82) == (dict(asked.options).get(82))
+        assert len(reply.udp_payload) >= 300
+
+
+def test_a_reply_is_broadcast_only_to_who_asks_for_it_and_has_no_address(household: Household) -> None:
+    wide = [replace(asked, flags=0x8000) for asked in ALICE.asks()]
+    sent_to = [answered(household, asked).destination for asked in wide]
+    assert sent_to == [BROADCAST, BROADCAST, BROADCAST, ALICE.mac, ALICE.mac]
+
+
+def test_a_lease_is_renewed_by_a_request_and_by_nothing_else(household: Household) -> None:
+    answered(household, ALICE.discover())
+    assert household.renewed(ALICE.id) == 0
+    left(household, replace(ALICE.reboot(), kind=INFORM), Dhcp4Result.UP_TYPE)
+    assert household.renewed(ALICE.id) == 0
+    before = household.now()
+    answered(household, ALICE.renewing())
+    assert before <= household.renewed(ALICE.id) <= household.now()
+
+
+def test_a_lease_is_not_renewed_past_its_promise(household: Household) -> None:
+    """The promise covers a lease but for some seconds: Python must extend it first."""
+    who = guest(30, "udhcpc")
+    household.move_in(who.id, who.selecting().frame(), promise=HOUR - 5 * SECOND)
+    answered(household, who.discover())
+    for asked in who.asks()[1:]:
+        left(household, asked, Dhcp4Result.UP_PROMISE)
+    assert household.renewed(who.id) == 0
+    household.move_in(who.id, who.selecting().frame(), promise=HOUR + 60 * SECOND)
+    answered(household, who.renewing())
+    household.move_in(who.id, who.selecting().frame(), promise=-SECOND)
+    left(household, who.discover(), Dhcp4Result.UP_PROMISE)
+
+
+STRANGER = replace(ALICE, mac=Mac(b"\2\xd0\0\0\0\xee"))
+
+
+def plus(asked: Asked, *options: tuple[int, bytes]) -> Asked:
+    """The request with more options at its end."""
+    return replace(asked, options=(*asked.options, *options))
+
+
+def asking(*options: tuple[int, bytes]) -> Asked:
+    """A REQUEST with these options before Alice's usual ones."""
+    return Asked(REQUEST, ALICE.mac, (*options, *ALICE.common))
+
+
+LEFT = {
+    "a client that nobody knows": (STRANGER.reboot(), Dhcp4Result.UP_NEW),
+    "a known MAC on another line": (replace(ALICE.reboot(), tags=(QINQ[0], Tag(0x8100, 8))), Dhcp4Result.UP_NEW),
+    "tags of other types": (replace(ALICE.reboot(), tags=(Tag(0x8100, 100), QINQ[1])), Dhcp4Result.UP_FRAME),
+    "a datagram of more than a kilobyte": (replace(ALICE.reboot(), least=1017), Dhcp4Result.UP_FRAME),
+    "a reply": (replace(ALICE.reboot(), op=2), Dhcp4Result.UP_HEADER),
+    "another hardware length": (replace(ALICE.reboot(), hlen=16), Dhcp4Result.UP_HEADER),
+    "somebody else's MAC inside": (replace(ALICE.reboot(), chaddr=STRANGER.mac), Dhcp4Result.UP_HEADER),
+    "a relay agent": (replace(ALICE.reboot(), giaddr=IPv4Address("10.0.0.1")), Dhcp4Result.UP_HEADER),
+    "BOOTP": (replace(ALICE.reboot(), cookie=bytes(4)), Dhcp4Result.UP_HEADER),
+    "an option that passes the end": (replace(ALICE.reboot(), least=0, end=b"\x0c\x14x"), Dhcp4Result.UP_OPTIONS),
+    "option 50 twice": (plus(ALICE.reboot(), (50, ALICE.address.packed)), Dhcp4Result.UP_OPTIONS),
+    "options in sname": (plus(ALICE.reboot(), (52, b"\1")), Dhcp4Result.UP_OPTIONS),
+    "an address of five octets": (asking((50, bytes(5))), Dhcp4Result.UP_OPTIONS),
+    "a release": (replace(ALICE.renewing(), kind=RELEASE), Dhcp4Result.UP_TYPE),
+    "no type": (replace(ALICE.reboot(), kind=0), Dhcp4Result.UP_TYPE),
+    "another address": (asking((50, NETWORK[77].packed)), Dhcp4Result.UP_ADDRESS),
+    "another address in use": (replace(ALICE.renewing(), ciaddr=NETWORK[77]), Dhcp4Result.UP_ADDRESS),
+    "no address": (asking(), Dhcp4Result.UP_ADDRESS),
+    "an address while discovering": (replace(ALICE.discover(), ciaddr=ALICE.address), Dhcp4Result.UP_ADDRESS),
+    "another server's offer": (asking((50, ALICE.address.packed), (54, bytes((10, 0, 0, 9)))), Dhcp4Result.UP_SERVER),
+    "other parameters": (
+        replace(ALICE.reboot(), options=((50, ALICE.address.packed), (55, b"\1\3"), (61, b"\1" + bytes(6)))),
+        Dhcp4Result.UP_FORM,
+    ),
+    "an option 82 on a port where none is believed": (plus(ALICE.reboot(), (82, AGENT)), Dhcp4Result.UP_AGENT),
+}
+
+
+@pytest.mark.parametrize("says", LEFT)
+def test_the_unusual_is_left_to_python_untouched(household: Household, says: str) -> None:
+    left(household, *LEFT[says])
+
+
+def test_an_option_82_that_was_not_seen_before_is_left_to_python(household: Household) -> None:
+    who = ODD[4]
+    other = replace(who, agent=b"\1\6door-2\2\4node")
+    left(household, other.reboot(), Dhcp4Result.UP_AGENT, who.port)
+    answered(household, who.renewing(), who.port)  # without one: access nodes mark only what is broadcast
+
+
+def test_a_wrong_checksum_is_left_to_python(household: Household) -> None:
+    frame = bytearray(ALICE.reboot().frame())
+    frame[22 + 28 + 4] ^= 1
+    left(household, bytes(frame), Dhcp4Result.UP_FRAME)
+    frame = bytearray(ALICE.reboot().frame())
+    frame[22 + 8] ^= 1
+    left(household, bytes(frame), Dhcp4Result.UP_FRAME)
+    answered(household, replace(ALICE.reboot(), udp_sum=False))
+
+
+def test_what_does_not_fit_the_client_is_left_to_python(household: Household) -> None:
+    """Option 57 says 576: with a client-id of 255 octets not all that was asked for fits."""
+    who = guest(31, "udhcpc", client_id=bytes(255))
+    household.move_in(who.id, who.selecting().frame())
+    left(household, who.reboot(), Dhcp4Result.UP_ROOM)
+
+
+def test_the_gateway_leaves_a_client_without_a_form_to_python(household: Household) -> None:
+    household.install(structs.replace(household.sessions[ALICE.id], form=None))
+    left(household, ALICE.reboot(), Dhcp4Result.UP_NO_REPLY)
+
+
+SELDOM = {Dhcp4Result.UP_NO_REPLY, Dhcp4Result.UP_PROMISE, Dhcp4Result.UP_ROOM}
+"""What depends on the session, not on the request."""
+
+
+def test_a_hundred_thousand_requests_are_answered_alike_or_left_alone(household: Household) -> None:
+    """Whatever is done to a request: the program says what Python says, or nothing at all."""
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}, {EXAMPLES} requests")
+    chance = random.Random(seed)
+    guests = STYLED + ODD
+    with household.counting() as results:
+        for number in range(EXAMPLES):
+            who = guests[number % len(guests)]
+            frame = damaged(chance.choice(who.asks()), chance)
+            kernel = household.kernel(frame, who.port)
+            if kernel.punted is not None:
+                assert kernel.frame == kernel.punted == frame, f"seed {seed}: {frame.hex()}"
+            if kernel.answer is not None:
+                python = household.python(frame, who.port)
+                assert python.only, f"seed {seed}: {frame.hex()}"
+                assert python.answer is not None, f"seed {seed}: {frame.hex()}"
+                assert kernel.answer.hex(" ") == python.answer.hex(" "), f"seed {seed}: {frame.hex()}"
+    print({spoken(result.name): count for result, count in results.most_common()})
+    assert results[Dhcp4Result.OFFERED] > EXAMPLES // 50
+    assert results[Dhcp4Result.ACKED] > EXAMPLES // 10
+    assert {result for result in Dhcp4Result if not results[result]} <= SELDOM
