@@ -1,38 +1,37 @@
-"""The control path under load: perfdhcp against a gateway with many sessions resident.
+"""The control path under load: perfdhcp against a gateway with many sessions resident, and against Kea in its place.
 
 perfdhcp speaks as a relay agent, so the port has it among its `relays`; policers are off: one sender stands for all.
 It shares the machine's CPUs with what it tests. An exchange is DISCOVER, OFFER, REQUEST, ACK of a client not seen
-before.
+before. Replies that found perfdhcp's socket full are lost to perfdhcp, not by the gateway: sockets made during a run
+get room for a second of them, and what overran all the same is told.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import re
-from collections.abc import Iterable, Iterator
+import statistics
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
 
 from wayleave.io.clock import Clock
 from wayleave.io.store import Store
 from wayleave.lab.access_node import Line as LabLine
+from wayleave.lab.process import Process
 from wayleave.lab.topology import GATEWAY_ACCESS_MAC, Lab
 from wayleave.net.units import after
 
-from . import population
-from .report import Result, Table, shown
+from . import kea, population
+from .report import Aim, Result, Table, Wrong, palindrome, shown
 
 RELAY = IPv4Address("172.31.0.2")
-POOL = {"network": "10.0.0.0/12", "gateway": "10.0.0.1"}
-RESIDENT_POOL = f"""
-[[pools]]
-name = "resident"
-network = "{population.NETWORK}"
-gateway = "{population.NETWORK[1]}"
-lease = "1h"
-"""
+POOL = {"network": str(population.NETWORK), "gateway": str(population.NETWORK[1])}
+"""The one pool, of the resident sessions and of the new: a session whose pool it would not get today is ended."""
 NO_POLICERS = """
 [punt]
 known = { pps = 0, burst = 1 }
@@ -42,6 +41,9 @@ client = { pps = 0, burst = 1 }
 """
 KINDS = ("DISCOVER-OFFER", "REQUEST-ACK")
 SHARES = {"p50": 0.5, "p99": 0.99, "max": 1.0}
+RECEIVE_ROOM = Path("/proc/sys/net/core/rmem_default")
+ROOM_OCTETS = 4 << 20
+"""Receive buffer of a socket made while a benchmark runs: 3,000 replies and more, as the kernel counts them."""
 CLEAN = 0.001
 """The share of exchanges that may be lost at a rate that still counts."""
 
@@ -52,13 +54,27 @@ def resident(folder: Path, count: int) -> None:
     store = Store(folder, clock, "off", lambda _group, _error: None)
     until = after(clock.boot(), population.LEASE)
     for number in range(count):
-        store.save(population.session(number, until, "resident"), until)
+        store.save(population.session(number, until), until)
     store.close()
+
+
+@contextlib.contextmanager
+def roomy_sockets() -> Iterator[None]:
+    """Give sockets made from now on a large receive buffer: perfdhcp asks for none. The setting is the machine's."""
+    before = RECEIVE_ROOM.read_text()
+    RECEIVE_ROOM.write_text(str(ROOM_OCTETS))
+    try:
+        yield
+    finally:
+        RECEIVE_ROOM.write_text(before)
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one perfdhcp run saw. Delays in ms by exchange kind and quantile; `cpu_s` is the gateway's process."""
+    """What one perfdhcp run saw. Delays in ms by exchange kind and quantile; `cpu_s` is the server's process.
+
+    `overrun` are the replies that found perfdhcp's socket full.
+    """
 
     rate: int
     seconds: int
@@ -67,6 +83,7 @@ class Run:
     delays_ms: dict[str, float]
     lag_us: dict[str, int]
     cpu_s: float
+    overrun: int
 
     @property
     def lost(self) -> float:
@@ -80,7 +97,7 @@ class Run:
 
     @property
     def cpu_us(self) -> float:
-        """CPU time of the gateway an exchange, in µs."""
+        """CPU time of the server an exchange, in µs."""
         return self.cpu_s * 1e6 / max(1, self.received["REQUEST-ACK"])
 
     @property
@@ -89,42 +106,72 @@ class Run:
         return self.lost < CLEAN and self.sent["DISCOVER-OFFER"] >= 0.98 * self.rate * self.seconds
 
 
-class Load:
-    """A lab with a gateway that has sessions already; every run brings clients of its own."""
+Lag = Callable[[], dict[str, int]]
+"""How late a server's loop ran its timers, in µs by quantile; empty where nobody can tell."""
 
-    def __init__(self, lab: Lab, sessions: int, room: int, durability: str) -> None:
-        self.lab = lab
-        self._customer = lab.customers[0]
+
+def gateway(lab: Lab, sessions: int, room: int, durability: str) -> tuple[Process, Lag]:
+    """Start bng with so many sessions, and room for more. Raises: Wrong if they did not stay."""
+    config = lab.config(
+        gateway={"sessions": sessions + room, "durability": durability},
+        subscriber={"clients": 1_000_000, "relays": [str(RELAY)]},
+        pool=POOL,
+        more=NO_POLICERS,
+    )
+    resident(lab.folder / "state", sessions)
+    process = lab.gateway.start(config, timeout=120)
+    if (active := lab.gateway.get("/counters")["sessions"].get("active", 0)) != sessions:
+        raise Wrong(f"{active:,} sessions are resident, not {sessions:,}")
+
+    def lag() -> dict[str, int]:
+        found: dict[str, int] = lab.gateway.get("/counters")["loop_lag_us"]
+        return found
+
+    return process, lag
+
+
+def beside(lab: Lab, sessions: int, _room: int) -> tuple[Process, Lag]:
+    """Start Kea in the same place."""
+    return kea.start(lab, sessions, population.NETWORK, RELAY), dict
+
+
+SERVERS: dict[str, Callable[[Lab, int, int], tuple[Process, Lag]]] = {
+    "full": partial(gateway, durability="full"),
+    "normal": partial(gateway, durability="normal"),
+    "kea": beside,
+}
+
+
+class Load:
+    """perfdhcp on a customer's port of a lab, against a server in the gateway's place. Every run brings new clients."""
+
+    def __init__(self, lab: Lab, server: Process, lag: Lag) -> None:
+        self._customer, self._server, self._lag = lab.customers[0], server, lag
         self._serial = itertools.count(1)
-        config = lab.config(
-            gateway={"sessions": sessions + room, "durability": durability},
-            subscriber={"clients": 1_000_000, "relays": [str(RELAY)]},
-            pool=POOL,
-            more=NO_POLICERS + RESIDENT_POOL,
-        )
-        resident(lab.folder / "state", sessions)
-        lab.gateway.start(config, timeout=120)
         self._customer.namespace.ip(f"addr add {RELAY}/24 dev eth0", "route add default dev eth0")
         self._customer.namespace.ip(f"neigh add {POOL['gateway']} lladdr {GATEWAY_ACCESS_MAC} dev eth0")
 
     def run(self, rate: int, seconds: int) -> Run:
         """Begin `rate` exchanges a second."""
         base = f"mac=02:de:{next(self._serial):02x}:00:00:00"
-        before = self._cpu_s()
+        before, full = self._cpu_s(), self._overrun()
         text = self._customer.run(
             "perfdhcp", "-4", "-b", base, "-r", str(rate), "-R", str(rate * seconds), "-p", str(seconds),
             "-W", "1000000", "-l", "eth0", "-x", "t", POOL["gateway"], timeout=seconds * 3 + 60, check=False,
         )  # fmt: skip
         spent = self._cpu_s() - before
         sent, received = counted(text, "sent packets"), counted(text, "received packets")
-        lag = self.lab.gateway.get("/counters")["loop_lag_us"]
-        return Run(rate, seconds, sent, received, delays(text), lag, spent)
+        return Run(rate, seconds, sent, received, delays(text), self._lag(), spent, self._overrun() - full)
+
+    def _overrun(self) -> int:
+        """Datagrams that found a socket full in perfdhcp's namespace so far."""
+        text = self._customer.namespace.call(lambda: Path("/proc/thread-self/net/snmp").read_text())
+        names, values = (line.split() for line in text.splitlines() if line.startswith("Udp:"))
+        return int(values[names.index("RcvbufErrors")])
 
     def _cpu_s(self) -> float:
-        """CPU seconds of bng so far, user and system, all threads."""
-        process = self.lab.gateway.process
-        assert process is not None
-        fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+        """CPU seconds of the server so far, user and system, all threads."""
+        fields = Path(f"/proc/{self._server.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
@@ -165,49 +212,85 @@ def highest(load: Load, rates: Iterable[int], seconds: int) -> tuple[int, list[R
     return clean, runs
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much of it: the fixed rate and how long, then the ladder of rates, in each of so many rounds."""
+
+    sessions: int
+    rate: int
+    seconds: int
+    ladder: range
+    step_s: int
+    rounds: int
+
+    @property
+    def room(self) -> int:
+        """Sessions that one server is asked for, at most."""
+        return self.rate * self.seconds + 2 * sum(self.ladder) * self.step_s + 1000
+
+
+FULL_PLAN = Plan(100_000, 6_000, 10, range(4_000, 14_001, 1_000), 4, 3)
+QUICK_PLAN = Plan(10_000, 2_000, 3, range(2_000, 4_001, 2_000), 2, 1)
+
+
 def bench(quick: bool) -> Result:
-    """The fixed rate on gateways just started, durability full and normal in turn; then ever higher rates."""
-    sessions, rate, seconds, rounds = (10_000, 2_000, 3, 1) if quick else (100_000, 6_000, 10, 3)
-    steps, step_s = (range(2_000, 4_001, 2_000), 2) if quick else (range(2_000, 12_001, 1_000), 4)
-    runs: dict[str, list[Run]] = {}
-    ladder: list[tuple[str, ...]] = []
-    samples: dict[str, list[float]] = {}
-    for number in range(rounds):
-        last = number == rounds - 1
-        for durability in ("full", "normal") if number % 2 == 0 else ("normal", "full"):
-            room = rate * seconds + (2 * sum(steps) * step_s if last else 0) + 1000
-            with Lab([LabLine(100, 1)]) as lab:
-                load = Load(lab, sessions, room, durability)
-                runs.setdefault(durability, []).append(load.run(rate, seconds))
-                if last:
-                    clean, climbed = highest(load, steps, step_s)
-                    samples[f"{durability} highest clean exchanges/s"] = [clean]
-                    ladder.append((durability, f"{clean:,}" if clean else "none", _told(climbed)))
-    for durability, found in runs.items():
-        samples |= {f"{durability} {name}": values for name, values in _samples(found).items()}
-    title = f"control: {rate:,} exchanges/s begun for {seconds} s, {sessions:,} sessions resident; {rounds} rounds"
+    """Servers just started, in turn: the fixed rate, then ever higher ones."""
+    plan = QUICK_PLAN if quick else FULL_PLAN
+    runs: dict[str, list[Run]] = {name: [] for name in SERVERS}
+    tops: dict[str, list[float]] = {name: [] for name in SERVERS}
+    climbs: dict[str, list[Run]] = {}
+    order = palindrome(list(SERVERS)) * plan.rounds
+    for name in order[: plan.rounds * len(SERVERS)]:
+        with roomy_sockets(), Lab([LabLine()]) as lab:
+            load = Load(lab, *SERVERS[name](lab, plan.sessions, plan.room))
+            runs[name].append(load.run(plan.rate, plan.seconds))
+            clean, climbs[name] = highest(load, plan.ladder, plan.step_s)
+            tops[name].append(clean)
+    samples = {f"{name} highest clean exchanges/s": found for name, found in tops.items()}
+    for name, found in runs.items():
+        samples |= {f"{name} {what}": values for what, values in _samples(found).items()}
+    return Result(_tables(plan, runs, tops, climbs), _aims(plan, runs, tops), samples)
+
+
+def _tables(
+    plan: Plan, runs: dict[str, list[Run]], tops: dict[str, list[float]], climbs: dict[str, list[Run]]
+) -> list[Table]:
+    title = (
+        f"control: {plan.rate:,} exchanges/s begun for {plan.seconds} s, {plan.sessions:,} sessions resident; "
+        f"{plan.rounds} rounds"
+    )
     delay = Table(
         f"{title}: delay in ms",
         ("", "sent", "received", "lost", *SHARES),
-        [row for durability, found in runs.items() for row in _delay_rows(durability, found)],
+        [row for name, found in runs.items() for row in _delay_rows(name, found)],
     )
     cost = Table(
         f"{title}: cost",
-        ("", "completed/s", "CPU µs an exchange", *(f"loop lag {name} µs" for name in SHARES)),
-        [_cost_row(durability, found) for durability, found in runs.items()],
+        ("", "completed/s", "CPU µs an exchange", "perfdhcp overran", *(f"loop lag {name} µs" for name in SHARES)),
+        [_cost_row(name, found) for name, found in runs.items()],
         ("The loop's lag is that of its timers over the minute past, so over the start as well.",),
     )
     top = Table(
-        f"control: the highest rate with less than {CLEAN:.1%} lost, {step_s} s a step, two attempts",
-        ("", "exchanges/s", "rate: lost, CPU µs an exchange"),
-        ladder,
+        f"control: the highest rate with less than {CLEAN:.1%} lost, {plan.step_s} s a step, two attempts",
+        ("", "exchanges/s", "in the last round: rate: lost, CPU µs an exchange"),
+        [(name, shown(found), _told(climbs[name])) for name, found in tops.items()],
     )
-    return Result([delay, cost, top], samples=samples)
+    return [delay, cost, top]
+
+
+def _aims(plan: Plan, runs: dict[str, list[Run]], tops: dict[str, list[float]]) -> list[Aim]:
+    middle = {name: statistics.median(found) for name, found in tops.items()}
+    lost = {name: 100 * statistics.median(run.lost for run in found) for name, found in runs.items()}
+    return [
+        *(Aim(f"% lost at {plan.rate:,}/s, {name}", lost[name], 100 * CLEAN, most=True) for name in ("full", "normal")),
+        Aim("NORMAL beside Kea", middle["normal"] / max(1, middle["kea"]), 1.0),
+    ]
 
 
 def _samples(runs: list[Run]) -> dict[str, list[float]]:
     found = {f"{name} ms": [run.delays_ms[name] for run in runs] for name in runs[0].delays_ms}
-    found |= {f"loop lag {name} us": [run.lag_us[name] for run in runs] for name in SHARES}
+    if runs[0].lag_us:
+        found |= {f"loop lag {name} us": [run.lag_us[name] for run in runs] for name in SHARES}
     found["completed exchanges/s"] = [run.completed for run in runs]
     found["lost share"] = [run.lost for run in runs]
     found["cpu us an exchange"] = [run.cpu_us for run in runs]
@@ -226,7 +309,8 @@ def _cost_row(durability: str, runs: list[Run]) -> tuple[str, ...]:
         durability,
         shown([run.completed for run in runs]),
         shown([run.cpu_us for run in runs]),
-        *(shown([run.lag_us[name] for run in runs]) for name in SHARES),
+        f"{sum(run.overrun for run in runs):,}",
+        *(shown([run.lag_us[name] for run in runs]) if runs[0].lag_us else "" for name in SHARES),
     )
 
 

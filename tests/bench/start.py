@@ -16,7 +16,7 @@ from wayleave.lab.topology import Lab
 from wayleave.net.units import after
 
 from . import population
-from .control import RESIDENT_POOL, resident
+from .control import POOL, resident
 from .crossing import RING_OCTETS
 from .report import Aim, Result, Table, shown
 
@@ -59,7 +59,7 @@ def memlock(fd: int) -> int:
 def process(count: int, table: int) -> dict[str, float]:
     """Start `bng` with `count` leases on disk, cold and once more over its pinned maps; returns seconds and octets."""
     with Lab([Line(100, 1)]) as lab:
-        config = lab.config(gateway={"sessions": table}, more=RESIDENT_POOL)
+        config = lab.config(gateway={"sessions": table}, pool=POOL)
         resident(lab.folder / "state", count)
         began = time.monotonic()
         gateway = lab.gateway.start(config, timeout=120)

@@ -7,9 +7,10 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from wayleave.dataplane import objects
-from wayleave.dataplane.abi import ClientKey, Encapsulation, Host4Key, Session, Slot
+from wayleave.dataplane.abi import ClientKey, Encapsulation, Host4Key, Reply, Session, Slot
 from wayleave.dataplane.maps import REST, TableFull, Tables
 from wayleave.dataplane.rows import Rows
 from wayleave.net.mac import Mac
@@ -52,6 +53,10 @@ def rows(id_: int, address: str | None = None, promise: int = 1) -> Rows:
         0,
     )
     return Rows(id_, key.pack(), Host4Key(0, ip).pack(), row.pack())
+
+
+def replying(id_: int, reply: bytes) -> Rows:
+    return replace(rows(id_), reply=reply.ljust(Reply.SIZE, b"\0"))
 
 
 def found(tables: Tables, wanted: Rows) -> Session:
@@ -111,6 +116,20 @@ def test_a_batch_that_does_not_fit_changes_nothing_that_a_packet_sees(tables: Ta
     assert found(tables, rows(0)).promise_until == 10
     assert tables.hosts4.get(rows(6).host) is None
     assert len(tables.clients.items()) == len(tables.hosts4.items()) == 6
+
+
+def test_a_reply_without_room_is_left_to_python_until_another_has_rested() -> None:
+    loaded = objects.load(objects.PROGRAM, {**SIZES, "replies": 2})  # 0 refers to none: there is room for one
+    tables = Tables(loaded.maps, NOW)
+    one, same, other = (replying(number, reply) for number, reply in ((1, b"one"), (2, b"one"), (3, b"other")))
+    tables.install([one, same, other], NOW)
+    assert [found(tables, item).reply for item in (one, same, other)] == [1, 1, 0]
+    assert tables.replies.refused == 1
+    tables.remove([1, 2, 3], NOW)
+    later = BootNs(NOW + REST)
+    tables.install([other], later)
+    assert found(tables, other).reply == 1
+    loaded.close()
 
 
 def test_a_new_process_does_not_write_on_rows_that_packets_may_still_read(object_: objects.Object) -> None:

@@ -31,7 +31,7 @@ class Ignored(StrEnum):
     NO_CIRCUIT_ID = "no-circuit-id"
 
 
-class Heard(Struct, frozen=True):
+class Heard(Struct, frozen=True, gc=False):
     """A DHCP message, and how it got here. `tags` are those with a VID, without priority: what a reply carries.
 
     `circuit` is None where the access node names none; an empty circuit-id names none.

@@ -44,7 +44,7 @@ class Delivery:
     """More options by code, encoded."""
 
 
-class Ask(Struct, frozen=True):
+class Ask(Struct, frozen=True, gc=False):
     """A request that waits for its answer."""
 
     heard: Heard

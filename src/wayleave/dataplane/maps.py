@@ -12,8 +12,9 @@ import mmap
 import struct
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from functools import cached_property
+
+from msgspec.structs import replace
 
 from wayleave.dataplane import abi, syscall
 from wayleave.dataplane.abi import Slot

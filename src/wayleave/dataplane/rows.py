@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network
+
+from msgspec import Struct
 
 from wayleave.dataplane import abi
 from wayleave.dataplane.abi import ClientKey, Encapsulation, Host4Key, Session, SessionFlag
@@ -28,8 +29,7 @@ _NO_CLIENT = ClientKey(0, 0, 0, 0, Mac(bytes(6)))
 _NO_ENCAPSULATION = Encapsulation(0, 0, b"")
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
+class Rows(Struct, frozen=True, gc=False):
     """One session as packed keys and value; generation, row index and reply index are given when it is placed.
 
     `client` is None where nothing upstream is claimed (LOCAL rows, clients behind a relay). `reply` is the DHCP reply

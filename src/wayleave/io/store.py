@@ -68,7 +68,7 @@ class StoreError(Exception):
     """The store cannot be opened; the text says why and what to do."""
 
 
-class Body(msgspec.Struct, frozen=True):
+class Body(msgspec.Struct, frozen=True, gc=False):
     """What of a session is only read back whole."""
 
     port: int
@@ -94,7 +94,7 @@ class Body(msgspec.Struct, frozen=True):
     agent: bytes = b""
 
 
-class Save(msgspec.Struct, frozen=True):
+class Save(msgspec.Struct, frozen=True, gc=False):
     """Write this session's lease with this promise."""
 
     session: Session

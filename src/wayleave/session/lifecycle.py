@@ -33,7 +33,7 @@ from wayleave.session.model import (
 # ---- Events -----------------------------------------------------------------------------
 
 
-class Discovered(Struct, frozen=True, kw_only=True):
+class Discovered(Struct, frozen=True, kw_only=True, gc=False):
     """A client looks for service; it would like `wanted`."""
 
     client: Client
@@ -44,7 +44,7 @@ class Discovered(Struct, frozen=True, kw_only=True):
     hostname: str = ""
 
 
-class Requested(Struct, frozen=True, kw_only=True):
+class Requested(Struct, frozen=True, kw_only=True, gc=False):
     """A client asks to have, or to keep, exactly `address`. `agent` is empty where its access node said nothing."""
 
     client: Client
@@ -93,7 +93,7 @@ class Due(Struct, frozen=True):
     renewed: BootNs = NEVER
 
 
-class Granted(Struct, frozen=True):
+class Granted(Struct, frozen=True, gc=False):
     service: Service
 
 
@@ -101,7 +101,7 @@ class Denied(Struct, frozen=True):
     why: str
 
 
-class Allocated(Struct, frozen=True):
+class Allocated(Struct, frozen=True, gc=False):
     """The pool holds `lease.address` for this session; its promise is not recorded yet."""
 
     lease: Lease
@@ -145,7 +145,7 @@ class Authorize(Struct, frozen=True):
     """Ask who this is; comes back as Granted or Denied."""
 
 
-class Allocate(Struct, frozen=True):
+class Allocate(Struct, frozen=True, gc=False):
     """Hold an address; comes back as Allocated or Exhausted."""
 
     wanted: IPv4Address | None
@@ -186,7 +186,7 @@ class Answer(Enum):
     TELL = auto()
 
 
-class Reply(Struct, frozen=True):
+class Reply(Struct, frozen=True, gc=False):
     """Answer `ask`. `remaining` is how long the client may use the address."""
 
     ask: object
@@ -234,6 +234,24 @@ def advance(session: Session, event: Event, now: BootNs) -> Step:
     outcomes back as events.
     """
     match session.phase, event:
+        # -- the way up -------------------------------------------------------------------
+        case Phase.AUTHORIZING, Granted():
+            allocate = Allocate(event.service.address or session.wanted, session.exact)
+            return replace(session, phase=Phase.ALLOCATING, service=event.service), (allocate,)
+        case Phase.AUTHORIZING, Denied():
+            return _refuse(session, CloseCause.REFUSED, event.why)
+        case Phase.ALLOCATING, Allocated():
+            return _addressed(replace(session, lease=event.lease), now)
+        case Phase.ALLOCATING, Exhausted():
+            return _refuse(session, CloseCause.NO_ADDRESS, event.why)
+        case Phase.RECORDING, Recorded():
+            return _recorded(session)
+        case Phase.RECORDING, RecordFailed():
+            return _not_recorded(session, now)
+        case Phase.INSTALLING, Installed():
+            return _confirm(replace(session, installed=True), session.ask, now)
+        case Phase.INSTALLING, InstallFailed():
+            return _not_installed(session, now)
         # -- requests ---------------------------------------------------------------------
         case ((Phase.AUTHORIZING | Phase.ALLOCATING), Discovered()):
             return replace(session, ask=event.ask, wanted=event.wanted, exact=False), ()
@@ -257,24 +275,6 @@ def advance(session: Session, event: Event, now: BootNs) -> Step:
             return session, (Reply(event.ask, Answer.TELL, session.lease),)
         case _, Queried():
             return session, ()
-        # -- the way up -------------------------------------------------------------------
-        case Phase.AUTHORIZING, Granted():
-            allocate = Allocate(event.service.address or session.wanted, session.exact)
-            return replace(session, phase=Phase.ALLOCATING, service=event.service), (allocate,)
-        case Phase.AUTHORIZING, Denied():
-            return _refuse(session, CloseCause.REFUSED, event.why)
-        case Phase.ALLOCATING, Allocated():
-            return _addressed(replace(session, lease=event.lease), now)
-        case Phase.ALLOCATING, Exhausted():
-            return _refuse(session, CloseCause.NO_ADDRESS, event.why)
-        case Phase.RECORDING, Recorded():
-            return _recorded(session)
-        case Phase.RECORDING, RecordFailed():
-            return _not_recorded(session, now)
-        case Phase.INSTALLING, Installed():
-            return _confirm(replace(session, installed=True), session.ask, now)
-        case Phase.INSTALLING, InstallFailed():
-            return _not_installed(session, now)
         # -- the way down -----------------------------------------------------------------
         case ((Phase.OFFERED | Phase.ACTIVE), Released(address=address)) if address == _address(session):
             return _close(replace(session, left_at=event.at or now), CloseCause.USER_REQUEST, now)

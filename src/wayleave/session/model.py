@@ -1,7 +1,8 @@
 """The words of the domain as types: Line, Client, Service, Lease, Session, CloseCause.
 
 Everything is frozen; `lifecycle.advance` returns a changed copy (`msgspec.structs.replace`). Addresses are
-ipaddress objects, times are boot-clock nanoseconds.
+ipaddress objects, times are boot-clock nanoseconds. What is frozen is made after what it holds and cannot be in a
+cycle, so Python's collector need not look at it (`gc=False`): a pass over 100,000 sessions holds the loop for 70 ms.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Line(Struct, frozen=True, gc=False):
         return f"{self.port}{tags}{circuit}"
 
 
-class Client(Struct, frozen=True):
+class Client(Struct, frozen=True, gc=False):
     """A MAC, or a PPPoE session, on a line."""
 
     line: Line
@@ -72,7 +73,7 @@ class Tenant(Struct, frozen=True):
     table: int
 
 
-class Service(Struct, frozen=True, kw_only=True):
+class Service(Struct, frozen=True, kw_only=True, gc=False):
     """What authorization decided that a client gets (a Grant)."""
 
     tenant: str
@@ -86,7 +87,7 @@ class Service(Struct, frozen=True, kw_only=True):
     mtu: int = 1500
 
 
-class Subnet(Struct, frozen=True):
+class Subnet(Struct, frozen=True, gc=False):
     """What a client is told of the network around its address."""
 
     network: IPv4Network
@@ -97,7 +98,7 @@ class Subnet(Struct, frozen=True):
         return self.network.netmask
 
 
-class Lease(Struct, frozen=True):
+class Lease(Struct, frozen=True, gc=False):
     """An address with the promise that nobody else gets it before `promise_until`.
 
     `duration` is what a client is granted at each renewal, `horizon` how far ahead the promise is recorded.
@@ -150,7 +151,7 @@ class CloseCause(Enum):
     TABLE_FULL = "table-full"
 
 
-class Session(Struct, frozen=True, kw_only=True):
+class Session(Struct, frozen=True, kw_only=True, gc=False):
     """One client being served.
 
     `id` indexes the data plane's counters and is reused only after a rest. `ask` is the request that waits for an

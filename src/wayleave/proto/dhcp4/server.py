@@ -74,7 +74,7 @@ class Ignored(Struct, frozen=True, gc=False):
     reason: Reason
 
 
-class Request(Struct, frozen=True):
+class Request(Struct, frozen=True, gc=False):
     """A message to answer, with what matters taken out of it.
 
     `address` is what the client asks for or has: option 50, or ciaddr when RENEWING, REBINDING, RELEASE and INFORM.
@@ -88,7 +88,7 @@ class Request(Struct, frozen=True):
     message: Message
 
 
-class Binding(Struct, frozen=True, kw_only=True):
+class Binding(Struct, frozen=True, kw_only=True, gc=False):
     """What is delivered to one client.
 
     `server_id` is the gateway's address on the client's subnet. T1 and T2 (`renew_s`, `rebind_s`) are 0.5 and 0.875 of
