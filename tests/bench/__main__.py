@@ -15,13 +15,14 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from . import control, forward, packet, report, start
+from . import control, forward, packet, report, start, storm
 
 BENCHES: dict[str, Callable[[bool], report.Result]] = {
     "packet": packet.bench,
     "forward": forward.bench,
     "start": start.bench,
     "control": control.bench,
+    "storm": storm.bench,
 }
 
 
