@@ -11,6 +11,7 @@ from ipaddress import IPv4Network
 
 import pytest
 
+from tests.bench.storm import kernel_answers
 from wayleave.lab.access_node import Line
 from wayleave.lab.crowd import DELAYS_S, Crowd, State, run
 from wayleave.lab.dhcp_client import PROFILES, Member, Server
@@ -132,4 +133,50 @@ def test_a_customer_is_served_after_it(lab: Lab) -> None:
     customer.dhcp("udhcpc")
     assert customer.ping(lab.server_address)
     assert lab.gateway.get("/counters")["sessions"]["unexpected"] == {}
+    assert "Traceback" not in lab.gateway.log
+
+
+# ---- without bng --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Orphaned:
+    """A storm over which nobody watched. `kernel`: by how much XDP's answers have grown, read afterwards."""
+
+    crowd: Crowd
+    kernel: int
+
+
+@pytest.fixture(scope="module")
+def orphaned(lab: Lab, storm: Storm) -> Orphaned:
+    """Everybody is known by now, and loses power once more while `bng` is dead; then it is started again."""
+    before = kernel_answers(lab.gateway.get("/counters"))
+    lab.gateway.kill9()
+    crowd = let_talk(lab, storm.crowd.rebooted(), BOUND_S + 1)
+    lab.gateway.restart()
+    return Orphaned(crowd, kernel_answers(lab.gateway.get("/counters")) - before)
+
+
+def test_without_bng_the_kernel_gives_every_known_client_its_address(orphaned: Orphaned) -> None:
+    crowd = orphaned.crowd
+    unserved = [client for client in crowd.clients if client.state is not State.BOUND]
+    assert not unserved, f"{len(unserved)} of {len(crowd.clients)}, such as {unserved[0].member} {unserved[0].state}"
+    assert all(client.address == client.had for client in crowd.clients)
+    assert orphaned.kernel == crowd.answers
+
+
+def test_without_bng_no_answer_is_wrong_or_given_twice(orphaned: Orphaned) -> None:
+    assert orphaned.crowd.faults == Counter(), orphaned.crowd.examples
+
+
+def test_without_bng_nobody_has_to_ask_twice(orphaned: Orphaned) -> None:
+    """XDP answers in the same breath: who asks again has lost a message."""
+    assert {client.most_tries for client in orphaned.crowd.clients} == {1}
+
+
+def test_what_the_kernel_promised_is_kept_when_bng_is_back(lab: Lab, orphaned: Orphaned) -> None:
+    renewing = [replace(item, renews=True, after_s=n / 1_000) for n, item in enumerate(orphaned.crowd.rebooted())]
+    crowd = let_talk(lab, renewing, BOUND_S)
+    assert len(crowd.clients) == KNOWN + NEW + RENEWING
+    assert (crowd.waiting, crowd.faults) == (0, Counter()), crowd.examples
     assert "Traceback" not in lab.gateway.log
