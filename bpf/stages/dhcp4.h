@@ -118,7 +118,7 @@ static __always_inline int is_from_client(struct packet *p, const struct bootp *
 	       mac_load(asked->chaddr) == p->source;
 }
 
-/* Which of the server's rules apply (RFC 2131 4.3.1, 4.3.2, table 4).  `renews`: the answer is a lease. */
+/* Which of the server's rules apply (RFC 2131 4.3.1, 4.3.2, table 4). */
 static __always_inline enum dhcp4_result judge(struct packet *p, const struct request *request,
 					       const struct bootp *asked, const struct reply *reply)
 {
