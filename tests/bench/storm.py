@@ -36,8 +36,8 @@ RENEWING_S = 2.0
 SHARED_LEASES_A_SECOND = 8
 """The same for each shared VLAN: the policer of a line lets 20 messages a second up."""
 
-LEASING_S, STORM_S, DEAD_S = 60.0, 60.0, 20.0
-"""The most that each part may take. A client alone with its own repetitions is at its third message after 12 s."""
+LEASING_S, STORM_S, DEAD_S = 60.0, 70.0, 20.0
+"""The most that each part may take: a renewal that is lost is repeated after 60 s, anything else three times in 20."""
 
 
 BEARABLE_S = 10.0
