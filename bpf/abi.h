@@ -54,6 +54,8 @@ struct port {
 	__u32 ifindex;           /* 0: the slot is free */
 	mac_addr mac;            /* ours on this port; replies leave from it */
 	__u16 mtu;               /* the device's, without the 14 octets of Ethernet */
+	__u16 shared;            /* 1: a VLAN here is many lines', told apart by circuit-ids */
+	__u16 pad;
 };
 
 /* Map `tenants`: number -> this. */
@@ -308,8 +310,9 @@ enum policer {
 	POLICE_LINE = 2,         /* punts of one (port, S, C) */
 	POLICE_CLIENT = 3,       /* punts of one (port, S, C, MAC) */
 	POLICE_LINK = 4,         /* whole host links: packets for the kernel to answer */
-	POLICE_LINK_LINE = 5,    /* the same for one (port, S, C), or one source on network ports */
-	POLICER_COUNT = 6,
+	POLICE_LINK_LINE = 5,    /* the same for one (port, S, C), in shared VLANs one MAC; one source on network ports */
+	POLICE_SHARED = 6,       /* punts of one (port, S, C) that many lines share */
+	POLICER_COUNT = 7,
 };
 struct policer_rate {
 	__u64 cost_ns;

@@ -154,7 +154,15 @@ class Gateway:
         tenant = self.tenants[port.tenant].number
         try:
             reused = self.plane.attach(
-                port.number, kind, device.name, device.ifindex, device.mac, device.mtu, tenant, port.xdp
+                port.number,
+                kind,
+                device.name,
+                device.ifindex,
+                device.mac,
+                device.mtu,
+                tenant,
+                port.xdp,
+                shared=port.line == "circuit",
             )
         except objects.LoadError as error:
             raise devices.DeviceError(f"port {port.number} ({port.device}): {error}") from error

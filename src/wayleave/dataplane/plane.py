@@ -114,13 +114,24 @@ class DataPlane:
     # ---- ports --------------------------------------------------------------------------
 
     def attach(
-        self, number: int, kind: abi.PortKind, device: str, ifindex: int, mac: Mac, mtu: int, tenant: int, xdp: str
+        self,
+        number: int,
+        kind: abi.PortKind,
+        device: str,
+        ifindex: int,
+        mac: Mac,
+        mtu: int,
+        tenant: int,
+        xdp: str,
+        shared: bool = False,
     ) -> bool:
         """Put a device to work as port `number`; True if its program stood there already and was only exchanged.
 
+        `shared`: many lines share a VLAN there.
+
         Raises: objects.LoadError.
         """
-        port = abi.Port(number, kind, tenant, ifindex, mac, mtu)
+        port = abi.Port(number, kind, tenant, ifindex, mac, mtu, int(shared))
         self._ports.remove(number, but=ifindex)
         self._ports.put(port)
         self._egress.put(number, ifindex.to_bytes(4, "little"))
