@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from wayleave.aaa.local import Subscriber
+from wayleave.api.metrics import METRICS
 from wayleave.config.schema import Configuration
 from wayleave.dataplane.abi import Dhcp4Result, DropReason
 from wayleave.dataplane.counters import spoken
@@ -144,7 +145,21 @@ def options() -> str:
     return "\n".join([*lines, ""])
 
 
-WRITERS = {"configuration": configuration, "drops": drops, "dhcp4": results, "dhcp4-options": options}
+def metrics() -> str:
+    """What /metrics has."""
+    says = "What `GET /metrics` on the local API's socket tells Prometheus. Counters are named with `_total` behind it."
+    lines = ["# Metrics", "", says, "", "| name | kind | labels | |", "| --- | --- | --- | --- |"]
+    lines += [f"| `{item.name}` | {item.kind} | {', '.join(item.labels)} | {item.help} |" for item in METRICS]
+    return "\n".join([*lines, ""])
+
+
+WRITERS = {
+    "configuration": configuration,
+    "drops": drops,
+    "dhcp4": results,
+    "dhcp4-options": options,
+    "metrics": metrics,
+}
 
 
 def main() -> int:

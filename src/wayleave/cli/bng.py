@@ -44,7 +44,15 @@ class Target:
         self.config, self.socket, self.as_json = config, socket, as_json
 
     def call(self, method: str, path: str, body: object = None, **query: object) -> Any:
-        return client.call(self.socket or client.socket_of(self.config), method, path, body, **query)
+        return client.call(self._where, method, path, body, (), **query)
+
+    def ask(self, path: str) -> Any:
+        """GET what also answers when it says no."""
+        return client.call(self._where, "GET", path, refused=(503,))
+
+    @property
+    def _where(self) -> str:
+        return self.socket or client.socket_of(self.config)
 
     def sessions(self, limit: int, **wanted: str | None) -> list[dict[str, Any]]:
         """Find at most `limit` sessions; the gateway looks at a part of its table a call."""
@@ -192,17 +200,25 @@ def sessions(
     return 0
 
 
-def _find(target: Target, which: str) -> dict[str, Any]:
-    """Find one session by id, address or MAC. Raises: ApiError."""
+def _find_id(target: Target, which: str) -> int | None:
+    """The id of the one session of this id, address or MAC; None: no client has that address. Raises: ApiError."""
     if which.isdigit():
-        return dict(target.call("GET", f"/sessions/{which}"))
+        return int(which)
     key = "mac" if which.count(":") == 5 or which.count("-") == 5 else "address"
     found = target.sessions(2, **{key: which})
-    if not found:
-        raise ApiError(f"there is no session with {key} {which}")
+    if not found and key == "mac":
+        raise ApiError(f"there is no session with mac {which}")
     if len(found) > 1:
         raise ApiError(f"more than one session has {key} {which}: say its id; `bng show sessions --{key} {which}`")
-    return dict(target.call("GET", f"/sessions/{found[0]['id']}"))
+    return int(found[0]["id"]) if found else None
+
+
+def _find(target: Target, which: str) -> dict[str, Any]:
+    """Find one session by id, address or MAC. Raises: ApiError."""
+    id_ = _find_id(target, which)
+    if id_ is None:
+        raise ApiError(f"there is no session with address {which}")
+    return dict(target.call("GET", f"/sessions/{id_}"))
 
 
 @show.command(name="session")
@@ -263,19 +279,6 @@ def explain(
     return 0
 
 
-def _find_id(target: Target, which: str) -> int | None:
-    """The id of the one session of this id, address or MAC; None: no client has that address. Raises: ApiError."""
-    if which.isdigit():
-        return int(which)
-    key = "mac" if which.count(":") == 5 or which.count("-") == 5 else "address"
-    found = target.sessions(2, **{key: which})
-    if not found and key == "mac":
-        raise ApiError(f"there is no session with mac {which}")
-    if len(found) > 1:
-        raise ApiError(f"more than one session has {key} {which}: say its id; `bng show sessions --{key} {which}`")
-    return int(found[0]["id"]) if found else None
-
-
 @clear.command(name="session")
 def clear_session(which: str, /, *, target: Target | None = None) -> int:
     """End one session: its address is free again, its client has to ask anew.
@@ -318,6 +321,28 @@ def dhcp(*, target: Target | None = None) -> int:
     rows += [(f"left to python: {why}", count) for why, count in found["up"].items() if count]
     rows += [(f"ignored by python: {why}", count) for why, count in found["ignored"].items()]
     target.print(found, ("", "messages"), [*rows, ("standing replies in use", found["replies"])])
+    return 0
+
+
+@show.command
+def punt(*, target: Target | None = None) -> int:
+    """What came up to Python, or was kept from it, by class; and what waits in the ring."""
+    target = target or Target()
+    found = target.call("GET", "/punt")
+    rows = [(f"{class_}: {result}", count) for class_, row in found["classes"].items() for result, count in row.items()]
+    waiting = ("octets waiting in the ring", f"{found['ring_waiting']} of {found['ring_size']}")
+    target.print(found, ("", "messages"), [*rows, waiting])
+    return 0
+
+
+@show.command
+def version(*, target: Target | None = None) -> int:
+    """The versions of this command and of the running gateway, and whether that is ready."""
+    target = target or Target()
+    running, ready = target.call("GET", "/healthz"), target.ask("/readyz")
+    found = {"command": __version__, "gateway": running["version"], "ready": ready["ready"], "why_not": ready["why"]}
+    rows = [*found.items()][:3] + [("why not", why) for why in ready["why"]]
+    target.print(found, ("", ""), rows)
     return 0
 
 

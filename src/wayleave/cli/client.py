@@ -38,8 +38,13 @@ def socket_of(config: Path) -> str:
         raise ApiError(f"{config}: there is no gateway.api in it: try `bng check --config {config}`") from error
 
 
-def call(path: str, method: str, target: str, body: object = None, **query: object) -> Any:
-    """Return the decoded answer; `body` is sent as JSON. Raises: ApiError."""
+def call(
+    path: str, method: str, target: str, body: object = None, refused: tuple[int, ...] = (), **query: object
+) -> Any:
+    """Return the decoded answer; `body` is sent as JSON. A status among `refused` is an answer as well.
+
+    Raises: ApiError.
+    """
     text = None if body is None else json.dumps(body)
     given = {key: value for key, value in query.items() if value is not None}
     connection = _Connection(path)
@@ -52,7 +57,7 @@ def call(path: str, method: str, target: str, body: object = None, **query: obje
         raise ApiError(f"no gateway answers at {path}: {error}: is `bng run` running?") from error
     finally:
         connection.close()
-    if answer.status >= http.HTTPStatus.BAD_REQUEST:
+    if answer.status >= http.HTTPStatus.BAD_REQUEST and answer.status not in refused:
         raise ApiError(_refusal(said))
     return said
 

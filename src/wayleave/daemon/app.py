@@ -103,6 +103,7 @@ class Gateway:
         self._timer_at = NEVER
         self._watch = devices.LinkWatch()
         self._stopping = asyncio.Event()
+        self._store_failed: str | None = None
         self.repaired: list[str] = []
 
     # ---- start --------------------------------------------------------------------------
@@ -258,6 +259,7 @@ class Gateway:
     def _on_recorded(self, group: Sequence[Write], error: str | None) -> None:
         saved = [write.session.id for write in group if isinstance(write, Save)]
         erased = [write.id for write in group if isinstance(write, Erase)]
+        self._store_failed = error
         if error is not None:
             log.error("store-failed", why=error, writes=len(group))
         self.engine.recorded(saved, erased, error, self.clock.boot())
@@ -315,6 +317,16 @@ class Gateway:
         ended = self.engine.clear(id_, CloseCause.ADMIN_RESET, self.clock.boot())
         self._end_turn()
         return ended
+
+    def unready(self) -> list[str]:
+        """Why customers cannot all be served now; nothing: they can."""
+        gone = [self.plane.attached[number] for number in self.plane.detached(_ifindex)]
+        why = [f"port {at.port.number} ({at.device}) is gone or has lost its program" for at in gone]
+        if self._store_failed is not None:
+            why.append(f"the lease store failed: {self._store_failed}: newcomers are refused")
+        if self.recovery.unknown:
+            why.append(f"{len(self.recovery.unknown)} leases wait for the wall clock to be set")
+        return why
 
     def pool_views(self) -> list[PoolView]:
         """Return how full each pool is."""
