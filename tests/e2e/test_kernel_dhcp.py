@@ -171,6 +171,18 @@ def test_what_the_pool_says_anew_is_what_the_kernel_says_after_a_restart(lab: La
     assert (after.address, after.seconds, after.dns) == (before.address, 1800, (IPv4Address("9.9.9.9"),))
 
 
+def test_a_longer_lease_is_recorded_before_the_kernel_tells_of_it(lab: Lab) -> None:
+    customer = lab.customers[0]
+    customer.dhcp("udhcpc")
+    lab.gateway.stop()
+    lab.gateway.start(lab.config(pool={"lease": "2h"}))
+    no_reply, acked = kernel(lab, "up-no-reply"), kernel(lab, "acked")
+    for seen in ((2, 0), (2, 1)):
+        customer.forget()
+        assert customer.dhcp("udhcpc").seconds == 7200
+        assert (no_reply.grown, acked.grown) == seen
+
+
 def test_switched_off_python_answers_all(lab: Lab) -> None:
     lab.gateway.stop()
     lab.gateway.start(lab.config(gateway={"kernel_dhcp": False}))
