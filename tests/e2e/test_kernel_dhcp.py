@@ -30,6 +30,10 @@ def lab() -> Iterator[Lab]:
         yield made
 
 
+DHCLIENT = ((55, bytes((1, 3, 6, 51, 26))),)
+"""What the lab's dhclient puts into every message that shapes the answer."""
+
+
 def kernel(lab: Lab, result: str) -> Meter:
     """A meter of what the data plane made of DHCP."""
     return Meter(lab.gateway, "dhcp4", "kernel", result)
@@ -144,6 +148,30 @@ def test_with_the_process_dead_everybody_known_gets_the_address_and_nobody_else(
     lab.gateway.restart()
     there = {item["mac"]: item["address"] for item in sessions(lab.gateway, phase="active")}
     assert there == {str(known.mac): str(addresses[0]), str(other.mac): str(addresses[1])}
+
+
+def test_near_the_promise_s_end_python_promises_more_before_the_kernel_goes_on(lab: Lab) -> None:
+    lab.gateway.stop()
+    lab.gateway.start(lab.config(pool={"lease": "60s", "promise": "62s"}))
+    customer = lab.customers[1]
+    address = customer.dhcp("dhclient").address
+    up, acked = kernel(lab, "up-promise"), kernel(lab, "acked")
+    ask = framed(message(REQUEST, customer.mac, *DHCLIENT, ciaddr=address), customer.mac, source=address)
+
+    def promise_s() -> int:
+        (session,) = sessions(lab.gateway)
+        return int(session["promise_s"])
+
+    customer.send_raw(ask)
+    acked.wait(1)
+    assert up.grown == 0
+    wait_until(lambda: promise_s() < 60, "a promise shorter than a lease")
+    customer.send_raw(ask)
+    up.wait(1)
+    wait_until(lambda: promise_s() >= 61, "a new promise")
+    customer.send_raw(ask)
+    acked.wait(2)
+    assert up.grown == 1
 
 
 def test_after_a_power_failure_the_kernel_answers_from_the_first_moment(lab: Lab) -> None:

@@ -35,10 +35,11 @@ SEED = 4
 
 @dataclass(frozen=True, slots=True)
 class Storm:
-    """What became of it. `refused`: what has been refused at the punt meanwhile, by class and why."""
+    """What became of it. `refused`: at the punt meanwhile, by class and why. `up`: what known ones said to Python."""
 
     crowd: Crowd
     refused: dict[str, int]
+    up: int
     held: int
 
 
@@ -84,13 +85,14 @@ def storm(lab: Lab, known: list[Member]) -> Storm:
         for kind in ("known", "new")
         for why in ("client", "line", "class", "ring")
     }
+    up = Meter(lab.gateway, "punts", "dhcp4-known", "sent")
     renewing = [replace(item, renews=True, after_s=number / RENEWING) for number, item in enumerate(known[KNOWN:])]
     new = [member(number) for number in range(KNOWN + RENEWING, KNOWN + RENEWING + NEW)]
     members = [*known[:KNOWN], *new, *renewing]
     random.Random(SEED).shuffle(members)
     crowd = let_talk(lab, members, BOUND_S + 1)
     refused = {name: meter.grown for name, meter in meters.items() if meter.grown}
-    return Storm(crowd, refused, pool(lab.gateway)["held"])
+    return Storm(crowd, refused, up.grown, pool(lab.gateway)["held"])
 
 
 def test_everybody_has_an_address_in_time(storm: Storm) -> None:
@@ -119,6 +121,11 @@ def test_no_line_is_kept_waiting(storm: Storm) -> None:
     """What so few clients say is within every rate, so nothing is refused; and nobody has to ask again and again."""
     assert max(client.most_tries for client in storm.crowd.clients) <= TRIES
     assert storm.refused == {}
+
+
+def test_who_is_known_is_answered_by_the_kernel(storm: Storm) -> None:
+    """So the way to Python is free for those who are new."""
+    assert storm.up == 0
 
 
 def test_who_renews_is_answered_amid_the_storm(storm: Storm) -> None:

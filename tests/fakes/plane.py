@@ -60,7 +60,7 @@ class Plane:
     def renewed(self, id_: int) -> BootNs:
         return self._renewed.get(id_, NEVER)
 
-    # ---- as maps.Tables does it ---------------------------------------------------------
+    # ---- as tables.Tables does it -------------------------------------------------------
 
     def _place(self, session: Session) -> None:
         lease, service = session.lease, session.service

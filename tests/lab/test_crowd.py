@@ -18,17 +18,13 @@ from scapy.packet import Packet
 from wayleave.lab.access_node import Line
 from wayleave.lab.crowd import DELAYS_S, REBOOT_TRIES, REQUEST_TRIES, Crowd, State, run
 from wayleave.lab.dhcp_client import (
-    ACK,
     DHCLIENT,
-    DISCOVER,
-    NAK,
-    OFFER,
     OLD_ROUTER,
     OPENWRT,
     PROFILES,
-    REQUEST,
     UDHCPC,
     WINDOWS,
+    Kind,
     Member,
     Profile,
     Server,
@@ -83,7 +79,7 @@ def test_a_new_client_says_discover(profile: Profile) -> None:
         68,
         67,
     )
-    assert options["message-type"] == DISCOVER
+    assert options["message-type"] == Kind.DISCOVER
     assert tuple(options["param_req_list"]) == profile.wants  # type: ignore[arg-type]
     assert options.get("requested_addr") is None
     assert options.get("client_id") == (b"\x01" + new.mac if profile.identified else None)
@@ -110,7 +106,7 @@ def test_options_come_in_the_order_of_the_make(profile: Profile, order: list[int
 @pytest.mark.parametrize("profile", [WINDOWS, DHCLIENT], ids=lambda profile: profile.name)
 def test_who_remembers_asks_for_what_it_had(profile: Profile) -> None:
     packet, options = heard(first_words(member(profile=profile, address=HAD)))
-    assert (options["message-type"], options["requested_addr"]) == (REQUEST, str(HAD))
+    assert (options["message-type"], options["requested_addr"]) == (Kind.REQUEST, str(HAD))
     assert "server_id" not in options
     assert packet[BOOTP].ciaddr == "0.0.0.0"
 
@@ -118,7 +114,7 @@ def test_who_remembers_asks_for_what_it_had(profile: Profile) -> None:
 def test_a_renewal_goes_to_the_gateway_alone() -> None:
     packet, options = heard(first_words(member(address=HAD, renews=True)))
     assert (packet.dst, packet[IP].src, packet[IP].dst) == (str(SERVER.mac), str(HAD), str(SERVER.address))
-    assert (options["message-type"], packet[BOOTP].ciaddr) == (REQUEST, str(HAD))
+    assert (options["message-type"], packet[BOOTP].ciaddr) == (Kind.REQUEST, str(HAD))
     assert not {"requested_addr", "server_id"} & set(options)
 
 
@@ -138,9 +134,9 @@ def answer(asked: Frame, kind: int, yiaddr: IPv4Address, bend: Bend = lambda *_:
     message = asked.udp_payload
     theirs = dict(dhcp_options(message))
     ciaddr, flags = IPv4Address(message[12:16]), int.from_bytes(message[10:12], "big")
-    everyone = kind == NAK or (flags & 0x8000 and int(ciaddr) == 0)
+    everyone = kind == Kind.NAK or (flags & 0x8000 and int(ciaddr) == 0)
     options = {53: bytes((kind,)), 54: SERVER.address.packed}
-    if kind != NAK:
+    if kind != Kind.NAK:
         options |= {51: b"\0\0\x0e\x10", 1: b"\xff\xff\xfc\0", 3: SERVER.address.packed}
     options |= {code: theirs[code] for code in (61, 82) if code in theirs}
     packet = Ether(src=str(SERVER.mac), dst="ff:ff:ff:ff:ff:ff" if everyone else asked.source.hex(":"))
@@ -149,8 +145,8 @@ def answer(asked: Frame, kind: int, yiaddr: IPv4Address, bend: Bend = lambda *_:
         packet /= layer(vlan=tag.vid)
     packet /= IP(src=str(SERVER.address), dst="255.255.255.255" if everyone else str(yiaddr)) / UDP(sport=67, dport=68)
     packet /= BOOTP(op=2, xid=int.from_bytes(message[4:8], "big"), flags=flags, chaddr=message[28:44])
-    packet[BOOTP].ciaddr = str(ciaddr if kind == ACK else IPv4Address(0))
-    packet[BOOTP].yiaddr = str(yiaddr if kind != NAK else IPv4Address(0))
+    packet[BOOTP].ciaddr = str(ciaddr if kind == Kind.ACK else IPv4Address(0))
+    packet[BOOTP].yiaddr = str(yiaddr if kind != Kind.NAK else IPv4Address(0))
     bend(packet, options)
     field = b"".join(bytes((code, len(value))) + value for code, value in options.items()) + b"\xff"
     return bytes(packet / (b"\x63\x82\x53\x63" + field))
@@ -193,8 +189,8 @@ class World:
         if kind in self.deaf:
             return
         mine = self._address(asked, options)
-        refused = kind == REQUEST and self.refuses and 54 not in options
-        back = OFFER if kind == DISCOVER else NAK if refused else ACK
+        refused = kind == Kind.REQUEST and self.refuses and 54 not in options
+        back = Kind.OFFER if kind == Kind.DISCOVER else Kind.NAK if refused else Kind.ACK
         for _ in range(1 + self.twice):
             self.crowd.receive(answer(asked, back, mine, self.bends.get(back, lambda *_: None)), self.now)
 
@@ -240,21 +236,21 @@ def test_a_renewal_is_one_message_each_way() -> None:
 
 def test_they_begin_when_they_are_told_to() -> None:
     found = world(member(0), member(1, after_s=2.5)).run(3)
-    assert found.said(DISCOVER) == [0, 2.5]
+    assert found.said(Kind.DISCOVER) == [0, 2.5]
     assert [client.waited_s for client in found.crowd.clients] == [0, 0]
 
 
 def test_what_is_lost_is_said_again_later_and_later() -> None:
-    found = world(member(), deaf={DISCOVER}).run(300)
-    gaps = [b - a for a, b in zip(found.said(DISCOVER), found.said(DISCOVER)[1:], strict=False)]
+    found = world(member(), deaf={Kind.DISCOVER}).run(300)
+    gaps = [b - a for a, b in zip(found.said(Kind.DISCOVER), found.said(Kind.DISCOVER)[1:], strict=False)]
     for gap, delay in zip(gaps, [*DELAYS_S, DELAYS_S[-1], DELAYS_S[-1]], strict=True):
         assert delay - 1 <= gap <= delay + 1
     assert len({gap % 1 for gap in gaps}) > 1, "without chance all come back at once"
-    assert [secs for _, _, secs in found.log] == [int(at) for at in found.said(DISCOVER)]
+    assert [secs for _, _, secs in found.log] == [int(at) for at in found.said(Kind.DISCOVER)]
 
 
 def test_the_wait_counts_from_the_first_word() -> None:
-    found = world(member(), deaf={DISCOVER}).run(2)
+    found = world(member(), deaf={Kind.DISCOVER}).run(2)
     found.deaf.clear()
     (client,) = found.run(10).crowd.clients
     assert client.waited_s is not None
@@ -263,9 +259,9 @@ def test_the_wait_counts_from_the_first_word() -> None:
 
 
 def test_init_reboot_gives_way_to_discover() -> None:
-    found = world(member(profile=DHCLIENT, address=HAD), deaf={REQUEST}).run(60)
-    assert len([at for at in found.said(REQUEST) if at < found.said(DISCOVER)[0]]) == REBOOT_TRIES
-    assert 10 <= found.said(DISCOVER)[0] <= 14
+    found = world(member(profile=DHCLIENT, address=HAD), deaf={Kind.REQUEST}).run(60)
+    assert len([at for at in found.said(Kind.REQUEST) if at < found.said(Kind.DISCOVER)[0]]) == REBOOT_TRIES
+    assert 10 <= found.said(Kind.DISCOVER)[0] <= 14
     found.deaf.clear()
     assert found.run(60).crowd.clients[0].address == HAD.packed
     assert not found.crowd.faults
@@ -276,23 +272,23 @@ def test_a_no_in_init_reboot_leads_to_discover_at_once_and_to_any_address() -> N
     (client,) = found.crowd.clients
     assert (client.naks, client.state, found.crowd.faults) == (1, State.BOUND, Counter())
     assert client.address == (SERVER.address + 9).packed
-    assert found.log == [(0, REQUEST, 0), (0, DISCOVER, 0), (0, REQUEST, 0)]
+    assert found.log == [(0, Kind.REQUEST, 0), (0, Kind.DISCOVER, 0), (0, Kind.REQUEST, 0)]
 
 
 def test_an_offer_nobody_confirms_is_given_up() -> None:
-    found = world(member(), deaf={REQUEST}).run(70)
-    assert len(found.said(REQUEST)) >= REQUEST_TRIES
-    assert len(found.said(DISCOVER)) == 2
+    found = world(member(), deaf={Kind.REQUEST}).run(70)
+    assert len(found.said(Kind.REQUEST)) >= REQUEST_TRIES
+    assert len(found.said(Kind.DISCOVER)) == 2
     found.deaf.clear()
     assert not found.run(60).crowd.waiting
 
 
 def test_the_request_repeats_the_seconds_of_its_discover() -> None:
-    found = world(member(), deaf={DISCOVER}).run(2)
+    found = world(member(), deaf={Kind.DISCOVER}).run(2)
     found.deaf.clear()
     found.run(10)
     _, (_, _, discover), (_, kind, request) = found.log
-    assert kind == REQUEST
+    assert kind == Kind.REQUEST
     assert discover == request > 0
 
 
@@ -352,15 +348,15 @@ BENT: dict[str, tuple[Bend, set[str]]] = {
 }
 
 
-@pytest.mark.parametrize("kind", [OFFER, ACK])
+@pytest.mark.parametrize("kind", [Kind.OFFER, Kind.ACK])
 @pytest.mark.parametrize("name", BENT)
 def test_each_wrong_is_called_by_its_name_and_not_believed(kind: int, name: str) -> None:
     bend, faults = BENT[name]
     on_circuit = replace(member(), line=Line(100, 1, circuit=b"olt1/1/2"))
     found = world(on_circuit, bends={kind: bend}).run(1)
-    extra = {"to-address"} if name == "no address" and kind == OFFER else set()
+    extra = {"to-address"} if name == "no address" and kind == Kind.OFFER else set()
     assert set(found.crowd.faults) - extra == faults
-    assert found.crowd.clients[0].state is (State.SELECTING if kind == OFFER else State.REQUESTING)
+    assert found.crowd.clients[0].state is (State.SELECTING if kind == Kind.OFFER else State.REQUESTING)
     assert found.crowd.waiting == 1
     (example,) = found.crowd.examples
     assert next(iter(faults)) in example
@@ -372,7 +368,7 @@ def test_a_right_answer_with_a_circuit_is_right() -> None:
 
 
 def test_no_udp_checksum_is_no_wrong_one() -> None:
-    found = world(member(), bends={OFFER: put(UDP, "chksum", 0), ACK: put(UDP, "chksum", 0)}).run(1)
+    found = world(member(), bends={Kind.OFFER: put(UDP, "chksum", 0), Kind.ACK: put(UDP, "chksum", 0)}).run(1)
     assert (found.crowd.waiting, found.crowd.faults) == (0, Counter())
 
 
@@ -380,7 +376,7 @@ def test_padding_behind_the_packet_is_none_of_it() -> None:
     crowd = Crowd([member()], SERVER, random.Random(1), 0)
     crowd.expire(0)
     (data,) = crowd.take()
-    crowd.receive(answer(Frame(data), OFFER, HAD) + bytes(9), 1)
+    crowd.receive(answer(Frame(data), Kind.OFFER, HAD) + bytes(9), 1)
     assert crowd.clients[0].state is State.REQUESTING
 
 
@@ -388,13 +384,23 @@ def test_a_confirmation_of_another_address_is_wrong() -> None:
     def other(packet: Packet, _: object) -> None:
         packet[BOOTP].yiaddr = packet[IP].dst = "100.64.0.200"
 
-    found = world(member(), bends={ACK: other}).run(1)
+    found = world(member(), bends={Kind.ACK: other}).run(1)
     assert set(found.crowd.faults) == {"yiaddr", "to-address"}
 
 
 def test_who_had_an_address_has_to_be_offered_that() -> None:
     found = world(member(address=HAD)).run(1)
     assert "yiaddr" in found.crowd.faults
+
+
+def test_who_is_told_no_has_nothing_any_more() -> None:
+    """Its address may go to somebody else."""
+    refused, other = member(0, WINDOWS, address=SERVER.address + 9), member(1, after_s=2)
+    found = world(refused, other, refuses=True)
+    found.given[refused.mac] = SERVER.address + 10
+    found.given[other.mac] = SERVER.address + 9
+    found.run(3)
+    assert (found.crowd.waiting, found.crowd.faults) == (0, Counter())
 
 
 def test_no_address_goes_to_two() -> None:
@@ -415,18 +421,18 @@ def test_an_answer_too_many_is_wrong() -> None:
 
 
 def test_two_answers_to_two_questions_are_right() -> None:
-    found = world(member(), deaf={DISCOVER}).run(6)
-    (first, *_) = found.said(DISCOVER)
-    assert len(found.said(DISCOVER)) == 2
+    found = world(member(), deaf={Kind.DISCOVER}).run(6)
+    (first, *_) = found.said(Kind.DISCOVER)
+    assert len(found.said(Kind.DISCOVER)) == 2
     assert first == 0
     crowd = found.crowd
     asked = Frame(first_words(member()))
     for _ in range(2):
-        crowd.receive(answer(asked, OFFER, HAD), found.now)
+        crowd.receive(answer(asked, Kind.OFFER, HAD), found.now)
     assert not crowd.faults
-    crowd.receive(answer(asked, OFFER, HAD), found.now)
-    assert crowd.faults == Counter(), "three questions: the REQUEST is still open"
-    crowd.receive(answer(asked, OFFER, HAD), found.now)
+    crowd.receive(answer(asked, Kind.OFFER, HAD), found.now)
+    assert crowd.faults == Counter(), "three questions: the Kind.REQUEST is still open"
+    crowd.receive(answer(asked, Kind.OFFER, HAD), found.now)
     assert crowd.faults == {"answered-twice": 1}
 
 
@@ -460,7 +466,7 @@ def test_a_crowd_speaks_on_the_trunk_beside_customers(trunk: Lab) -> None:
             if asked.udp_ports == (68, 67):
                 kind = dict(dhcp_options(asked.udp_payload))[53][0]
                 mine = given.setdefault(asked.source, SERVER.address + 9 + len(given))
-                trunk.gateway.send_raw(answer(asked, OFFER if kind == DISCOVER else ACK, mine), "acc0")
+                trunk.gateway.send_raw(answer(asked, Kind.OFFER if kind == Kind.DISCOVER else Kind.ACK, mine), "acc0")
 
         acc0.add = hear  # type: ignore[method-assign, assignment]
         with trunk.access_node.trunk.wire() as wire:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 from fastapi import FastAPI, HTTPException, Query
 
 from wayleave import __version__
+from wayleave.api.explain import Question, Verdict, answer
 from wayleave.api.schema import DhcpView, Page, PoolView, SessionView, dhcp_view, view
 from wayleave.api.search import Filter, NotOne, search
 from wayleave.session.model import Phase, Session
@@ -103,6 +104,13 @@ def application(gateway: Running) -> FastAPI:
     async def dhcp() -> DhcpView:
         replies = len(gateway.plane.tables.replies)
         return dhcp_view(counters.dhcp4(), dict(gateway.ipoe.said), dict(gateway.ipoe.ignored), replies)
+
+    @app.post("/explain")
+    async def explain(asked: Question) -> Verdict:
+        try:
+            return answer(gateway, asked)
+        except ValueError as error:
+            raise HTTPException(422, str(error)) from error
 
     @app.get("/counters")
     async def all_counters() -> dict[str, Any]:

@@ -43,8 +43,8 @@ class Target:
     ) -> None:
         self.config, self.socket, self.as_json = config, socket, as_json
 
-    def call(self, method: str, path: str, **query: object) -> Any:
-        return client.call(self.socket or client.socket_of(self.config), method, path, **query)
+    def call(self, method: str, path: str, body: object = None, **query: object) -> Any:
+        return client.call(self.socket or client.socket_of(self.config), method, path, body, **query)
 
     def sessions(self, limit: int, **wanted: str | None) -> list[dict[str, Any]]:
         """Find at most `limit` sessions; the gateway looks at a part of its table a call."""
@@ -220,6 +220,60 @@ def one_session(which: str, /, *, target: Target | None = None) -> int:
     rows = [(key, value) for key, value in found.items() if key != "usage"] + list(usage.items())
     target.print(found, ("", ""), rows)
     return 0
+
+
+@app.command
+def explain(
+    *words: str,
+    hex_: Annotated[str | None, Parameter(name="--hex")] = None,
+    pcap: Path | None = None,
+    packet: int = 1,
+    port: int | None = None,
+    target: Target | None = None,
+) -> int:
+    """Say what the data plane would do with a packet, and why; nothing is sent, counted or remembered.
+
+    The packet in words: `udp from 100.64.0.2 to 1.1.1.1:53`, `icmp from 02:00:00:00:00:01 to 100.64.0.1`, `tcp from
+    192.0.2.9:80 to 100.64.0.2:40000`. Who it is from is a client (its session's id, address or MAC); an address that no
+    client has is the network's.
+
+    Parameters
+    ----------
+    words
+        The packet in words.
+    hex_
+        Instead of words, a whole Ethernet frame in hexadecimal; needs --port.
+    pcap
+        Instead of words, a file of captured frames; needs --port.
+    packet
+        Which frame of the file, counted from 1.
+    port
+        The number of the port it comes in by.
+    """
+    from wayleave.cli import explain as asking
+
+    target = target or Target()
+    question: dict[str, object] = {"frame": hex_, "port": port}
+    if pcap is not None:
+        question["frame"] = asking.frame_of(pcap, packet).hex()
+    elif hex_ is None:
+        question = asking.question(words, port, lambda which: _find_id(target, which))
+    found = target.call("POST", "/explain", question)
+    target.print(found, ("", ""), asking.rows(found))
+    return 0
+
+
+def _find_id(target: Target, which: str) -> int | None:
+    """The id of the one session of this id, address or MAC; None: no client has that address. Raises: ApiError."""
+    if which.isdigit():
+        return int(which)
+    key = "mac" if which.count(":") == 5 or which.count("-") == 5 else "address"
+    found = target.sessions(2, **{key: which})
+    if not found and key == "mac":
+        raise ApiError(f"there is no session with mac {which}")
+    if len(found) > 1:
+        raise ApiError(f"more than one session has {key} {which}: say its id; `bng show sessions --{key} {which}`")
+    return int(found[0]["id"]) if found else None
 
 
 @clear.command(name="session")

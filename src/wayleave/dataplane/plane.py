@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from wayleave.dataplane import abi, objects, syscall
 from wayleave.dataplane.counters import Counters
 from wayleave.dataplane.events import Ring
-from wayleave.dataplane.maps import Array, Ports, TableFull, Tables
+from wayleave.dataplane.explain import Explainer, Explanation
+from wayleave.dataplane.maps import Array, Ports, TableFull
 from wayleave.dataplane.rows import Rows, project
+from wayleave.dataplane.tables import Tables
 from wayleave.net.mac import Mac
 from wayleave.net.units import BootNs
 from wayleave.proto.dhcp4.standing import StandingReply
@@ -83,6 +85,7 @@ class DataPlane:
         self.tables = Tables(maps, clock())
         self.counters = Counters(maps)
         self.ring = Ring(maps["ring"])
+        self._explainer = Explainer(self._object.programs, maps)
         self._standing = standing
         self.tenants: dict[str, model.Tenant] = {}
         self._ports, self._egress = Ports(maps["ports"]), Array(maps["egress"])
@@ -128,6 +131,11 @@ class DataPlane:
             os.close(before.link)
         self.attached[number] = Attached(device, ifindex, port, xdp, link.fd)
         return link.reused
+
+    def explain(self, number: int, frame: bytes) -> Explanation:
+        """Tell what would become of a frame that came in by an attached port. Raises: ValueError, KeyError."""
+        port = self.attached[number].port
+        return self._explainer.explain(frame, port.ifindex, abi.PortKind(port.kind))
 
     def abandon(self) -> None:
         """Undo a start that was refused. A data plane that stood before goes on as it was."""

@@ -25,19 +25,7 @@ from dataclasses import replace
 from enum import Enum
 from ipaddress import IPv4Address
 
-from wayleave.lab.dhcp_client import (
-    ACK,
-    DISCOVER,
-    NAK,
-    OFFER,
-    REQUEST,
-    Answer,
-    Judge,
-    Letter,
-    Member,
-    Server,
-    read_answer,
-)
+from wayleave.lab.dhcp_client import Answer, Judge, Kind, Letter, Member, Server, read_answer
 from wayleave.lab.packet import Frame
 from wayleave.lab.wire import Wire
 from wayleave.net.units import SECOND
@@ -55,7 +43,10 @@ REQUEST_TRIES = 4
 """REQUESTs for an offer until it is given up (RFC 2131 3.1, 5)."""
 
 BATCH = 256
-"""Timers taken, and frames read, in one go."""
+"""Timers taken in one go."""
+
+APPETITE = 4 * BATCH
+"""Frames read in one go: more than all that a batch and its echoes bring, or the ring fills up in the long run."""
 
 EXAMPLES = 10
 """Wrong answers that are kept for people to read."""
@@ -77,21 +68,21 @@ class State(Enum):
 class Client:
     """One client's state. `began` and `bound` are on the caller's clock in ns, once it has begun and is bound."""
 
-    def __init__(self, member: Member, xid: int, server: Server) -> None:
-        self.member, self.xid = member, xid
+    def __init__(self, number: int, member: Member, xid: int, server: Server) -> None:
+        self.number, self.member, self.xid = number, member, xid
         self.judge = Judge(member, server)
         self.state = State.INIT
         self.tries = self.most_tries = self.owed = self.naks = 0
         self.began = self.bound = self.timer = self.secs = 0
         self.wanted = self.had = member.address.packed if member.address else b""
         self.address = self.server = b""
-        self._discover = Letter(member, DISCOVER, xid, wanted=self.had if member.profile.recalls else b"")
-        self._request = Letter(member, REQUEST, xid, wanted=_NOTHING, server=_NOTHING)
+        self._discover = Letter(member, Kind.DISCOVER, xid, wanted=self.had if member.profile.recalls else b"")
+        self._request = Letter(member, Kind.REQUEST, xid, wanted=_NOTHING, server=_NOTHING)
         self._first = self._discover
         if self.starts_in is State.RENEWING:
-            self._first = Letter(member, REQUEST, xid, to=server)
+            self._first = Letter(member, Kind.REQUEST, xid, to=server)
         elif self.starts_in is State.REBOOTING:
-            self._first = Letter(member, REQUEST, xid, wanted=self.had)
+            self._first = Letter(member, Kind.REQUEST, xid, wanted=self.had)
 
     @property
     def starts_in(self) -> State:
@@ -116,7 +107,7 @@ class Client:
         """It was told no: what it had is not its own any more (RFC 2131 3.2, 3)."""
         self.naks += 1
         self.wanted = self.had = b""
-        self._discover = Letter(self.member, DISCOVER, self.xid)
+        self._discover = Letter(self.member, Kind.DISCOVER, self.xid)
 
     def frame(self, now: int) -> bytes:
         """Return what it says in its present state. A REQUEST repeats the seconds of its DISCOVER (RFC 2131 4.4.1)."""
@@ -135,7 +126,8 @@ class Crowd:
         self._rng = rng
         self._first_xid = rng.getrandbits(32)
         self.clients = [
-            Client(member, (self._first_xid + number) & 0xFFFFFFFF, server) for number, member in enumerate(members)
+            Client(number, member, (self._first_xid + number) & 0xFFFFFFFF, server)
+            for number, member in enumerate(members)
         ]
         self.waiting = len(self.clients)
         """How many have no address yet."""
@@ -143,12 +135,13 @@ class Crowd:
         """What was wrong with answers, by name: must be empty."""
         self.examples: list[str] = []
         self.sent: Counter[str] = Counter()
+        """Messages, by the state in which they were said."""
         self.answers = 0
         self._holders = {client.wanted: client for client in self.clients if client.wanted}
         self._out: list[bytes] = []
         self._timers: list[tuple[int, int, int]] = []
-        for number, client in enumerate(self.clients):
-            self._timers.append((now + round(client.member.after_s * SECOND), number, client.timer))
+        for client in self.clients:
+            self._timers.append((now + round(client.member.after_s * SECOND), client.number, client.timer))
         heapq.heapify(self._timers)
 
     def deadline(self) -> int | None:
@@ -192,7 +185,7 @@ class Crowd:
 
     def _due(self, client: Client, answer: Answer) -> bytes:
         """The address that an answer has to carry. An offer that comes late, after another one, may be of any."""
-        late = answer.kind == OFFER and client.state is not State.SELECTING
+        late = answer.kind == Kind.OFFER and client.state is not State.SELECTING
         return answer.yiaddr if late else client.wanted
 
     def _blame(self, wrong: Iterable[str], data: bytes) -> None:
@@ -205,12 +198,14 @@ class Crowd:
     def _believe(self, client: Client, answer: Answer, data: bytes, now: int) -> None:
         """RFC 2131 figure 5; what its state does not wait for, a client discards."""
         match client.state, answer.kind:
-            case State.SELECTING, kind if kind == OFFER:
+            case State.SELECTING, Kind.OFFER:
                 client.wanted, client.server = answer.yiaddr, answer.options[54]
                 self._go(client, State.REQUESTING, now)
-            case ((State.REQUESTING | State.REBOOTING | State.RENEWING), kind) if kind == ACK:
+            case ((State.REQUESTING | State.REBOOTING | State.RENEWING), Kind.ACK):
                 self._bind(client, answer, data, now)
-            case ((State.REQUESTING | State.REBOOTING | State.RENEWING), kind) if kind == NAK:
+            case ((State.REQUESTING | State.REBOOTING | State.RENEWING), Kind.NAK):
+                if self._holders.get(client.had) is client:
+                    del self._holders[client.had]
                 client.forget()
                 self._go(client, State.SELECTING, now)
             case _:
@@ -252,7 +247,7 @@ class Crowd:
         if client.state is State.RENEWING:
             delay = RENEWAL_DELAY_S
         due = now + round((delay + self._rng.uniform(-1, 1)) * SECOND)
-        heapq.heappush(self._timers, (due, (client.xid - self._first_xid) & 0xFFFFFFFF, client.timer))
+        heapq.heappush(self._timers, (due, client.number, client.timer))
 
     # ---- afterwards ---------------------------------------------------------------------
 
@@ -267,28 +262,36 @@ class Crowd:
 def run(crowd: Crowd, wire: Wire, seconds: float, linger_s: float = 0.5) -> None:
     """Let them talk until all have their address, or for `seconds`.
 
+    What is due is said before anything is heard, while the wire's ring has room: at once is to mean at once.
     `linger_s` more is spent listening: an answer too many comes after the last that was needed.
     """
     end = time.monotonic_ns() + round(seconds * SECOND)
     while crowd.waiting and (now := time.monotonic_ns()) < end:
         crowd.expire(now)
-        if not _exchange(crowd, wire):
-            due = crowd.deadline()
-            wire.wait((min(end, end if due is None else due) - time.monotonic_ns()) / SECOND)
+        said = _speak(crowd, wire)
+        if (said and not wire.half_full) or _listen(crowd, wire) or said:
+            continue
+        due = crowd.deadline()
+        wire.wait((min(end, end if due is None else due) - time.monotonic_ns()) / SECOND)
     end = time.monotonic_ns() + round(linger_s * SECOND)
     while (left := end - time.monotonic_ns()) > 0:
-        if not _exchange(crowd, wire):
+        if not _listen(crowd, wire):
             wire.wait(left / SECOND)
 
 
-def _exchange(crowd: Crowd, wire: Wire) -> bool:
-    """Send what is to be sent, take what has come in; False if there was nothing to do."""
+def _speak(crowd: Crowd, wire: Wire) -> int:
+    """Send what is to be sent; returns how many frames that was."""
     out = crowd.take()
     for frame in out:
         wire.send(frame)
     wire.flush()
+    return len(out)
+
+
+def _listen(crowd: Crowd, wire: Wire) -> int:
+    """Take what has come in, or much of it; returns how many frames that was."""
     came = 0
-    for at, data in wire.received(BATCH):
+    for at, data in wire.received(APPETITE):
         crowd.receive(data, at)
         came += 1
-    return bool(out) or came > 0
+    return came

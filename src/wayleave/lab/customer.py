@@ -292,14 +292,13 @@ class Customer(Host):
     def release(self, timeout: float = 10.0) -> None:
         """Have the client send DHCPRELEASE, and end it.
 
-        All but dhclient take their address away at once: a release that still waits for ARP would be lost, so ARP goes
-        first.
+        They take their address away at once: a release that still waits for ARP would be lost, so ARP goes first.
         """
         assert self._client is not None, "no DHCP client is running"
         before = len(self.events)
+        if self.lease is not None and self.lease.server is not None:
+            self.ping(self.lease.server, count=1, timeout=1)
         if self._kind in _RELEASE:
-            if self.lease is not None and self.lease.server is not None:
-                self.ping(self.lease.server, count=1, timeout=1)
             self._client.signal(_RELEASE[self._kind])
         else:
             self._wait_written(timeout)  # or it releases nothing

@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import IntEnum
 from functools import lru_cache
 from ipaddress import IPv4Address
 from typing import NamedTuple
@@ -28,7 +29,6 @@ from wayleave.lab.packet import (
 )
 from wayleave.net.mac import Mac
 
-DISCOVER, OFFER, REQUEST, DECLINE, ACK, NAK, RELEASE, INFORM = range(1, 9)
 ZERO, EVERYONE = IPv4Address(0), IPv4Address("255.255.255.255")
 
 _NOTHING = bytes(4)
@@ -38,6 +38,19 @@ _IP, _UDP, _BOOTP = 20, 8, 240
 _SECS = _IP + _UDP + 8
 _UDP_SUM = _IP + 6
 _HEAD = struct.Struct("!BBBBIHH4s4s4s4s16s192x4s")
+
+
+class Kind(IntEnum):
+    """Option 53 (RFC 2132 9.6)."""
+
+    DISCOVER = 1
+    OFFER = 2
+    REQUEST = 3
+    DECLINE = 4
+    ACK = 5
+    NAK = 6
+    RELEASE = 7
+    INFORM = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,16 +158,19 @@ class Member:
 class Letter:
     """A message ready to go, with blanks for what is not known before."""
 
-    def __init__(self, member: Member, kind: int, xid: int, *, to: Server | None = None, **filled: bytes) -> None:
-        """Encode it. `to`: unicast, from the address that the client has. `filled`: `wanted` and `server`, the options
-        50 and 54, in zeros if they are to be filled in later."""
+    def __init__(
+        self, member: Member, kind: Kind, xid: int, wanted: bytes = b"", server: bytes = b"", to: Server | None = None
+    ) -> None:
+        """Encode it. `wanted` and `server` are options 50 and 54: zeros, if they are to be filled in later.
+
+        `to`: sent to that server alone, from the address that the client has.
+        """
         source = member.address if to and member.address else ZERO
         target = to.address if to else EVERYONE
-        options, self._wanted, self._server = _options(member, kind, **filled)
+        options, self._wanted, self._server = _options(member, kind, wanted, server)
         message = _message(member, xid, source) + options
         datagram = udp(source, target, 68, 67, message.ljust(300, b"\0"))
         packet = ipv4(source, target, UDP, datagram, ttl=member.profile.ttl, df=to is not None)
-        self.kind = kind
         self.frame = ethernet(to.mac if to else BROADCAST, member.mac, IPV4, packet, member.line.tags)
         self._l3 = len(self.frame) - len(packet)
 
@@ -176,12 +192,12 @@ def _message(member: Member, xid: int, ciaddr: IPv4Address) -> bytes:
     return _HEAD.pack(1, 1, 6, 0, xid, 0, flags, ciaddr.packed, none, none, none, member.mac, _COOKIE)
 
 
-def _options(member: Member, kind: int, wanted: bytes = b"", server: bytes = b"") -> tuple[bytes, int, int]:
+def _options(member: Member, kind: Kind, wanted: bytes, server: bytes) -> tuple[bytes, int, int]:
     """Return the options field and where in it the values of options 50 and 54 are."""
     values = _constant(member.profile) | {53: bytes((kind,)), 50: wanted, 54: server}
     if member.profile.identified:
         values[61] = client_id(member)
-    if kind == DISCOVER:
+    if kind is Kind.DISCOVER:
         values.pop(81, None)
     field, offsets = b"", {}
     for code in member.profile.order:
@@ -327,9 +343,9 @@ class Judge:
         if answer.fixed != self._fixed:
             pairs = zip(Fixed._fields, answer.fixed, self._fixed, strict=True)
             wrong += [name.replace("_", "-") for name, found, due in pairs if found != due]
-        if answer.kind == NAK:
+        if answer.kind == Kind.NAK:
             wrong += self._refusal_faults(answer)
-        elif answer.kind in (OFFER, ACK):
+        elif answer.kind in (Kind.OFFER, Kind.ACK):
             wrong += self._grant_faults(answer, wanted or answer.yiaddr, ciaddr)
         else:
             wrong.append("message-type")
@@ -351,7 +367,7 @@ class Judge:
             yield "to-address"
         if answer.yiaddr != due or due == _NOTHING:
             yield "yiaddr"
-        if answer.ciaddr != (ciaddr if answer.kind == ACK else _NOTHING):
+        if answer.ciaddr != (ciaddr if answer.kind == Kind.ACK else _NOTHING):
             yield "ciaddr"
         if len(options.get(51, b"")) != 4 or options[51] == _NOTHING:
             yield "lease-time"
