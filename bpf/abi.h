@@ -153,7 +153,7 @@ enum dhcp4_result {
 	DHCP4_OFFERED = 0,       /* a DISCOVER of a client with a lease, answered with that */
 	DHCP4_ACKED = 1,         /* a REQUEST of a client with a lease: renewed */
 	DHCP4_UP_NEW = 2,        /* the client has no session */
-	DHCP4_UP_NO_REPLY = 3,   /* its row has no reply: it was never confirmed with options that fit */
+	DHCP4_UP_NO_REPLY = 3,   /* its row has no reply: never confirmed with options that fit, or a longer lease is due */
 	DHCP4_UP_FRAME = 4,      /* other tags than the row's, IP options, a wrong checksum, a long or odd datagram */
 	DHCP4_UP_HEADER = 5,     /* not what a client of this line sends: op, hlen, cookie, giaddr, chaddr */
 	DHCP4_UP_OPTIONS = 6,    /* cut off, overloaded, one that matters twice or of a wrong length */

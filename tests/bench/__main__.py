@@ -15,12 +15,13 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from . import control, dhcp, forward, packet, report, start, storm
+from . import clients, control, dhcp, forward, packet, report, start, storm
 
 BENCHES: dict[str, Callable[[bool], report.Result]] = {
     "packet": packet.bench,
     "forward": forward.bench,
     "dhcp": dhcp.bench,
+    "clients": clients.bench,
     "start": start.bench,
     "control": control.bench,
     "storm": storm.bench,

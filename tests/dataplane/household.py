@@ -74,8 +74,9 @@ class Household:
         self._results = PerCpu(bench.maps["dhcp4"])
         by_number = {port.number: port for port in ports}
         self.ipoe = Ipoe(by_number, dict.fromkeys(by_number, GATEWAY_MAC), POOLS, self._known)
-        local = [project_local(0, GATEWAY, TENANT), project_local(1, OTHER_GATEWAY, TENANT)]
-        self._tables.install(local, self.now())
+        self._own: list[int] = []
+        for address in (GATEWAY, OTHER_GATEWAY):
+            self.own(TENANT, address)
         bench.open_only(SUB, SUB_OFF, NET)
 
     def now(self) -> BootNs:
@@ -121,9 +122,15 @@ class Household:
         self.sessions[session.id] = session
         self._tables.install([project(session, TENANT, self.ipoe.standing(session))], self.now())
 
+    def own(self, tenant: Tenant, address: IPv4Address) -> None:
+        """Make an address one of the gateway's own."""
+        rows = project_local(len(self._own), address, tenant)
+        self._tables.install([rows], self.now())
+        self._own.append(rows.id)
+
     def close(self) -> None:
         """Take everybody out of the program's tables."""
-        self._tables.remove([*self.sessions, 0xFFFF0000, 0xFFFF0001], self.now())
+        self._tables.remove([*self.sessions, *self._own], self.now())
 
     def renewed(self, id_: int) -> int:
         """usage.up.renewed of a session."""
