@@ -28,8 +28,11 @@ def scraped(lab: Lab) -> dict[str, dict[tuple[str, ...], float]]:
     """Read /metrics as Prometheus does: name → labels' values → value."""
     status, text = lab.gateway.request("GET", "/metrics")
     assert status == 200
+    order = {metric.name: metric.labels for metric in METRICS}
     return {
-        family.name: {tuple(sample.labels.values()): sample.value for sample in family.samples}
+        family.name: {
+            tuple(sample.labels[name] for name in order[family.name]): sample.value for sample in family.samples
+        }
         for family in text_string_to_metric_families(text)
     }
 
