@@ -164,7 +164,8 @@ enum dhcp4_result {
 	DHCP4_UP_AGENT = 11,     /* an option 82 that Python has not seen from this client */
 	DHCP4_UP_PROMISE = 12,   /* the promise does not cover another lease: Python extends it on disk first */
 	DHCP4_UP_ROOM = 13,      /* the reply is more than the client takes, or than the frame can grow to */
-	DHCP4_RESULT_COUNT = 14,
+	DHCP4_UP_RATE = 14,      /* the answer would be broadcast, and the client's rate is used up */
+	DHCP4_RESULT_COUNT = 15,
 };
 /* Map `dhcp4` (per CPU), index enum dhcp4_result. */
 

@@ -293,6 +293,8 @@ static __always_inline int answer(struct packet *p, struct request *request, con
 	__u64 sum;
 	__u8 type = DHCP4_OFFER;
 
+	if (to.mac == MAC_BROADCAST && !conforms(p, POLICE_CLIENT, client_bucket(p)))
+		return up(p, DHCP4_UP_RATE);	/* others on the VLAN may hear it */
 	echo = collect_echo(p, request);
 	if (!echo || echo > SUM_MAX || options > REPLY_OPTIONS_MAX || options + echo - 1 > reply->room)
 		return up(p, DHCP4_UP_ROOM);

@@ -74,7 +74,7 @@ static __always_inline int stage_punt(struct packet *p)
 	line = hashed_bucket(BUCKETS_LINE, line_word(p), 0);
 	if (spent(p, policer, line))
 		return refused(p, class, PUNT_REFUSED_LINE, DROP_PUNT_LINE);
-	if (!conforms(p, POLICE_CLIENT, hashed_bucket(BUCKETS_CLIENT, line_word(p), p->source)))
+	if (!conforms(p, POLICE_CLIENT, client_bucket(p)))
 		return refused(p, class, PUNT_REFUSED_CLIENT, DROP_PUNT_CLIENT);
 	if (!conforms(p, policer, line))
 		return refused(p, class, PUNT_REFUSED_LINE, DROP_PUNT_LINE);

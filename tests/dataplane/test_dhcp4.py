@@ -13,7 +13,7 @@ import pytest
 from msgspec import structs
 
 from wayleave.access.settings import PortSettings
-from wayleave.dataplane.abi import Dhcp4Result
+from wayleave.dataplane.abi import Dhcp4Result, DropReason, Policer
 from wayleave.dataplane.counters import spoken
 from wayleave.dataplane.digest import digest_agent
 from wayleave.lab.packet import Frame, Tag, dhcp_options
@@ -125,6 +125,19 @@ def test_a_reply_is_broadcast_only_to_who_asks_for_it_and_has_no_address(househo
     wide = [replace(asked, flags=0x8000) for asked in ALICE.asks()]
     sent_to = [answered(household, asked).destination for asked in wide]
     assert sent_to == [BROADCAST, BROADCAST, BROADCAST, ALICE.mac, ALICE.mac]
+
+
+def test_broadcast_answers_are_policed_as_what_goes_up_is(household: Household) -> None:
+    """Others on a VLAN would hear a flood of them; what goes back to the client alone needs no rate."""
+    household.bench.police(Policer.CLIENT, 3600 * 10**9, 2 * 3600 * 10**9)
+    wide, before = replace(ALICE.reboot(), flags=0x8000), household.bench.counters()
+    with household.counting() as results:
+        for _ in range(10):
+            household.kernel(wide.frame())
+    assert +results == {Dhcp4Result.ACKED: 3, Dhcp4Result.UP_RATE: 7}
+    assert household.bench.counters().since(before).reasons == {DropReason.PUNT_CLIENT: 7}
+    for _ in range(10):
+        answered(household, ALICE.reboot())
 
 
 def test_a_lease_is_renewed_by_a_request_and_by_nothing_else(household: Household) -> None:
@@ -275,7 +288,7 @@ def test_the_gateway_leaves_a_client_without_a_form_to_python(household: Househo
     left(household, ALICE.reboot(), Dhcp4Result.UP_NO_REPLY)
 
 
-SELDOM = {Dhcp4Result.UP_NO_REPLY, Dhcp4Result.UP_PROMISE, Dhcp4Result.UP_ROOM}
+SELDOM = {Dhcp4Result.UP_NO_REPLY, Dhcp4Result.UP_PROMISE, Dhcp4Result.UP_ROOM, Dhcp4Result.UP_RATE}
 """What depends on the session, not on the request."""
 
 

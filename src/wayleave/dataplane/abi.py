@@ -14,7 +14,7 @@ from wayleave.net.units import BootNs
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-LAYOUT = "1ff7d27de33d"
+LAYOUT = "0485fffe3375"
 """Changes whenever a struct, enum or constant of abi.h does."""
 
 PORT_MAX = 1024
@@ -361,6 +361,7 @@ class Dhcp4Result(IntEnum):
     UP_AGENT = 11
     UP_PROMISE = 12
     UP_ROOM = 13
+    UP_RATE = 14
 
 
 @dataclass(slots=True)
