@@ -283,6 +283,21 @@ struct punt {
 };
 
 
+/* ---- What `bng explain` is told -------------------------------------------------------- */
+
+/* Map `explanation`, index 0: what became of the packet that an explain program ran over.  Those are the
+ * programs of the ports, on the same tables, that count, charge, send up and remember nothing. */
+struct explanation {
+	__u32 outcome;           /* enum outcome */
+	__u32 reason;            /* enum drop_reason */
+	__u32 dhcp4;             /* enum dhcp4_result, DHCP4_RESULT_COUNT: not DHCP */
+	__u32 session;           /* id of the client it is from, or on network ports for; NO_SESSION: none */
+	__u32 receiver;          /* id of the client it is delivered to, NO_SESSION: none */
+	__u32 out;               /* number of the port it leaves by, 0: none */
+	__u32 step_count;
+	__u8 steps[12];          /* enum stage, in the order they ran; the last one ended the packet */
+};
+
 /* ---- Policers: virtual time in one word (GCRA) ------------------------------------------ */
 
 /* Map `policers`: index enum policer -> this.  A packet passes while the bucket's virtual time is

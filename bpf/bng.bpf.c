@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* The gateway's data plane: one program for subscriber ports, one for network ports and host links.
- * One translation unit, so that every map exists once.
+/* The gateway's data plane: one program for subscriber ports, one for network ports and host links, and
+ * the same two for `bng explain`.  One translation unit, so that every map exists once.
  */
 #include <stddef.h>
 #include <linux/bpf.h>
@@ -39,19 +39,21 @@ static __always_inline int enter(struct packet *p, __u32 first, __u32 last)
 	const struct port *port = port_on(p->ctx->ingress_ifindex);
 
 	if (!port || port->kind < first || port->kind > last) {
-		count(&received, 0);
+		count(p, &received, 0);
 		return -1;
 	}
 	p->port = port;
 	p->kind = port->kind;
-	count(&received, p->kind);
+	count(p, &received, p->kind);
 	return 0;
 }
 
-SEC("xdp")
-int bng_access(struct xdp_md *ctx)
+/* Everything between a frame and its verdict; `dry` for `bng explain`, which leaves no trace. */
+static __always_inline int from_subscribers(struct xdp_md *ctx, const __u32 dry)
 {
-	struct packet packet = { .ctx = ctx }, *p = &packet;
+	struct packet packet = {
+		.ctx = ctx, .dry = dry, .told_dhcp4 = DHCP4_RESULT_COUNT, .told_receiver = NO_SESSION,
+	}, *p = &packet;
 	int verdict;
 
 	if (enter(p, PORT_SUBSCRIBER, PORT_SUBSCRIBER))
@@ -62,10 +64,11 @@ int bng_access(struct xdp_md *ctx)
 	return finish(p, verdict);
 }
 
-SEC("xdp")
-int bng_core(struct xdp_md *ctx)
+static __always_inline int from_the_core(struct xdp_md *ctx, const __u32 dry)
 {
-	struct packet packet = { .ctx = ctx }, *p = &packet;
+	struct packet packet = {
+		.ctx = ctx, .dry = dry, .told_dhcp4 = DHCP4_RESULT_COUNT, .told_receiver = NO_SESSION,
+	}, *p = &packet;
 	int verdict;
 
 	if (enter(p, PORT_NETWORK, PORT_HOST_LINK))
@@ -74,6 +77,30 @@ int bng_core(struct xdp_md *ctx)
 	if (verdict == TO_KERNEL)
 		verdict = up_host_link(p);
 	return finish(p, verdict);
+}
+
+SEC("xdp")
+int bng_access(struct xdp_md *ctx)
+{
+	return from_subscribers(ctx, 0);
+}
+
+SEC("xdp")
+int bng_core(struct xdp_md *ctx)
+{
+	return from_the_core(ctx, 0);
+}
+
+SEC("xdp")
+int explain_access(struct xdp_md *ctx)
+{
+	return from_subscribers(ctx, 1);
+}
+
+SEC("xdp")
+int explain_core(struct xdp_md *ctx)
+{
+	return from_the_core(ctx, 1);
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

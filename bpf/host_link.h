@@ -36,7 +36,7 @@ static __always_inline int up_host_link(struct packet *p)
 		return drop(p, DROP_LINK_POLICED);
 	if (!conforms(p, POLICE_LINK, POLICE_LINK))
 		return drop(p, DROP_LINK_POLICED);
-	if (bpf_redirect_map(&egress, tenant->link, XDP_DROP) != XDP_REDIRECT)
+	if (leave_by(p, tenant->link))
 		return drop(p, DROP_NO_LINK);
 	if (strip_tags(p))
 		return drop(p, DROP_ADJUST_HEAD);

@@ -80,6 +80,8 @@ static __always_inline int conforms(struct packet *p, __u32 policer, __u32 bucke
 	__u64 cost, burst;
 	int attempt;
 
+	if (p->dry)
+		return !spent(p, policer, bucket);
 	if (!rate)
 		return 1;
 	cost = rate->cost_ns;

@@ -137,7 +137,7 @@ static __always_inline void count_usage(struct usage_direction *direction, const
 
 static __always_inline void count_up(const struct packet *p, const struct session *session)
 {
-	struct usage *counters = usage_of(session);
+	struct usage *counters = p->dry ? NULL : usage_of(session);
 
 	if (counters)
 		count_usage(&counters->up, p);
@@ -145,7 +145,7 @@ static __always_inline void count_up(const struct packet *p, const struct sessio
 
 static __always_inline void count_down(const struct packet *p, const struct session *session)
 {
-	struct usage *counters = usage_of(session);
+	struct usage *counters = p->dry ? NULL : usage_of(session);
 
 	if (counters)
 		count_usage(&counters->down, p);

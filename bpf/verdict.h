@@ -31,10 +31,34 @@ struct {
 	__type(value, __u64);
 } drops SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct explanation);
+} explanation SEC(".maps");
+
 enum {
 	NEXT = -1,			/* on to the next stage */
 	TO_KERNEL = -2,			/* up the tenant's host link: the entry program sees to it */
 };
+
+/* Explain only: the stage runs. */
+static __always_inline void note_step(struct packet *p)
+{
+	struct explanation *told;
+	__u32 zero = 0, step;
+
+	if (!p->dry)
+		return;
+	told = bpf_map_lookup_elem(&explanation, &zero);
+	if (!told)
+		return;
+	step = told->step_count;
+	if (step < sizeof(told->steps))
+		told->steps[step] = p->stage;
+	told->step_count = step + 1;
+}
 
 /* Run one stage of a list; the stage's own header says which number it counts under. */
 #define RUN(name)								\
@@ -42,15 +66,19 @@ enum {
 		int verdict_;							\
 										\
 		p->stage = stage_id_##name;					\
+		note_step(p);							\
 		verdict_ = stage_##name(p);					\
 		if (verdict_ != NEXT)						\
 			return verdict_;					\
 	} while (0)
 
-static __always_inline void count(void *map, __u32 index)
+static __always_inline void count(const struct packet *p, void *map, __u32 index)
 {
-	__u64 *counter = bpf_map_lookup_elem(map, &index);
+	__u64 *counter;
 
+	if (p->dry)
+		return;
+	counter = bpf_map_lookup_elem(map, &index);
 	if (counter)
 		*counter += 1;
 }
@@ -83,11 +111,35 @@ static __always_inline int passed(struct packet *p)
 	return XDP_PASS;
 }
 
-/* bpf_redirect_map() was called and had an entry. */
+/* Have the packet leave by a port.  0, or -1: there is no device behind it. */
+static __always_inline int leave_by(struct packet *p, __u32 port)
+{
+	p->told_out = port;
+	return bpf_redirect_map(&egress, port, XDP_DROP) == XDP_REDIRECT ? 0 : -1;
+}
+
+/* leave_by() was called and found a device. */
 static __always_inline int redirected(struct packet *p, enum outcome outcome)
 {
 	p->outcome = outcome;
 	return XDP_REDIRECT;
+}
+
+/* Explain only: how the packet ended. */
+static __always_inline void note_end(const struct packet *p)
+{
+	struct explanation *told;
+	__u32 zero = 0;
+
+	told = bpf_map_lookup_elem(&explanation, &zero);
+	if (!told)
+		return;
+	told->outcome = p->outcome;
+	told->reason = p->reason;
+	told->dhcp4 = p->told_dhcp4;
+	told->session = p->session ? p->session->id : NO_SESSION;
+	told->receiver = p->told_receiver;
+	told->out = p->told_out;
 }
 
 /* Count how the packet ended, once. */
@@ -95,10 +147,14 @@ static __always_inline int finish(struct packet *p, int verdict)
 {
 	struct usage *usage;
 
-	count(&outcomes, p->stage * OUTCOME_COUNT + p->outcome);
+	if (p->dry) {
+		note_end(p);
+		return verdict;
+	}
+	count(p, &outcomes, p->stage * OUTCOME_COUNT + p->outcome);
 	if (p->outcome != OUTCOME_DROPPED)
 		return verdict;
-	count(&drops, p->reason);
+	count(p, &drops, p->reason);
 	if (!p->session)
 		return verdict;
 	usage = usage_of(p->session);

@@ -279,8 +279,10 @@ int downstream(struct xdp_md *ctx)
 	}
 	vids = vids_of(tags);
 	line = bpf_map_lookup_elem(&vlans, &vids);
-	if (!line)
-		return drop(COUNT_NO_LINE);
+	if (!line) {
+		count(COUNT_NO_LINE);
+		return XDP_PASS; /* to whoever listens at the trunk: a crowd has no customer ports */
+	}
 	if (line->count != found || line->tags[0].tpid != tags[0].tpid || line->tags[1].tpid != tags[1].tpid)
 		return drop(COUNT_OTHER_TAGS);
 	target = line->ifindex;

@@ -12,7 +12,7 @@ static __always_inline int stage_antispoof(struct packet *p)
 
 	if (session->flags & SESSION_CHECK_SOURCE && p->from != session->address)
 		return drop(p, DROP_SPOOFED_IPV4);
-	counters = usage_of(session);
+	counters = p->dry ? NULL : usage_of(session);
 	if (counters && now(p) - counters->up.seen > SEEN_RESOLUTION_NS)
 		counters->up.seen = now(p);
 	return NEXT;

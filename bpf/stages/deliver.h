@@ -12,7 +12,8 @@ static __always_inline int deliver_to(struct packet *p, const struct session *to
 		return TO_KERNEL;
 	if (p->total > to->mtu)
 		return drop(p, DROP_TOO_BIG);
-	if (bpf_redirect_map(&egress, to->encapsulation.port, XDP_DROP) != XDP_REDIRECT)
+	p->told_receiver = to->id;
+	if (leave_by(p, to->encapsulation.port))
 		return drop(p, DROP_NO_EGRESS);
 	if (encapsulate(p, &to->encapsulation))
 		return drop(p, DROP_ADJUST_HEAD);

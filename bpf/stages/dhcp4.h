@@ -27,9 +27,15 @@ static __always_inline const struct reply *reply_of(const struct session *sessio
 	return bpf_map_lookup_elem(&replies, &index);
 }
 
-static __always_inline int up(enum dhcp4_result why)
+static __always_inline void result_is(struct packet *p, enum dhcp4_result result)
 {
-	count(&dhcp4, why);
+	p->told_dhcp4 = result;
+	count(p, &dhcp4, result);
+}
+
+static __always_inline int up(struct packet *p, enum dhcp4_result why)
+{
+	result_is(p, why);
 	return NEXT;
 }
 
@@ -118,7 +124,7 @@ static __always_inline int is_from_client(struct packet *p, const struct bootp *
 	       mac_load(asked->chaddr) == p->source;
 }
 
-/* Which of the server's rules apply (RFC 2131 4.3.1, 4.3.2, table 4).  `renews`: the answer is a lease. */
+/* Which of the server's rules apply (RFC 2131 4.3.1, 4.3.2, table 4). */
 static __always_inline enum dhcp4_result judge(struct packet *p, const struct request *request,
 					       const struct bootp *asked, const struct reply *reply)
 {
@@ -280,7 +286,7 @@ static __always_inline int answer(struct packet *p, struct request *request, con
 
 	echo = collect_echo(p, request);
 	if (!echo || echo > SUM_MAX || options > REPLY_OPTIONS_MAX || options + echo - 1 > reply->room)
-		return up(DHCP4_UP_ROOM);
+		return up(p, DHCP4_UP_ROOM);
 	rest = options + echo < PADDED ? PADDED - options : echo;
 	sum = (__u32)bpf_csum_diff(NULL, 0, (__be32 *)request->echo, (echo + 3) & 0x3fc, 0);
 	sum = (options & 1 ? odd(sum) : sum) + reply->sum;
@@ -288,7 +294,7 @@ static __always_inline int answer(struct packet *p, struct request *request, con
 		sum += 0xffff - (DHCP4_ACK - DHCP4_OFFER);	/* the type stands at an even place */
 	length = UDP_LENGTH + sizeof(*asked) + options + rest;
 	if (bpf_xdp_adjust_tail(p->ctx, (int)(p->l4 + length) - (int)frame_length(p)))
-		return up(DHCP4_UP_ROOM);
+		return up(p, DHCP4_UP_ROOM);
 	if (encapsulate(p, by))
 		return drop(p, DROP_ADJUST_HEAD);
 	eth = at(p, 0, sizeof(*eth));
@@ -307,10 +313,10 @@ static __always_inline int answer(struct packet *p, struct request *request, con
 		return drop(p, DROP_TRUNCATED);
 	if (result == DHCP4_OFFERED && bpf_xdp_store_bytes(p->ctx, p->l3 + sizeof(*head) + 2, &type, 1))
 		return drop(p, DROP_TRUNCATED);
-	counters = usage_of(p->session);
+	counters = p->dry ? NULL : usage_of(p->session);
 	if (counters && result == DHCP4_ACKED)
 		counters->up.renewed = now(p);
-	count(&dhcp4, result);
+	result_is(p, result);
 	return answered(p);
 }
 
@@ -332,27 +338,27 @@ static __always_inline int stage_dhcp4(struct packet *p)
 	if (!p->dhcp4 || p->fragment & IP4_FRAGMENT)
 		return NEXT;
 	if (!session)
-		return up(DHCP4_UP_NEW);
+		return up(p, DHCP4_UP_NEW);
 	if (session->promise_until <= now(p))
-		return up(DHCP4_UP_PROMISE);
+		return up(p, DHCP4_UP_PROMISE);
 	request = bpf_map_lookup_elem(&request_in_hand, &zero);
 	if (!reply || !request)
-		return up(DHCP4_UP_NO_REPLY);
+		return up(p, DHCP4_UP_NO_REPLY);
 	if (!has_tags_of(p, &session->encapsulation))
-		return up(DHCP4_UP_FRAME);
+		return up(p, DHCP4_UP_FRAME);
 	length = read_datagram(p, request);
 	if (!length)
-		return up(DHCP4_UP_FRAME);
+		return up(p, DHCP4_UP_FRAME);
 	if (!is_from_client(p, (const struct bootp *)&request->datagram[UDP_LENGTH]))
-		return up(DHCP4_UP_HEADER);
+		return up(p, DHCP4_UP_HEADER);
 	if (find_options(request, length) || !are_sound(request))
-		return up(DHCP4_UP_OPTIONS);
+		return up(p, DHCP4_UP_OPTIONS);
 	result = judge(p, request, (const struct bootp *)&request->datagram[UDP_LENGTH], reply);
 	if (result > DHCP4_ACKED)
-		return up(result);
+		return up(p, result);
 	if (digest_form(request) != session->form)
-		return up(DHCP4_UP_FORM);
+		return up(p, DHCP4_UP_FORM);
 	if (request->places[ASKED_AGENT].at && digest_agent(request) != session->agent)
-		return up(DHCP4_UP_AGENT);
+		return up(p, DHCP4_UP_AGENT);
 	return answer(p, request, reply, result);
 }

@@ -64,7 +64,7 @@ static __always_inline int route(struct packet *p, const struct tenant *tenant)
 	out = port_on(fib.ifindex);
 	if (!out || out->kind != PORT_NETWORK)
 		return TO_KERNEL;
-	if (bpf_redirect_map(&egress, out->number, XDP_DROP) != XDP_REDIRECT)
+	if (leave_by(p, out->number))
 		return drop(p, DROP_NO_EGRESS);
 	if (strip_tags(p))
 		return drop(p, DROP_ADJUST_HEAD);

@@ -15,7 +15,7 @@ struct {
 
 static __always_inline int refused(struct packet *p, __u32 class, enum punt_result result, enum drop_reason reason)
 {
-	count(&punts, class * PUNT_RESULT_COUNT + result);
+	count(p, &punts, class * PUNT_RESULT_COUNT + result);
 	return drop(p, reason);
 }
 
@@ -23,8 +23,11 @@ static __always_inline int refused(struct packet *p, __u32 class, enum punt_resu
  * to be.  Returns 0, or -1 if the ring is full. */
 static __always_inline int punt_frame(struct packet *p, __u32 class, __u64 length, const __u64 room)
 {
-	struct punt *record = bpf_ringbuf_reserve(&ring, sizeof(*record) + room, 0);
+	struct punt *record;
 
+	if (p->dry)
+		return 0;
+	record = bpf_ringbuf_reserve(&ring, sizeof(*record) + room, 0);
 	if (!record)
 		return -1;
 	record->at = now(p);
@@ -87,7 +90,7 @@ static __always_inline int stage_punt(struct packet *p)
 		lost = punt_frame(p, class, length, PUNT_FRAME_MAX);
 	if (lost)
 		return refused(p, class, PUNT_REFUSED_RING, DROP_PUNT_RING);
-	count(&punts, class * PUNT_RESULT_COUNT + PUNT_SENT);
+	count(p, &punts, class * PUNT_RESULT_COUNT + PUNT_SENT);
 	return punted(p);
 }
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from . import control, dhcp, forward, packet, report, start
+from . import control, dhcp, forward, packet, report, start, storm
 
 BENCHES: dict[str, Callable[[bool], report.Result]] = {
     "packet": packet.bench,
@@ -23,6 +23,7 @@ BENCHES: dict[str, Callable[[bool], report.Result]] = {
     "dhcp": dhcp.bench,
     "start": start.bench,
     "control": control.bench,
+    "storm": storm.bench,
 }
 
 

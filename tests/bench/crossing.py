@@ -19,9 +19,10 @@ from typing import TypeVar
 
 from wayleave.dataplane import abi, objects, syscall
 from wayleave.dataplane.counters import Counters
-from wayleave.dataplane.maps import Array, Ports, Tables
+from wayleave.dataplane.maps import Array, Ports
 from wayleave.dataplane.plane import ACCESS, CORE, settings_of_kernel, sizes
 from wayleave.dataplane.rows import pack_prefixes, project_local
+from wayleave.dataplane.tables import Tables
 from wayleave.io.clock import Clock
 from wayleave.lab.namespace import PREFIX, Namespace, create_all, delete_all
 from wayleave.lab.topology import GATEWAY_ACCESS_MAC, GATEWAY_CORE_MAC

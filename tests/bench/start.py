@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 from wayleave.dataplane import objects
-from wayleave.dataplane.maps import Tables
 from wayleave.dataplane.plane import settings_of_kernel, sizes
+from wayleave.dataplane.tables import Tables
 from wayleave.io.clock import Clock
 from wayleave.lab.access_node import Line
 from wayleave.lab.topology import Lab

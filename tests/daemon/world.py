@@ -122,28 +122,31 @@ class Gateway:
             self.table, self.pools, authorization, self.records, self.plane, self._reply, admission, world.on_transition
         )
         self.recovery = Recovery(self.engine, self.clock)
-        self.ring: deque[tuple[int, bytes]] = deque()
         self._wake = 0
+        self._woken = False
         self.recovery.restore(world.disk.load(self.clock))
         wanted = [session for session in self.table if session.installed and session.live]
         self.plane.repair(wanted, self.clock.boot())
         self._end_turn()
         self._every_second()
+        if self.plane.ring:
+            self.wake()
 
-    def punt(self, port: int, data: bytes) -> None:
-        """A frame comes up the ring; those that come close together are read together."""
-        if not self.ring:
+    def wake(self) -> None:
+        """Something lies in the ring; what comes close together is read together."""
+        if not self._woken:
+            self._woken = True
             wait = self.world.chance.choice((0, MILLISECOND, 100 * MILLISECOND))
             self.world.at(wait, self._if_alive, self._on_ring)
-        self.ring.append((port, data))
 
     def _if_alive(self, what: Callable[..., None], *arguments: Any) -> None:
         if self.world.gateway is self:
             what(*arguments)
 
     def _on_ring(self) -> None:
-        told = [item for port, data in self.ring if (item := self.ipoe.receive(port, data)) is not None]
-        self.ring.clear()
+        ring, self._woken = self.plane.ring, False
+        told = [item for at, port, data in ring if (item := self.ipoe.receive(port, data, at)) is not None]
+        ring.clear()
         self.engine.take(told, self.clock.boot())
         self._end_turn()
 
@@ -274,38 +277,45 @@ class World:
         return [MILLISECOND if self.chance.random() < 0.7 else self.chance.randint(0, SLOWEST) for _ in range(copies)]
 
     def _send_up(self, router: Router) -> None:
-        for data, renewing in router.take():
+        for data in router.take():
             for delay in self._delays():
-                self.at(delay, self._arrive, router.line.port, data, router, renewing)
+                self.at(delay, self._arrive, router.line.port, data, router)
         if router.deadline:
             self.at(max(0, router.deadline - self.now), self._wake, router, router.deadline)
 
-    def _arrive(self, port: int, data: bytes, router: Router, renewing: IPv4Address | None) -> None:
-        """A frame reaches the program: the kernel answers by itself, or it goes up to the process, if there is one."""
-        if renewing is not None and self.chance.random() < self.kernel_renews:
-            session = self.plane.renews(router.key, renewing, self.clock.boot())
-            if session is not None:
-                self._kernel_answers(port, data, session)
-                return
+    def _arrive(self, port: int, data: bytes, router: Router) -> None:
+        """A frame reaches the program: the kernel answers by itself, or it waits in the ring for a process."""
+        if self.chance.random() < self.kernel_renews and self._kernel_answers(port, data, router):
+            return
+        self.plane.ring.append((self.clock.boot(), port, data))
         if self.gateway is not None:
-            self.gateway.punt(port, data)
+            self.gateway.wake()
 
-    def _kernel_answers(self, port: int, data: bytes, session: Session) -> None:
-        """Renew inside the promise, and leave it to the process to find out."""
-        lease = session.lease
-        assert lease is not None
+    def _kernel_answers(self, port: int, data: bytes, router: Router) -> bool:
+        """Offer and renew inside the promise, and leave it to the process to find out."""
+        now = self.clock.boot()
+        session = self.plane.client(router.key, now)
+        if session is None or session.lease is None:
+            return False
         ipoe = _ipoe(lambda _client: session)
         told = ipoe.receive(port, data)
-        assert told is not None
-        event = told[1]
-        assert isinstance(event, lifecycle.Requested)
-        reply = lifecycle.Reply(event.ask, Answer.CONFIRM, lease, lease.duration)
-        answer = ipoe.reply(session, reply)
-        assert answer is not None
-        self.happened["kernel renewed"] += 1
-        self.tell(f"the kernel renews {lease.address} for {session.client}")
-        self.check_said(session, reply, answer[1])
-        self.send_down(*answer)
+        if told is None or told[0] != session.client:
+            return False
+        match told[1]:
+            case lifecycle.Discovered(ask=ask):
+                answer, what = Answer.OFFER, "offered"
+            case lifecycle.Requested(ask=ask, address=address) if self.plane.renews(router.key, address, now):
+                answer, what = Answer.CONFIRM, "renewed"
+            case _:
+                return False
+        reply = lifecycle.Reply(ask, answer, session.lease, session.lease.duration)
+        said = ipoe.reply(session, reply)
+        assert said is not None
+        self.happened[f"kernel {what}"] += 1
+        self.tell(f"the kernel has {what} {session.lease.address} to {session.client}")
+        self.check_said(session, reply, said[1])
+        self.send_down(*said)
+        return True
 
     def send_down(self, port: int, data: bytes) -> None:
         for delay in self._delays():

@@ -19,8 +19,9 @@ from wayleave.access.ipoe import Delivery, Ipoe
 from wayleave.access.settings import PortSettings
 from wayleave.dataplane import abi
 from wayleave.dataplane.abi import Dhcp4Result, Outcome, Stage
-from wayleave.dataplane.maps import PerCpu, Tables
+from wayleave.dataplane.maps import PerCpu
 from wayleave.dataplane.rows import project, project_local
+from wayleave.dataplane.tables import Tables
 from wayleave.net.units import SECOND, BootNs, Ns
 from wayleave.session import lifecycle
 from wayleave.session.lifecycle import Answer, Requested

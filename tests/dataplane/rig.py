@@ -4,7 +4,7 @@
 A `Case` is a row of a table; what it does not mention must not happen. `egress` holds only the port that the case
 names, so a redirect to any other is seen as a drop.
 
-Not used on purpose: `rows.project` and `maps.Tables`. Here rows are written as the header file describes them.
+Not used on purpose: `rows.project` and `tables.Tables`. Here rows are written as the header file describes them.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
@@ -12,6 +13,8 @@ from wayleave.session.ports import PlaneFull
 from wayleave.session.table import Key
 
 Host = tuple[str, IPv4Address]
+RING = 256
+"""Messages that wait for a process; the real ring refuses what is more, here the oldest goes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,7 @@ class Plane:
         self.rows: dict[int, Row] = {}
         self.clients: dict[Key, int] = {}
         self.hosts: dict[Host, int] = {}
+        self.ring: deque[tuple[BootNs, int, bytes]] = deque(maxlen=RING)
         self._seen: dict[int, BootNs] = {}
         self._renewed: dict[int, BootNs] = {}
 
@@ -56,7 +60,7 @@ class Plane:
     def renewed(self, id_: int) -> BootNs:
         return self._renewed.get(id_, NEVER)
 
-    # ---- as maps.Tables does it ---------------------------------------------------------
+    # ---- as tables.Tables does it -------------------------------------------------------
 
     def _place(self, session: Session) -> None:
         lease, service = session.lease, session.service
@@ -109,6 +113,11 @@ class Plane:
             return None
         self._renewed[id_] = now
         return row.session
+
+    def client(self, key: Key, now: BootNs) -> Session | None:
+        """The session of a client whose promise stands."""
+        id_ = self.clients.get(key)
+        return self.rows[id_].session if id_ is not None and self.rows[id_].promise_until > now else None
 
     def covers(self, row: Row, until: BootNs) -> bool:
         return row.promise_until >= until

@@ -84,7 +84,7 @@ class Router:
         self._last: IPv4Address | None = None
         self._gateway_mac = BROADCAST
         self._wanted: IPv4Address | None = None
-        self._out: list[tuple[bytes, IPv4Address | None]] = []
+        self._out: list[bytes] = []
 
     def __repr__(self) -> str:
         return f"{self.client} {self.state.value} {self.address}"
@@ -93,8 +93,8 @@ class Router:
         """The address that it takes for its own, unless somebody with authority has taken it away."""
         return self.address if self.until > now and self.revoked_at is None else None
 
-    def take(self) -> list[tuple[bytes, IPv4Address | None]]:
-        """Return the frames that it sends, each with the address it renews, if that is what it does."""
+    def take(self) -> list[bytes]:
+        """Return the frames that it sends."""
         out, self._out = self._out, []
         return out
 
@@ -181,7 +181,7 @@ class Router:
         self._wanted = self.address
         asked = ask(MessageType.REQUEST, self.mac, self._xid, {}, self.address)
         to = (BROADCAST, EVERYONE) if ask_all else (self._gateway_mac, self._server)
-        self._send(asked, self.address, to, self.address)
+        self._send(asked, self.address, to)
         left = (self.until if ask_all else self._rebind_at) - now
         self.deadline = min(self.until, now + max(left // 2, 5 * SECOND))
 
@@ -259,7 +259,5 @@ class Router:
     def _broadcast(self, kind: MessageType, options: dict[int, bytes]) -> None:
         self._send(ask(kind, self.mac, self._xid, options), ZERO, (BROADCAST, EVERYONE))
 
-    def _send(
-        self, asked: Message, source: IPv4Address, to: tuple[Mac, IPv4Address], renewing: IPv4Address | None = None
-    ) -> None:
-        self._out.append((frame_of(self.line, self.mac, asked, source, to), renewing))
+    def _send(self, asked: Message, source: IPv4Address, to: tuple[Mac, IPv4Address]) -> None:
+        self._out.append(frame_of(self.line, self.mac, asked, source, to))

@@ -73,7 +73,8 @@ class FakeGateway:
         yours = address.packed if kind != NAK else bytes(4)
         head = b"\x02" + message[1:16] + yours + message[20:240]
         body = packet.with_dhcp_options(head, answer)
-        broadcast = IPv4Address("255.255.255.255")
-        datagram = packet.udp(GATEWAY, broadcast, 67, 68, body)
-        data = packet.ipv4(GATEWAY, broadcast, UDP, datagram)
-        self._lab.gateway.send_raw(packet.ethernet(BROADCAST, GATEWAY_ACCESS_MAC, IPV4, data, frame.tags), "acc0")
+        has = IPv4Address(message[12:16])  # RFC 2131 4.1: a client that has its address listens to no other
+        to, to_mac = (has, frame.source) if int(has) else (IPv4Address("255.255.255.255"), BROADCAST)
+        datagram = packet.udp(GATEWAY, to, 67, 68, body)
+        data = packet.ipv4(GATEWAY, to, UDP, datagram)
+        self._lab.gateway.send_raw(packet.ethernet(to_mac, GATEWAY_ACCESS_MAC, IPV4, data, frame.tags), "acc0")

@@ -15,7 +15,7 @@ from wayleave.lab.topology import GATEWAY_ACCESS_MAC, Lab
 from wayleave.lab.waiting import wait_until
 from wayleave.net.mac import Mac
 
-from .fake_gateway import GATEWAY, RELEASE, REQUEST, FakeGateway
+from .fake_gateway import DISCOVER, GATEWAY, RELEASE, REQUEST, FakeGateway
 
 CLIENTS = get_args(Client)
 
@@ -75,11 +75,56 @@ def test_a_client_can_ask_for_an_address_it_had(fake: FakeGateway, customer: Cus
     assert customer.dhcp(client, request="100.64.0.77").address == IPv4Address("100.64.0.77")
 
 
-def test_udhcpc_renews_when_told(fake: FakeGateway, customer: Customer) -> None:
-    customer.dhcp()
+@pytest.mark.parametrize("client", ["udhcpc", "dhcpcd"])
+def test_a_client_renews_when_told(fake: FakeGateway, customer: Customer, client: Client) -> None:
+    customer.dhcp(client)
     before = fake.messages(REQUEST)
     assert customer.renew().address == customer.address
     assert fake.messages(REQUEST) == before + 1
+
+
+def test_dhclient_renews_when_its_time_has_come(lab: Lab, customer: Customer) -> None:
+    with FakeGateway(lab, lease_s=4) as fake:
+        customer.dhcp("dhclient")
+        before = fake.messages(REQUEST)
+        assert customer.renew().address == customer.address
+        assert fake.messages(REQUEST) > before
+
+
+@pytest.mark.parametrize(
+    ("client", "kinds"), [("udhcpc", [DISCOVER, REQUEST]), ("dhclient", [REQUEST]), ("dhcpcd", [REQUEST])]
+)
+def test_what_a_client_remembers_it_asks_for_after_a_reboot(
+    fake: FakeGateway, customer: Customer, client: Client, kinds: list[int]
+) -> None:
+    before = customer.dhcp(client)
+    fake.heard.clear()
+    customer.reboot()
+    assert customer.address is None
+    assert customer.dhcp(client) == before
+    assert [kind for kind, _ in fake.heard] == kinds
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_client_that_forgets_starts_from_nothing(fake: FakeGateway, customer: Customer, client: Client) -> None:
+    customer.dhcp(client)
+    fake.heard.clear()
+    customer.forget()
+    assert customer.address is None
+    customer.dhcp(client)
+    assert [kind for kind, _ in fake.heard] == [DISCOVER, REQUEST]
+
+
+def test_customers_that_run_one_client_keep_out_of_each_other_s_way() -> None:
+    """dhcpcd's files are named after the interface, and eth0 is what they all have."""
+    with Lab([Line(100, 1), Line(100, 2)]) as lab, FakeGateway(lab) as fake:
+        both = lab.customers
+        leases = [customer.dhcp("dhcpcd") for customer in both]
+        assert [lease.address for lease in leases] == [customer.address for customer in both]
+        assert len({lease.address for lease in leases}) == 2
+        both[0].release()
+        assert both[1].renew().address == leases[1].address
+        assert fake.messages(RELEASE) == 1
 
 
 def test_a_client_without_a_server_has_no_lease(customer: Customer) -> None:

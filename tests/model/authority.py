@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-LEASE, HORIZON, REST = 4, 9, 1  # the kernel can renew a lease in its last moment: the horizon is more than two
+LEASE, HORIZON, REST = 4, 8, 1  # two leases: the kernel can then renew one in its last moment
 
 
 @dataclass(frozen=True)

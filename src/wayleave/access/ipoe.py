@@ -21,14 +21,14 @@ from wayleave.access.demux import Heard, Ignored, hear
 from wayleave.access.settings import PortSettings
 from wayleave.net.frame import ETHERTYPE_IPV4, encode_l2, encode_udp4
 from wayleave.net.mac import Mac
-from wayleave.net.units import SECOND, Ns
+from wayleave.net.units import SECOND, BootNs, Ns
 from wayleave.proto.dhcp4 import server, standing
 from wayleave.proto.dhcp4.message import SERVER_PORT, ZERO, Message, MessageType, encode
 from wayleave.proto.dhcp4.server import Binding, Destination, Kind
 from wayleave.proto.dhcp4.standing import StandingReply
 from wayleave.session import lifecycle
 from wayleave.session.lifecycle import Answer, Event
-from wayleave.session.model import Client, Lease, Line, Session
+from wayleave.session.model import NEVER, Client, Lease, Line, Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +82,11 @@ class Ipoe:
 
     # ---- in -----------------------------------------------------------------------------
 
-    def receive(self, port: int, data: bytes) -> tuple[Client, Event] | None:
-        """Return about whom and what a punted frame is; None, counted, if it leads to nothing."""
+    def receive(self, port: int, data: bytes, at: BootNs = NEVER) -> tuple[Client, Event] | None:
+        """Return about whom and what a punted frame is; None, counted, if it leads to nothing.
+
+        `at` is when the data plane took it in: it may have answered the client since.
+        """
         heard = hear(self._ports[port], data)
         if isinstance(heard, Ignored):
             self.ignored[heard.value] += 1
@@ -97,7 +100,7 @@ class Ipoe:
             self.ignored[Ignored.NO_CIRCUIT_ID.value] += 1
             return None
         self.heard[request.kind.value] += 1
-        return client, self._event(client, heard, request)
+        return client, self._event(client, heard, request, at)
 
     def _client(self, heard: Heard) -> Client | None:
         """Find the line. Where many share a VLAN, a message without circuit-id is believed only of a known session."""
@@ -110,7 +113,7 @@ class Ipoe:
         session = self._known(Client(Line(heard.port, svid, cvid), mac))
         return None if session is None else session.client
 
-    def _event(self, client: Client, heard: Heard, request: server.Request) -> Event:
+    def _event(self, client: Client, heard: Heard, request: server.Request, at: BootNs) -> Event:
         ask = Ask(heard, request.kind)
         relayed = heard.message.giaddr != ZERO
         address = request.address or ZERO
@@ -138,9 +141,9 @@ class Ipoe:
                     agent=_agent(heard.message),
                 )
             case Kind.RELEASE:
-                return lifecycle.Released(address)
+                return lifecycle.Released(address, at)
             case Kind.DECLINE:
-                return lifecycle.Declined(address)
+                return lifecycle.Declined(address, at)
             case Kind.INFORM:
                 return lifecycle.Queried(ask)
 

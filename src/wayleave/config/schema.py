@@ -28,6 +28,9 @@ class GatewaySettings(Leaf):
     api: str = Field(description="path of the local API's socket")
     sessions: int = Field(default=65536, ge=16, le=1_000_000, description="clients at once, at most")
     ring: int = Field(default=8 << 20, ge=1 << 16, description="octets of the punt ring, a power of two")
+    kernel_dhcp: bool = Field(
+        default=True, description="the data plane answers DHCP of clients that it knows; false: Python answers all"
+    )
     durability: str = Field(default="full", pattern="^(full|normal)$", description="SQLite synchronous")
 
 

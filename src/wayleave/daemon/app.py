@@ -84,7 +84,7 @@ class Gateway:
             sizes(settings.gateway.sessions, settings.gateway.ring),
             settings_of_kernel(),
             self.clock.boot,
-            self.ipoe.standing,
+            self.ipoe.standing if settings.gateway.kernel_dhcp else lambda _session: None,
         )
         authorization = LocalAuthorization(
             settings.authorization,
@@ -225,7 +225,7 @@ class Gateway:
         told = [
             item
             for punt, frame in self.plane.ring.read(RING_BATCH)
-            if punt.port in self.ports and (item := receive(punt.port, frame)) is not None
+            if punt.port in self.ports and (item := receive(punt.port, frame, punt.at)) is not None
         ]
         self.engine.take(told, self.clock.boot())
         self._end_turn()

@@ -101,11 +101,18 @@ class Engine:
             if session.client.line != client.line:
                 self.counts.refused["mac-on-another-circuit"] += 1
                 continue
+            if isinstance(event, lifecycle.Released | lifecycle.Declined) and self._overtaken(session, event.at):
+                self.counts.refused["asked-again-meanwhile"] += 1
+                continue
             if isinstance(event, lifecycle.Declined) and not self._may_decline(session):
                 self.counts.refused["declines-too-often"] += 1
-                event = lifecycle.Released(event.address)
+                event = lifecycle.Released(event.address, event.at)
             self._queue.append((session.id, event))
         self._run()
+
+    def _overtaken(self, session: Session, at: BootNs) -> bool:
+        """Did the data plane give the address again since the client gave it up, while that lay in the ring?"""
+        return at != NEVER and self._plane.renewed(session.id) > at
 
     def _may_decline(self, session: Session) -> bool:
         """A line that declines all it is given would put a whole pool into quarantine: its later ones only end."""

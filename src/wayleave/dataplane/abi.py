@@ -14,7 +14,7 @@ from wayleave.net.units import BootNs
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-LAYOUT = "5d253e042b6d"
+LAYOUT = "ae72a513669f"
 """Changes whenever a struct, enum or constant of abi.h does."""
 
 PORT_MAX = 1024
@@ -513,6 +513,42 @@ class Punt:
     def unpack(cls, data: Buffer, offset: int = 0) -> Punt:
         at, session, port, svid, cvid, class_, length, l3 = cls.FORMAT.unpack_from(data, offset)
         return cls(BootNs(at), session, port, svid, cvid, class_, length, l3)
+
+
+@dataclass(slots=True)
+class Explanation:
+    """struct explanation: 40 octets."""
+
+    FORMAT: ClassVar[Struct] = Struct("<IIIIIII12s")
+    SIZE: ClassVar[int] = 40
+    OFFSET: ClassVar[dict[str, int]] = {
+        "outcome": 0,
+        "reason": 4,
+        "dhcp4": 8,
+        "session": 12,
+        "receiver": 16,
+        "out": 20,
+        "step_count": 24,
+        "steps": 28,
+    }
+    outcome: int
+    reason: int
+    dhcp4: int
+    session: int
+    receiver: int
+    out: int
+    step_count: int
+    steps: bytes
+
+    def pack(self) -> bytes:
+        return self.FORMAT.pack(
+            self.outcome, self.reason, self.dhcp4, self.session, self.receiver, self.out, self.step_count, self.steps
+        )
+
+    @classmethod
+    def unpack(cls, data: Buffer, offset: int = 0) -> Explanation:
+        outcome, reason, dhcp4, session, receiver, out, step_count, steps = cls.FORMAT.unpack_from(data, offset)
+        return cls(outcome, reason, dhcp4, session, receiver, out, step_count, steps)
 
 
 class Policer(IntEnum):

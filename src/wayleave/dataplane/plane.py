@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from wayleave.dataplane import abi, objects, syscall
 from wayleave.dataplane.counters import Counters
 from wayleave.dataplane.events import Ring
-from wayleave.dataplane.maps import Array, Ports, TableFull, Tables
+from wayleave.dataplane.maps import Array, Ports, TableFull
 from wayleave.dataplane.rows import Rows, project
+from wayleave.dataplane.tables import Tables
 from wayleave.net.mac import Mac
 from wayleave.net.units import BootNs
 from wayleave.proto.dhcp4.standing import StandingReply

@@ -1,7 +1,7 @@
 """What the data plane must know of a session: `project(session) -> Rows`, pure.
 
 Derived state is projected, never updated: start-up, live changes and repair all hand the result to
-`maps.Tables`. Adding something that the program needs of a session means a member in bpf/abi.h and its value here.
+`tables.Tables`. Adding something that the program needs of a session means a member in bpf/abi.h and its value here.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ switched off, with which the claim must not hold any more, or its check proves n
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
@@ -342,6 +343,27 @@ def survives_kill(story: Story) -> str:
     lost = [number for number in result.lost if number != result.sent]
     expect(not lost, f"echoes {lost} were lost")
     return f"{result.received} echoes, 50 of them after SIGKILL, none lost"
+
+
+@claim(
+    "With its process killed, a customer that comes back has its address at once, from the data plane",
+    Mutant("kernel-dhcp-off", "gateway.kernel_dhcp = false", {"gateway": {"kernel_dhcp": False}}),
+)
+def kernel_dhcp(story: Story) -> str:
+    customer, address = story.customer(0)
+    story.lab.gateway.kill9()
+    customer.forget()
+    with story.lab.access_node.trunk.capture() as trunk:
+        began = time.monotonic()
+        lease = customer.dhcp("udhcpc", "-t", "3", timeout=8)
+        took = time.monotonic() - began
+        trunk.settle()
+    expect(lease.address == address, f"it had {address} and was given {lease.address}")
+    mine = trunk.matching(lambda f: f.is_dhcp and customer.mac in (f.source, f.udp_payload[28:34]))
+    kinds = [_DHCP_NAMES[dict(dhcp_options(frame.udp_payload))[53][0]] for frame in mine]
+    expect(kinds[-1:] == ["ACK"], f"on the trunk: {', '.join(kinds)}")
+    expect(customer.ping(story.lab.server_address), "the server does not answer its pings")
+    return f"no bng process; {' '.join(kinds)} within {took:.1f}s; {address} again, and pings"
 
 
 @claim(

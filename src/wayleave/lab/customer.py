@@ -1,8 +1,9 @@
 """Customer equipment: an untagged device behind the access node, with the distribution's own DHCP clients.
 
-Both clients run in the foreground under the lab's eye and call a small script of ours, which sets address and route
-and writes what the client told it, one file an event. dhclient runs from a copy of its binary, because distributions
-confine it by path to /var/lib/dhcp.
+All run in the foreground under the lab's eye and call a small script of ours, which sets address and route (dhcpcd does
+so itself) and writes what the client told it, one file an event. dhclient runs from a copy of its binary, because
+distributions confine it by path to /var/lib/dhcp. dhcpcd's paths are compiled in and named after the interface, which
+is eth0 with every customer: it sees folders of its own there.
 """
 
 from __future__ import annotations
@@ -21,7 +22,14 @@ from wayleave.lab.process import Process
 from wayleave.lab.waiting import wait_until
 from wayleave.net.mac import Mac
 
-Client = Literal["udhcpc", "dhclient"]
+Client = Literal["udhcpc", "dhclient", "dhcpcd"]
+
+_RECORD = """
+number=$(($(cat "$LAB_EVENTS/count" 2>/dev/null || echo 0) + 1))
+echo "$number" >"$LAB_EVENTS/count"
+{ echo "event=${reason:-$1}"; env; } >"$LAB_EVENTS/part"
+mv "$LAB_EVENTS/part" "$LAB_EVENTS/$number"
+"""
 
 _UDHCPC_SCRIPT = """#!/bin/sh
 # udhcpc calls: SCRIPT EVENT, with the lease in the environment.
@@ -38,10 +46,6 @@ bound|renew)
 	done
 	;;
 esac
-number=$(($(cat "$LAB_EVENTS/count" 2>/dev/null || echo 0) + 1))
-echo "$number" >"$LAB_EVENTS/count"
-{ echo "event=$1"; env; } >"$LAB_EVENTS/part"
-mv "$LAB_EVENTS/part" "$LAB_EVENTS/$number"
 """
 
 _DHCLIENT_SCRIPT = """#!/bin/sh
@@ -62,10 +66,10 @@ EXPIRE|FAIL|RELEASE|STOP)
 	ip -4 addr flush dev "$interface"
 	;;
 esac
-number=$(($(cat "$LAB_EVENTS/count" 2>/dev/null || echo 0) + 1))
-echo "$number" >"$LAB_EVENTS/count"
-{ echo "event=$reason"; env; } >"$LAB_EVENTS/part"
-mv "$LAB_EVENTS/part" "$LAB_EVENTS/$number"
+"""
+
+_DHCPCD_SCRIPT = """#!/bin/sh
+# dhcpcd calls: SCRIPT, with the event in $reason and the lease in $new_*; it has set address and routes before.
 """
 
 _DHCLIENT_CONF = """
@@ -76,6 +80,33 @@ backoff-cutoff 2;
 select-timeout 0;
 request subnet-mask, routers, domain-name-servers, dhcp-lease-time, interface-mtu;
 """
+
+_DHCPCD_CONF = """
+# As Debian ships it,
+duid ll
+persistent
+vendorclassid
+option domain_name_servers, domain_name, domain_search
+option classless_static_routes
+option interface_mtu
+option host_name
+option rapid_commit
+require dhcp_server_identifier
+# but without a second's wait at first, and without five seconds of ARP probes (RFC 5227) before it takes an address.
+nodelay
+noarp
+"""
+
+_DHCPCD_ROOT = """
+mount --bind "$1" /var/lib/dhcpcd
+mount --bind "$2" /run
+shift 2
+exec "$@"
+"""
+"""Run a command with its files in two folders of ours, in a mount namespace that ends with it."""
+
+_RENEW: dict[Client, int] = {"udhcpc": signal.SIGUSR1, "dhcpcd": signal.SIGUSR1}
+_RELEASE: dict[Client, int] = {"udhcpc": signal.SIGUSR2, "dhcpcd": signal.SIGALRM}
 
 _GOT = frozenset(("bound", "renew", "BOUND", "RENEW", "REBIND", "REBOOT"))
 _GONE = frozenset(("deconfig", "RELEASE", "EXPIRE", "STOP", "FAIL"))
@@ -171,12 +202,12 @@ class Customer(Host):
         self._kind = client
         self._events = self.folder / f"{self.namespace.name}-{self._runs}-{client}"
         self._events.mkdir()
-        words = self._udhcpc(request) if client == "udhcpc" else self._dhclient(request)
+        words = {"udhcpc": self._udhcpc, "dhclient": self._dhclient, "dhcpcd": self._dhcpcd}[client](request)
         self._client = self.spawn("env", f"LAB_EVENTS={self._events}", *words, *options, log=client)
         return self._client
 
     def _udhcpc(self, request: IPv4Address | str | None) -> list[str]:
-        script = _script(self.folder / "udhcpc-script", _UDHCPC_SCRIPT)
+        script = self._script("udhcpc", _UDHCPC_SCRIPT)
         wanted = ("-r", str(request)) if request else ()
         return ["udhcpc", "-f", "-n", "-t", "10", "-T", "1", *wanted, "-s", str(script), "-i", self.device]
 
@@ -184,7 +215,7 @@ class Customer(Host):
         binary = self.folder / "dhclient"
         if not binary.exists():
             shutil.copy(shutil.which("dhclient") or "/sbin/dhclient", binary)
-        script = _script(self.folder / "dhclient-script", _DHCLIENT_SCRIPT)
+        script = self._script("dhclient", _DHCLIENT_SCRIPT)
         conf = self._events / "conf"
         conf.write_text(_DHCLIENT_CONF + (f"send dhcp-requested-address {request};\n" if request else ""))
         (self.lease_file).touch()
@@ -193,10 +224,36 @@ class Customer(Host):
             *("-lf", str(self.lease_file), "-pf", str(self._events / "pid"), "-e", f"LAB_EVENTS={self._events}"),
         ]
 
+    def _dhcpcd(self, request: IPv4Address | str | None) -> list[str]:
+        script = self._script("dhcpcd", _DHCPCD_SCRIPT)
+        conf = self._events / "conf"
+        conf.write_text(_DHCPCD_CONF)
+        runs = self._events / "run"
+        for folder in (self._dhcpcd_leases, runs):
+            folder.mkdir(exist_ok=True)
+        wanted = ("-r", str(request)) if request else ()
+        return [
+            *("unshare", "--mount", "sh", "-ec", _DHCPCD_ROOT, "sh", str(self._dhcpcd_leases), str(runs)),
+            *("dhcpcd", "-4", "-B", "-f", str(conf), "-c", str(script), "-e", f"LAB_EVENTS={self._events}"),
+            *(*wanted, self.device),
+        ]
+
+    def _script(self, client: Client, text: str) -> Path:
+        path = self.folder / f"{client}-script"
+        if not path.exists():
+            path.write_text(text + _RECORD)
+            path.chmod(0o755)
+        return path
+
     @property
     def lease_file(self) -> Path:
         """dhclient's lease database, kept over its runs as real equipment does; delete it to forget."""
         return self.folder / f"{self.namespace.name}.leases"
+
+    @property
+    def _dhcpcd_leases(self) -> Path:
+        """What dhcpcd keeps over its runs: its lease, and the DUID that it names itself by."""
+        return self.folder / f"{self.namespace.name}-dhcpcd"
 
     @property
     def events(self) -> list[dict[str, str]]:
@@ -225,28 +282,26 @@ class Customer(Host):
         return self.lease
 
     def renew(self, timeout: float = 10.0) -> Lease:
-        """Have udhcpc renew now. dhclient has no such signal: give it a short lease."""
-        assert self._client is not None
-        assert self._kind == "udhcpc"
+        """Have the client renew now. dhclient cannot be told, but does so at its T1: give it a short lease."""
+        assert self._client is not None, "no DHCP client is running"
         before = len(self.events)
-        self._client.signal(signal.SIGUSR1)
+        if self._kind in _RENEW:
+            self._client.signal(_RENEW[self._kind])
         return self.wait_lease(timeout, after=before)
 
     def release(self, timeout: float = 10.0) -> None:
         """Have the client send DHCPRELEASE, and end it.
 
-        udhcpc takes its address away at once: a release that still waits for ARP would be lost, so ARP goes first.
+        They take their address away at once: a release that still waits for ARP would be lost, so ARP goes first.
         """
         assert self._client is not None, "no DHCP client is running"
         before = len(self.events)
-        if self._kind == "udhcpc":
-            if self.lease is not None and self.lease.server is not None:
-                self.ping(self.lease.server, count=1, timeout=1)
-            self._client.signal(signal.SIGUSR2)
+        if self.lease is not None and self.lease.server is not None:
+            self.ping(self.lease.server, count=1, timeout=1)
+        if self._kind in _RELEASE:
+            self._client.signal(_RELEASE[self._kind])
         else:
-            wait_until(
-                lambda: self._lease_on_disk, "lease in dhclient's file, without which it releases nothing", timeout
-            )
+            self._wait_written(timeout)  # or it releases nothing
             words = self._dhclient(None)
             self.run("env", f"LAB_EVENTS={self._events}", *[w for w in words if w not in ("-d", "-1")], "-r")
         wait_until(
@@ -257,9 +312,11 @@ class Customer(Host):
         self.stop_client()
         self.lease = None
 
-    @property
-    def _lease_on_disk(self) -> bool:
-        return self.lease_file.exists() and "fixed-address" in self.lease_file.read_text()
+    def _wait_written(self, timeout: float = 10.0) -> None:
+        """Wait until a lease that is remembered over a reboot is on the disk: dhclient calls its script before that."""
+        if self._kind == "dhclient" and self.lease is not None:
+            line = f"fixed-address {self.lease.address};"
+            wait_until(lambda: line in self.lease_file.read_text(), f"{line} in {self.lease_file}", timeout)
 
     def stop_client(self) -> None:
         """Kill the client without a word to the server; address and route stay."""
@@ -267,16 +324,18 @@ class Customer(Host):
             self._client.kill()
             self._client = None
 
+    def reboot(self) -> None:
+        """Kill the client and take the address away, as pulling the power does; what it has on disk stays."""
+        self._wait_written()
+        self._unplug()
+
     def forget(self) -> None:
-        """Kill the client and take the address away, as pulling the power does."""
+        """Kill the client, take the address away, and what it has on disk: a reset to factory settings."""
+        self._unplug()
+        self.lease_file.unlink(missing_ok=True)
+        shutil.rmtree(self._dhcpcd_leases, ignore_errors=True)
+
+    def _unplug(self) -> None:
         self.stop_client()
         self.namespace.ip(f"addr flush dev {self.device}")
-        self.lease_file.unlink(missing_ok=True)
         self.lease = None
-
-
-def _script(path: Path, text: str) -> Path:
-    if not path.exists():
-        path.write_text(text)
-        path.chmod(0o755)
-    return path

@@ -64,15 +64,17 @@ class Queried(Struct, frozen=True):
 
 
 class Released(Struct, frozen=True):
-    """The client gives `address` back."""
+    """The client gives `address` back. `at`: when it said so; NEVER: just now."""
 
     address: IPv4Address
+    at: BootNs = NEVER
 
 
 class Declined(Struct, frozen=True):
-    """The client found somebody else on `address`."""
+    """The client found somebody else on `address`. `at` as for Released."""
 
     address: IPv4Address
+    at: BootNs = NEVER
 
 
 class Withdrawn(Struct, frozen=True):
@@ -275,9 +277,9 @@ def advance(session: Session, event: Event, now: BootNs) -> Step:
             return session, ()
         # -- the way down -----------------------------------------------------------------
         case ((Phase.OFFERED | Phase.ACTIVE), Released(address=address)) if address == _address(session):
-            return _close(session, CloseCause.USER_REQUEST, now)
+            return _close(replace(session, left_at=event.at or now), CloseCause.USER_REQUEST, now)
         case ((Phase.OFFERED | Phase.ACTIVE), Declined(address=address)) if address == _address(session):
-            return _close(session, CloseCause.DECLINED, now)
+            return _close(replace(session, left_at=event.at or now), CloseCause.DECLINED, now)
         case Phase.OFFERED, Withdrawn():
             return _close(session, CloseCause.OFFER_LAPSED, now)
         case _, (Released() | Declined() | Withdrawn()):
@@ -442,9 +444,13 @@ def _expire(session: Session, renewed: BootNs, now: BootNs) -> Step:
     return _close(session, CloseCause.LEASE_EXPIRED, now)
 
 
+_OWN_ENDS = (CloseCause.LEASE_EXPIRED, CloseCause.USER_REQUEST, CloseCause.DECLINED)
+"""Ends that a client brings about, and can take back by asking again."""
+
+
 def _renewed_meanwhile(session: Session, renewed: BootNs, now: BootNs) -> bool:
-    """Did the data plane renew the lease between the look that found it expired and the removal of its keys?"""
-    if session.cause is not CloseCause.LEASE_EXPIRED or renewed == NEVER:
+    """Did the data plane renew the lease after it was found expired or given up, and before its keys were gone?"""
+    if session.cause not in _OWN_ENDS or renewed <= session.left_at:
         return False
     assert session.lease is not None
     return after(renewed, session.lease.duration) > now
@@ -454,7 +460,7 @@ def _bring_back(session: Session, renewed: BootNs) -> Step:
     """The client was told that it has a lease: its end is not made durable, and its keys are put back."""
     assert session.lease is not None
     until = after(renewed, session.lease.duration)
-    back = replace(session, phase=Phase.INSTALLING, cause=None, leased_until=until, deadline=NEVER)
+    back = replace(session, phase=Phase.INSTALLING, cause=None, left_at=NEVER, leased_until=until, deadline=NEVER)
     return back, (Install(),)
 
 

@@ -180,6 +180,8 @@ class Session(Struct, frozen=True, kw_only=True, gc=False):
     """When the client, as far as it was told, stops using the address."""
     deadline: BootNs = NEVER
     """When `Due` is wanted next; NEVER: not at all."""
+    left_at: BootNs = NEVER
+    """When the client gave its address up: a renewal after that counts again."""
     ask: object = None
     wanted: IPv4Address | None = None
     exact: bool = False

@@ -11,8 +11,10 @@ from msgspec.structs import replace
 
 from wayleave.dataplane import objects
 from wayleave.dataplane.abi import ClientKey, Encapsulation, Host4Key, Reply, Session, Slot
-from wayleave.dataplane.maps import REST, TableFull, Tables
+from wayleave.dataplane.maps import TableFull
 from wayleave.dataplane.rows import Rows
+from wayleave.dataplane.syscall import lookup, update
+from wayleave.dataplane.tables import REST, Tables
 from wayleave.net.mac import Mac
 from wayleave.net.units import SECOND, BootNs
 
@@ -116,6 +118,62 @@ def test_a_batch_that_does_not_fit_changes_nothing_that_a_packet_sees(tables: Ta
     assert found(tables, rows(0)).promise_until == 10
     assert tables.hosts4.get(rows(6).host) is None
     assert len(tables.clients.items()) == len(tables.hosts4.items()) == 6
+
+
+def reply_at(tables: Tables, index: int) -> bytes:
+    """What the map has at an index, as the program reads it."""
+    value = lookup(tables.replies.map.fd, index.to_bytes(4, "little"), Reply.SIZE)
+    assert value is not None
+    return value
+
+
+def test_sessions_that_hear_the_same_share_a_reply(tables: Tables) -> None:
+    one, same, other = (replying(number, reply) for number, reply in ((1, b"one"), (2, b"one"), (3, b"other")))
+    tables.install([one, same, other, rows(4)], NOW)
+    first, second = found(tables, one).reply, found(tables, other).reply
+    assert found(tables, same).reply == first
+    assert found(tables, rows(4)).reply == 0
+    assert (reply_at(tables, first), reply_at(tables, second)) == (one.reply, other.reply)
+    assert len(tables.replies) == 2
+
+
+def test_a_reply_stays_as_it_is_while_a_row_refers_to_it_and_for_a_rest() -> None:
+    loaded = objects.load(objects.PROGRAM, {**SIZES, "replies": 2})
+    tables = Tables(loaded.maps, NOW)
+    tables.install([replying(1, b"one"), replying(2, b"one")], NOW)
+    tables.install([replying(1, b"another")], NOW)
+    assert reply_at(tables, 1) == replying(2, b"one").reply, "session 2 refers to it"
+    tables.install([replying(2, b"another")], NOW)
+    tables.install([replying(3, b"another")], BootNs(NOW + REST - 1))
+    assert reply_at(tables, 1) == replying(2, b"one").reply, "a packet may still read it"
+    tables.install([replying(3, b"another")], BootNs(NOW + REST))
+    assert reply_at(tables, 1) == replying(3, b"another").reply
+    loaded.close()
+
+
+def test_a_reply_that_is_wanted_again_while_it_rests_is_not_written_over() -> None:
+    loaded = objects.load(objects.PROGRAM, {**SIZES, "replies": 2})
+    tables = Tables(loaded.maps, NOW)
+    tables.install([replying(1, b"one")], NOW)
+    tables.remove([1], NOW)
+    tables.install([replying(2, b"one")], NOW)
+    tables.install([replying(3, b"other")], BootNs(NOW + 2 * REST))
+    assert found(tables, replying(2, b"one")).reply == 1
+    assert reply_at(tables, 1) == replying(2, b"one").reply
+    assert found(tables, replying(3, b"other")).reply == 0
+    loaded.close()
+
+
+def test_a_new_process_takes_up_the_replies_and_mends_one_that_differs(object_: objects.Object) -> None:
+    wanted = [replying(1, b"one"), replying(2, b"two"), rows(3)]
+    before = Tables(object_.maps, NOW)
+    before.install(wanted, NOW)
+    assert Tables(object_.maps, NOW).repair(wanted, NOW) == []
+    update(object_.maps["replies"].fd, found(before, wanted[0]).reply.to_bytes(4, "little"), b"x" * Reply.SIZE)
+    after = Tables(object_.maps, NOW)
+    assert after.repair(wanted, NOW) == ["session 1: its reply was missing"]
+    assert reply_at(after, found(after, wanted[0]).reply) == wanted[0].reply
+    assert after.repair(wanted, NOW) == []
 
 
 def test_a_reply_without_room_is_left_to_python_until_another_has_rested() -> None:
