@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import NamedTuple
 
-import msgspec
-
 from tests.fakes.clock import FakeClock
 from wayleave.io import store
 from wayleave.io.store import Erase, Restored, Save, Write
@@ -57,11 +55,12 @@ class Disk:
 
     def _record(self, write: Save, clock: FakeClock) -> Record:
         utc = clock.utc() if clock.plausible else None
-        row = store._row(write, utc, clock.boot(), clock.boot_id)
-        _, tenant, address, promise_utc, boot_id, until, written_utc, body = row
-        encoded = msgspec.json.encode(body).decode()
-        client = write.session.client
-        return Record(client, IPv4Address(address), tenant, promise_utc, boot_id, until, written_utc, encoded)  # type: ignore[arg-type]
+        _, tenant, address, until, body = store._row(write)
+        promise_utc = None if utc is None else UtcNs(utc + until - clock.boot())
+        written = utc or UtcNs(0)
+        return Record(
+            write.session.client, IPv4Address(address), tenant, promise_utc, clock.boot_id, until, written, body
+        )
 
     def load(self, clock: FakeClock) -> Iterator[Restored]:
         """Give back what is durable, as `Store.load` does."""

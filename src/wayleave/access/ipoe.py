@@ -23,8 +23,8 @@ from wayleave.net.frame import ETHERTYPE_IPV4, encode_l2, encode_udp4
 from wayleave.net.mac import Mac
 from wayleave.net.units import SECOND, BootNs, Ns
 from wayleave.proto.dhcp4 import server, standing
-from wayleave.proto.dhcp4.message import SERVER_PORT, ZERO, Message, encode
-from wayleave.proto.dhcp4.server import Binding, Kind
+from wayleave.proto.dhcp4.message import SERVER_PORT, ZERO, Message, MessageType, encode
+from wayleave.proto.dhcp4.server import Binding, Destination, Kind
 from wayleave.proto.dhcp4.standing import StandingReply
 from wayleave.session import lifecycle
 from wayleave.session.lifecycle import Answer, Event
@@ -50,6 +50,11 @@ class Ask(Struct, frozen=True, gc=False):
     heard: Heard
     kind: Kind
 
+
+_NAMES: dict[int, str] = {kind: kind.name.lower() for kind in MessageType}
+"""What is said → the name of its counter."""
+
+_FOR_A_LEASE = {Answer.OFFER: MessageType.OFFER, Answer.CONFIRM: MessageType.ACK}
 
 STANDING = 4096
 """Standing replies kept at hand."""
@@ -146,21 +151,33 @@ class Ipoe:
 
     def reply(self, session: Session, reply: lifecycle.Reply) -> tuple[int, bytes] | None:
         """Return (port, frame) that carries an answer; None where DHCP says nothing."""
-        ask = reply.ask
+        ask, lease = reply.ask, reply.lease
         assert isinstance(ask, Ask)
-        asked = ask.heard.message
-        if reply.lease is None:
+        heard, asked = ask.heard, ask.heard.message
+        if lease is None:
             if ask.kind is Kind.DISCOVER or reply.answer is not Answer.REFUSE:
                 return None
             identifier = self._nearest_gateway(session, asked)
-            answer = server.nak(asked, identifier, reply.why)
-        else:
-            identifier = reply.lease.subnet.gateway
-            answer = self._answer(asked, reply, reply.lease)
-        self.said[answer.message_type.name.lower() if answer.message_type else ""] += 1
-        heard = ask.heard
+            return self._frame(heard, identifier, server.nak(asked, identifier, reply.why))
+        identifier = lease.subnet.gateway
+        kind = _FOR_A_LEASE.get(reply.answer)
+        if kind is not None and reply.remaining == lease.duration:
+            ready = self._ready(lease, standing.form(asked))
+            payload = standing.say(ready, kind, asked, lease.address) if ready is not None else None
+            if payload is not None:
+                to = server.toward(asked, lease.address, heard.source)
+                return self._framed(heard, identifier, to, kind, payload)
+        return self._frame(heard, identifier, self._answer(asked, reply, lease))
+
+    def _frame(self, heard: Heard, identifier: IPv4Address, answer: Message) -> tuple[int, bytes]:
+        asked = heard.message
         to = server.destination(asked, answer, heard.source)
-        payload = encode(answer, server.limit(asked))
+        return self._framed(heard, identifier, to, answer.options[53][0], encode(answer, server.limit(asked)))
+
+    def _framed(
+        self, heard: Heard, identifier: IPv4Address, to: Destination, kind: int, payload: bytes
+    ) -> tuple[int, bytes]:
+        self.said[_NAMES[kind]] += 1
         return heard.port, encode_udp4(self._l2(heard, to.mac), identifier, SERVER_PORT, to.address, to.port, payload)
 
     def _l2(self, heard: Heard, to: Mac) -> bytes:
@@ -204,11 +221,17 @@ class Ipoe:
             return None
         if (port.line == "circuit") != bool(session.client.line.circuit) or (session.agent and not port.trusted):
             return None
-        key = (lease.pool, lease.duration, session.form)
+        return self._ready(lease, session.form)
+
+    def _ready(self, lease: Lease, form: bytes | None) -> StandingReply | None:
+        """Return the standing reply for a whole lease of this pool to requests of this form."""
+        if form is None:
+            return None
+        key = (lease.pool, lease.duration, form)
         if key not in self._standing:
             if len(self._standing) >= STANDING:
                 self._standing.clear()
-            self._standing[key] = standing.standing(session.form, self._binding(lease, lease.duration))
+            self._standing[key] = standing.standing(form, self._binding(lease, lease.duration))
         return self._standing[key]
 
     def _nearest_gateway(self, session: Session, asked: Message) -> IPv4Address:

@@ -98,7 +98,9 @@ class Pool:
         while self._cursor <= self._last:
             candidate = self._cursor
             self._cursor += 1
-            if self._why_not(candidate, holder, static=False) is None and candidate not in self._former:
+            if candidate in self._held or candidate in self._former:
+                continue  # after a restart, at once past a hundred thousand
+            if self._why_not(candidate, holder, static=False) is None:
                 return self._give(candidate, holder)
         while self._free:
             candidate, _ = self._free.popitem(last=False)

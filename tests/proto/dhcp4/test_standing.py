@@ -5,6 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -12,9 +13,9 @@ from msgspec.structs import replace
 from tests.fakes.router import ask
 from wayleave.net.mac import Mac
 from wayleave.proto.dhcp4 import message, server
-from wayleave.proto.dhcp4.message import Message, MessageType, encode_options
+from wayleave.proto.dhcp4.message import Message, MessageType, encode, encode_options
 from wayleave.proto.dhcp4.server import Binding
-from wayleave.proto.dhcp4.standing import form, standing
+from wayleave.proto.dhcp4.standing import StandingReply, form, say, standing
 
 MAC = Mac(b"\2\0\0\0\0\1")
 BINDING = Binding(
@@ -76,3 +77,53 @@ def test_with_what_is_copied_it_is_the_servers_own_reply(options: dict[int, byte
     said = message.encode(server.ack(asked, BINDING), server.limit(asked))
     assert (reply.options + copied + b"\xff").ljust(60, b"\0") == said[240:]
     assert (reply.server, reply.lease_s) == (BINDING.server_id, BINDING.lease_s)
+
+
+# ---- said by Python ---------------------------------------------------------------------
+
+SAYS = {MessageType.OFFER: server.offer, MessageType.ACK: server.ack}
+ADDRESSES = st.integers(0, 2**32 - 1).map(IPv4Address)
+OPTIONS = st.dictionaries(st.sampled_from([55, 57, 60, 77, 12, 61, 82]), st.binary(max_size=300))
+
+
+def ready(asked: Message) -> StandingReply | None:
+    """The standing reply for a request's form, if there can be one."""
+    shape = form(asked)
+    return standing(shape, BINDING) if shape is not None else None
+
+
+@pytest.mark.parametrize("kind", SAYS)
+@given(OPTIONS, ADDRESSES, ADDRESSES, ADDRESSES, st.integers(0, 0xFFFF))
+def test_python_says_with_it_what_the_server_says(
+    kind: MessageType,
+    options: dict[int, bytes],
+    ciaddr: IPv4Address,
+    giaddr: IPv4Address,
+    address: IPv4Address,
+    flags: int,
+) -> None:
+    """The reply was made with another address, and for another request of the form."""
+    asked = request(options, ciaddr=ciaddr, giaddr=giaddr, flags=flags, hops=3, secs=7)
+    reply = ready(asked)
+    said = say(reply, kind, asked, address) if reply is not None else None
+    if said is not None:
+        assert said == encode(SAYS[kind](asked, replace(BINDING, address=address)), server.limit(asked))
+
+
+def test_an_ordinary_request_is_answered_with_it() -> None:
+    asked = request({55: b"\1\3\6\x0f", 61: b"\1" + bytes(6), 82: b"\1\4door"})
+    reply = ready(asked)
+    assert reply is not None
+    assert say(reply, MessageType.OFFER, asked, BINDING.address) == encode(server.offer(asked, BINDING))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{82: bytes(256)}, {61: bytes(256)}, {55: bytes((1, 3, 6, 15)), 61: bytes(140), 82: bytes(140)}],
+    ids=["82 is split", "61 is split", "not all fits"],
+)
+def test_what_takes_a_choice_is_left_to_the_server(options: dict[int, bytes]) -> None:
+    asked = request(options)
+    reply = ready(asked)
+    assert reply is not None
+    assert say(reply, MessageType.ACK, asked, BINDING.address) is None

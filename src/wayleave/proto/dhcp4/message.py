@@ -35,6 +35,7 @@ LARGEST_MAXIMUM = 1500
 _HEADERS = 28  # IPv4 and UDP, which the maximum size includes
 _COOKIE = 0x63825363
 _FIXED = struct.Struct("!BBBBIHHIIII16s64s128sI")
+_REPLY = struct.Struct("!BBBxI2xHII4xI6s202xI")  # the same; hops, secs, siaddr, sname and file are zero
 _OPTIONS = 240
 _PADDED = 300
 _SNAME, _FILE = 44, 108
@@ -218,6 +219,28 @@ def encode(message: Message, maximum: int = SMALLEST_MAXIMUM) -> bytes:
         + b"\xff"
     )
     return data.ljust(_PADDED, b"\0")
+
+
+def encode_reply(request: Message, ciaddr: IPv4Address, yiaddr: IPv4Address, options: bytes) -> bytes:
+    """Return the octets of a reply to `request` whose options are encoded already, without the end.
+
+    It is what `encode` makes of the replies of `server`; the caller sees to it that the options fit.
+
+    Source: RFC 2131 table 3.
+    """
+    head = _REPLY.pack(
+        BOOTREPLY,
+        request.htype,
+        request.hlen,
+        request.xid,
+        request.flags,
+        int(ciaddr),
+        int(yiaddr),
+        int(request.giaddr),
+        request.chaddr,
+        _COOKIE,
+    )
+    return (head + options + b"\xff").ljust(_PADDED, b"\0")
 
 
 def encode_options(options: Mapping[int, bytes]) -> bytes:

@@ -230,19 +230,27 @@ def limit(request: Message) -> int:
 def destination(request: Message, reply: Message, frame_source: Mac) -> Destination:
     """Tell where `reply` goes. `frame_source` is the Ethernet source of the frame that brought `request`.
 
+    Source: RFC 2131 4.1.
+    """
+    if reply.options.get(53) == _NAK and request.giaddr == ZERO:
+        return Destination(BROADCAST, _EVERYONE, CLIENT_PORT)
+    return toward(request, reply.yiaddr, frame_source)
+
+
+def toward(request: Message, yiaddr: IPv4Address, frame_source: Mac) -> Destination:
+    """Tell where a reply goes that is no DHCPNAK.
+
     A relay agent, and a client that has an address, are reached through whoever sent the frame.
 
     Source: RFC 2131 4.1.
     """
     if request.giaddr != ZERO:
         return Destination(frame_source, request.giaddr, SERVER_PORT)
-    if reply.options.get(53) == _NAK:
-        return Destination(BROADCAST, _EVERYONE, CLIENT_PORT)
     if request.ciaddr != ZERO:
         return Destination(frame_source, request.ciaddr, CLIENT_PORT)
-    if request.flags & BROADCAST_FLAG or reply.yiaddr == ZERO:
+    if request.flags & BROADCAST_FLAG or yiaddr == ZERO:
         return Destination(BROADCAST, _EVERYONE, CLIENT_PORT)
-    return Destination(reply.chaddr, reply.yiaddr, CLIENT_PORT)
+    return Destination(request.chaddr, yiaddr, CLIENT_PORT)
 
 
 _OFFER, _ACK, _NAK = (bytes((kind,)) for kind in (MessageType.OFFER, MessageType.ACK, MessageType.NAK))
