@@ -80,7 +80,9 @@ class Household:
         self._tables = Tables(bench.maps, self.now(), rest=0)
         self._results = PerCpu(bench.maps["dhcp4"])
         by_number = {port.number: port for port in ports}
-        self.ipoe = Ipoe(by_number, dict.fromkeys(by_number, GATEWAY_MAC), POOLS, self._known)
+        macs = dict.fromkeys(by_number, GATEWAY_MAC)
+        self.ipoe = Ipoe(by_number, macs, POOLS, self._known)
+        self.server = LongWay(by_number, macs, POOLS, self._known)
         self._own: list[int] = []
         for address in (GATEWAY, OTHER_GATEWAY):
             self.own(TENANT, address)
