@@ -8,13 +8,16 @@ SUBJECT := src tests tools
 
 .PHONY: setup build abi docs demo test check soak bench clean
 
-setup: $(VENV)/.ready build
+setup: $(VENV)/.ready build build/kernel/release
 
 $(VENV)/.ready: pyproject.toml tools/packages.txt
 	tools/install-packages
 	[ -x $(RUN)/python ] || $(PYTHON) -m venv $(VENV)
 	$(RUN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
+
+build/kernel/release: | $(VENV)/.ready
+	tools/fetch-kernel
 
 build: $(VENV)/.ready
 	@$(RUN)/python tools/build_bpf.py

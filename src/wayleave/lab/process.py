@@ -13,7 +13,10 @@ from pathlib import Path
 class Process:
     """A running command. Its group is killed as one, so what it started ends with it."""
 
-    def __init__(self, argv: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, argv: Sequence[str], log: Path, env: Mapping[str, str] | None = None, inherit: Sequence[int] = ()
+    ) -> None:
+        """Start it. `inherit` are descriptors that it gets under their own numbers."""
         self.argv, self.log = list(argv), log
         with log.open("ab") as out:
             self._child = subprocess.Popen(
@@ -23,6 +26,7 @@ class Process:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 env={**os.environ, **(env or {})},
+                pass_fds=inherit,
             )
 
     def __repr__(self) -> str:

@@ -233,8 +233,9 @@ class Lab:
         self._cleanup.callback(delete_all, spaces)
         create_all(spaces)
         gateway, node, core, server, *customers = spaces
-        self._wire(gateway, node, core, server, customers)
-        self._address(gateway, core, server)
+        self._plug(gateway, node, core)
+        self._wire(node, core, server, customers)
+        self._address(core, server)
 
         self.access_node = AccessNode(node, "trunk")
         self._cleanup.callback(self.access_node.close)
@@ -250,26 +251,28 @@ class Lab:
         for host in (self.gateway, self.router, self.server, *self.customers):
             self._cleanup.callback(host.close)
 
-    def _wire(
-        self, gateway: Namespace, node: Namespace, core: Namespace, server: Namespace, customers: list[Namespace]
-    ) -> None:
-        cables = [
-            ((node, "trunk"), (gateway, "acc0")),
-            ((gateway, "core0"), (core, "gw0")),
-            ((core, "srv0"), (server, "eth0")),
-            *(((node, f"c{number}"), (space, "eth0")) for number, space in enumerate(customers)),
-        ]
-        ip_batch(
-            f"link add name {a} netns {space_a.name} type veth peer name {b} netns {space_b.name}"
-            for (space_a, a), (space_b, b) in cables
-        )
-        node.ip(
-            f"link set trunk mtu {self.access_mtu} up",
-            *(f"link set c{number} up" for number in range(len(customers))),
-        )
+    def _plug(self, gateway: Namespace, node: Namespace, core: Namespace) -> None:
+        """Cable the gateway to `trunk` of the access node and `gw0` of the router, and address it."""
+        ends = [(node, "trunk"), (gateway, "acc0"), (gateway, "core0"), (core, "gw0")]
+        _lay([(ends[0], ends[1]), (ends[2], ends[3])])
         gateway.ip(
             f"link set acc0 address {GATEWAY_ACCESS_MAC} mtu {self.access_mtu} up",
             f"link set core0 address {GATEWAY_CORE_MAC} up",
+            f"addr add {self.core} dev core0",
+        )
+        gateway.ip(f"route add default via {self.router_address}")
+        for space, device in ends:
+            space.offloads(device)
+
+    def _wire(self, node: Namespace, core: Namespace, server: Namespace, customers: list[Namespace]) -> None:
+        cables = [
+            ((core, "srv0"), (server, "eth0")),
+            *(((node, f"c{number}"), (space, "eth0")) for number, space in enumerate(customers)),
+        ]
+        _lay(cables)
+        node.ip(
+            f"link set trunk mtu {self.access_mtu} up",
+            *(f"link set c{number} up" for number in range(len(customers))),
         )
         core.ip("link set gw0 address 02:77:00:00:00:03 up", "link set srv0 address 02:77:00:00:00:04 up")
         server.ip("link set eth0 address 02:77:00:00:00:05 up")
@@ -280,10 +283,9 @@ class Lab:
                 if not (self.offloads and (space in customers or device.startswith("c"))):
                     space.offloads(device)
 
-    def _address(self, gateway: Namespace, core: Namespace, server: Namespace) -> None:
+    def _address(self, core: Namespace, server: Namespace) -> None:
         length = self.core.network.prefixlen
         first = next(self.server_interface.network.hosts())
-        gateway.ip(f"addr add {self.core} dev core0", f"route add default via {self.router_address}")
         core.sysctl({"ipv4/ip_forward": 1})
         core.ip(
             f"addr add {self.router_address}/{length} dev gw0",
@@ -348,6 +350,13 @@ class Lab:
             "lease": "1h",
             "promise": "24h",
         }
+
+
+def _lay(cables: Sequence[tuple[tuple[Namespace, str], tuple[Namespace, str]]]) -> None:
+    ip_batch(
+        f"link add name {a} netns {space_a.name} type veth peer name {b} netns {space_b.name}"
+        for (space_a, a), (space_b, b) in cables
+    )
 
 
 def customer_mac(number: int) -> Mac:
