@@ -114,11 +114,10 @@ class Guest:
     ) -> None:
         self.kernel, self.folder = kernel, folder
         self._marks = itertools.count(1)
+        _ = kernel.release  # or nobody says which is missing
+        command = self._command(cables, memory_mb)
+        self._process = Process(command, folder / "console.log", inherit=[cable.fd for cable in cables])
         self._shell = socket.socket(socket.AF_UNIX)
-        _ = kernel.release
-        self._process = Process(
-            self._command(cables, memory_mb), folder / "console.log", inherit=[cable.fd for cable in cables]
-        )
         try:
             wait_until(lambda: self._shell.connect_ex(str(self._path)) == 0 or self._check(), "QEMU")
             self._answer(re.compile(rb"--up-(\d)\.\n"), "the start", time.monotonic() + timeout)
