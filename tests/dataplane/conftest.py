@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from wayleave.dataplane import abi, objects
+from wayleave.dataplane import objects
+from wayleave.dataplane.plane import settings_of_kernel
 
 from .rig import ROWS, Bench, namespace
 
@@ -34,7 +35,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def loaded(compiled: Path) -> Iterator[Bench]:
     """The object, loaded once, with devices of its own."""
     with namespace():
-        object_ = objects.load(compiled, SIZES, {".rodata.settings": abi.Settings(fib_by_table=1).pack()})
+        object_ = objects.load(compiled, SIZES, {".rodata.settings": settings_of_kernel().pack()})
         yield Bench(object_)
         object_.close()
 

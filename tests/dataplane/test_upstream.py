@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from wayleave.dataplane.abi import DropReason, Outcome, Policer, Stage
+from wayleave.dataplane.plane import settings_of_kernel
 from wayleave.net.mac import BROADCAST, Mac
 
 from .frames import ICMP, INTERNET, IP, TCP, UDP, Packet, Raw, down, out, packet, to_kernel, up
@@ -123,6 +124,22 @@ def altered(whole: Packet, **fields: Any) -> Packet:
 
 NOTHING = IP(src=ALICE.address, dst=INTERNET, proto=253)
 
+# Kernels before 6.5 have no tables but the main one: test_whole tells what happens there.
+BY_TABLE = [
+    network(
+        "a tenant's own table",
+        packet(),
+        packet(ttl=63),
+        sessions=[TENANT_1],
+        to=NET_1,
+        out=out(packet(ttl=63), NET_1_MAC, ROUTER_1_MAC),
+        used={TENANT_1: Use(up=(1, SIZE))},
+    ),
+    lost(
+        "no route in the tenant's table", up(packet()), DropReason.NO_ROUTE, by=TENANT_2, sessions=[TENANT_2], to=LINK
+    ),
+]
+
 ROUTED = [
     network("the internet", packet(), packet(ttl=63)),
     network("the last hop that may be", packet(ttl=2), packet(ttl=1)),
@@ -139,18 +156,7 @@ ROUTED = [
         IP(src=ALICE.address, dst=INTERNET, ttl=63) / UDP(sport=67, dport=67, chksum=0) / Raw(b"x" * 20),
         used={ALICE: Use(up=(1, 48))},
     ),
-    network(
-        "a tenant's own table",
-        packet(),
-        packet(ttl=63),
-        sessions=[TENANT_1],
-        to=NET_1,
-        out=out(packet(ttl=63), NET_1_MAC, ROUTER_1_MAC),
-        used={TENANT_1: Use(up=(1, SIZE))},
-    ),
-    lost(
-        "no route in the tenant's table", up(packet()), DropReason.NO_ROUTE, by=TENANT_2, sessions=[TENANT_2], to=LINK
-    ),
+    *(BY_TABLE if settings_of_kernel().fib_by_table else []),
     lost("a throw route", up(packet(destination="203.0.113.50")), DropReason.NO_ROUTE, to=LINK),
     lost("a blackhole", up(packet(destination="203.0.113.2")), DropReason.BLACKHOLE, to=LINK),
     lost("a pool address nobody holds", up(packet(destination="100.64.9.9")), DropReason.NO_SUBSCRIBER, to=LINK),

@@ -106,7 +106,7 @@ class Cable:
 class Guest:
     """A running guest; its cards are eth0, eth1, … in the order of `cables`. Close it, or use `with`.
 
-    Raises: GuestFailed if it does not come up within `timeout` seconds.
+    Raises: GuestFailed if QEMU ends, TimeoutError if it is not up within `timeout` seconds.
     """
 
     def __init__(
