@@ -122,23 +122,12 @@ def altered(whole: Packet, **fields: Any) -> Packet:
     return changed
 
 
-NOTHING = IP(src=ALICE.address, dst=INTERNET, proto=253)
+def by_table(*rows: Case) -> list[Case]:
+    """Rows that need more tables than the main one, of kernel 6.5; test_whole tells what happens without."""
+    return list(rows) if settings_of_kernel().fib_by_table else []
 
-# Kernels before 6.5 have no tables but the main one: test_whole tells what happens there.
-BY_TABLE = [
-    network(
-        "a tenant's own table",
-        packet(),
-        packet(ttl=63),
-        sessions=[TENANT_1],
-        to=NET_1,
-        out=out(packet(ttl=63), NET_1_MAC, ROUTER_1_MAC),
-        used={TENANT_1: Use(up=(1, SIZE))},
-    ),
-    lost(
-        "no route in the tenant's table", up(packet()), DropReason.NO_ROUTE, by=TENANT_2, sessions=[TENANT_2], to=LINK
-    ),
-]
+
+NOTHING = IP(src=ALICE.address, dst=INTERNET, proto=253)
 
 ROUTED = [
     network("the internet", packet(), packet(ttl=63)),
@@ -156,7 +145,25 @@ ROUTED = [
         IP(src=ALICE.address, dst=INTERNET, ttl=63) / UDP(sport=67, dport=67, chksum=0) / Raw(b"x" * 20),
         used={ALICE: Use(up=(1, 48))},
     ),
-    *(BY_TABLE if settings_of_kernel().fib_by_table else []),
+    *by_table(
+        network(
+            "a tenant's own table",
+            packet(),
+            packet(ttl=63),
+            sessions=[TENANT_1],
+            to=NET_1,
+            out=out(packet(ttl=63), NET_1_MAC, ROUTER_1_MAC),
+            used={TENANT_1: Use(up=(1, SIZE))},
+        ),
+        lost(
+            "no route in the tenant's table",
+            up(packet()),
+            DropReason.NO_ROUTE,
+            by=TENANT_2,
+            sessions=[TENANT_2],
+            to=LINK,
+        ),
+    ),
     lost("a throw route", up(packet(destination="203.0.113.50")), DropReason.NO_ROUTE, to=LINK),
     lost("a blackhole", up(packet(destination="203.0.113.2")), DropReason.BLACKHOLE, to=LINK),
     lost("a pool address nobody holds", up(packet(destination="100.64.9.9")), DropReason.NO_SUBSCRIBER, to=LINK),
@@ -312,14 +319,16 @@ HAIRPIN = [
         sessions=[ALICE, replace(BOB, encapsulation=bytes(16))],
         to=SUB,
     ),
-    network(
-        "another tenant's address is the network's",
-        TO_BOB,
-        packet(destination=BOB.address, ttl=63),
-        sessions=[TENANT_1, BOB],
-        to=NET_1,
-        out=out(packet(destination=BOB.address, ttl=63), NET_1_MAC, ROUTER_1_MAC),
-        used={TENANT_1: Use(up=(1, SIZE))},
+    *by_table(
+        network(
+            "another tenant's address is the network's",
+            TO_BOB,
+            packet(destination=BOB.address, ttl=63),
+            sessions=[TENANT_1, BOB],
+            to=NET_1,
+            out=out(packet(destination=BOB.address, ttl=63), NET_1_MAC, ROUTER_1_MAC),
+            used={TENANT_1: Use(up=(1, SIZE))},
+        ),
     ),
 ]
 
