@@ -100,7 +100,7 @@ def judge(target: Callable[[bytes], None], data: bytes) -> None:
     try:
         target(data)
     except Malformed as error:
-        if not (0 <= error.offset and error.why and error.source):
+        if not (error.offset >= 0 and error.why and error.source):
             raise AssertionError(f"{error!r} says nothing about {data.hex()}") from error
 
 
