@@ -263,7 +263,8 @@ class Gateway:
     def _on_recorded(self, group: Sequence[Write], error: str | None) -> None:
         saved = [write.session.id for write in group if isinstance(write, Save)]
         erased = [write.id for write in group if isinstance(write, Erase)]
-        self._store_failed = error
+        if saved:  # a full disk often takes an end, and no beginning
+            self._store_failed = error
         if error is not None:
             log.error("store-failed", why=error, writes=len(group))
         self.engine.recorded(saved, erased, error, self.clock.boot())
