@@ -54,6 +54,8 @@ struct port {
 	__u32 ifindex;           /* 0: the slot is free */
 	mac_addr mac;            /* ours on this port; replies leave from it */
 	__u16 mtu;               /* the device's, without the 14 octets of Ethernet */
+	__u16 shared;            /* 1: a VLAN here is many lines', told apart by circuit-ids */
+	__u16 pad;
 };
 
 /* Map `tenants`: number -> this. */
@@ -151,7 +153,7 @@ enum dhcp4_result {
 	DHCP4_OFFERED = 0,       /* a DISCOVER of a client with a lease, answered with that */
 	DHCP4_ACKED = 1,         /* a REQUEST of a client with a lease: renewed */
 	DHCP4_UP_NEW = 2,        /* the client has no session */
-	DHCP4_UP_NO_REPLY = 3,   /* its row has no reply: it was never confirmed with options that fit */
+	DHCP4_UP_NO_REPLY = 3,   /* its row has no reply: never confirmed with options that fit, or a longer lease is due */
 	DHCP4_UP_FRAME = 4,      /* other tags than the row's, IP options, a wrong checksum, a long or odd datagram */
 	DHCP4_UP_HEADER = 5,     /* not what a client of this line sends: op, hlen, cookie, giaddr, chaddr */
 	DHCP4_UP_OPTIONS = 6,    /* cut off, overloaded, one that matters twice or of a wrong length */
@@ -162,7 +164,8 @@ enum dhcp4_result {
 	DHCP4_UP_AGENT = 11,     /* an option 82 that Python has not seen from this client */
 	DHCP4_UP_PROMISE = 12,   /* the promise does not cover another lease: Python extends it on disk first */
 	DHCP4_UP_ROOM = 13,      /* the reply is more than the client takes, or than the frame can grow to */
-	DHCP4_RESULT_COUNT = 14,
+	DHCP4_UP_RATE = 14,      /* the answer would be broadcast, and the client's rate is used up */
+	DHCP4_RESULT_COUNT = 15,
 };
 /* Map `dhcp4` (per CPU), index enum dhcp4_result. */
 
@@ -308,8 +311,9 @@ enum policer {
 	POLICE_LINE = 2,         /* punts of one (port, S, C) */
 	POLICE_CLIENT = 3,       /* punts of one (port, S, C, MAC) */
 	POLICE_LINK = 4,         /* whole host links: packets for the kernel to answer */
-	POLICE_LINK_LINE = 5,    /* the same for one (port, S, C), or one source on network ports */
-	POLICER_COUNT = 6,
+	POLICE_LINK_LINE = 5,    /* the same for one (port, S, C), in shared VLANs one MAC; one source on network ports */
+	POLICE_SHARED = 6,       /* punts of one (port, S, C) that many lines share */
+	POLICER_COUNT = 7,
 };
 struct policer_rate {
 	__u64 cost_ns;

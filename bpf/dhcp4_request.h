@@ -195,10 +195,18 @@ __noinline __u64 digest_form(const struct request *request)
 	       digest_option(request, ASKED_VENDOR, 60) + digest_option(request, ASKED_USER, 77);
 }
 
-/* What the access node says of the client. */
+/* What the access node says of the client.  0: nothing; or it was made up to come to that. */
 __noinline __u64 digest_agent(const struct request *request)
 {
 	return request ? digest_option(request, ASKED_AGENT, 82) : 0;
+}
+
+/* The message type, 0 if there is none: BOOTP. */
+static __always_inline __u8 type_option(const struct request *request)
+{
+	const struct place *place = &request->places[ASKED_TYPE];
+
+	return place->at ? request->datagram[place->at & DATAGRAM_MASK] : 0;
 }
 
 /* An option of four octets in network order, or `otherwise` if it is not there. */

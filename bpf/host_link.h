@@ -15,11 +15,11 @@ static __always_inline int strip_tags(struct packet *p)
 	return 0;
 }
 
-/* The one who would use up the link: a line, or on network ports a source address. */
+/* The one who would use up the link: a line, in shared VLANs a client; on network ports a source address. */
 static __always_inline __u32 link_bucket(const struct packet *p)
 {
 	if (p->kind == PORT_SUBSCRIBER)
-		return hashed_bucket(BUCKETS_LINK_LINE, line_word(p), 0);
+		return hashed_bucket(BUCKETS_LINK_LINE, line_word(p), p->port->shared ? p->source : 0);
 	return hashed_bucket(BUCKETS_LINK_LINE, ~(__u64)p->port->number, p->from);
 }
 

@@ -56,6 +56,12 @@ static __always_inline __u64 line_word(const struct packet *p)
 	return (__u64)p->port->number << 32 | (__u32)p->svid << 16 | p->cvid;
 }
 
+/* The bucket of the client that sent the packet. */
+static __always_inline __u32 client_bucket(const struct packet *p)
+{
+	return hashed_bucket(BUCKETS_CLIENT, line_word(p), p->source);
+}
+
 #define POLICE_ATTEMPTS 8
 
 /* Whether the bucket has no room for another packet.  Charges nothing. */

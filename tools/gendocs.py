@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from wayleave.aaa.local import Subscriber
+from wayleave.api.metrics import METRICS
 from wayleave.config.schema import Configuration
 from wayleave.dataplane.abi import Dhcp4Result, DropReason
 from wayleave.dataplane.counters import spoken
@@ -35,19 +37,19 @@ def configuration() -> str:
         "The file that `bng run --config FILE` reads, TOML. `bng check` says what is wrong with one.",
         "",
     ]
-    for path, model, repeated in _sections("", Configuration):
-        lines += _section(f"[[{path}]]" if repeated else f"[{path}]", model)
+    for path, model, repeated, info in _sections("", Configuration):
+        lines += _section(f"[[{path}]]" if repeated else f"[{path}]", model, info)
     lines += ["# Subscribers file", "", "The file that `authorization.subscribers` names.", ""]
     lines += _section("[[subscribers]]", Subscriber)
     return "\n".join(lines)
 
 
-def _sections(prefix: str, model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel], bool]]:
+def _sections(prefix: str, model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel], bool, FieldInfo]]:
     for name, info in model.model_fields.items():
         inner, repeated = _model_of(info.annotation)
         if inner is not None:
             path = f"{prefix}.{name}" if prefix else name
-            yield path, inner, repeated
+            yield path, inner, repeated, info
             yield from _sections(path, inner)
 
 
@@ -60,17 +62,20 @@ def _model_of(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
     return None, False
 
 
-def _section(title: str, model: type[BaseModel]) -> list[str]:
+def _section(title: str, model: type[BaseModel], whole: FieldInfo | None = None) -> list[str]:
+    """`whole`: the section's own field, with its description and the values that it has by default."""
     rows = []
     properties = model.model_json_schema()["properties"]
+    values = whole.default if whole is not None and isinstance(whole.default, model) else None
     for name, info in model.model_fields.items():
         if _model_of(info.annotation)[0] is not None:
             continue
-        default = (
-            "required" if info.is_required() else f"`{_toml(info.default)}`" if info.default is not None else "absent"
-        )
-        rows.append(f"| `{name}` | {_kind(properties[name])} | {default} | {info.description or ''} |")
-    doc = (model.__doc__ or "").strip().split("\n")[0]
+        default = getattr(values, name) if values is not None else info.default
+        shown = "absent" if default is None else f"`{_toml(default)}`"
+        if values is None and info.is_required():
+            shown = "required"
+        rows.append(f"| `{name}` | {_kind(properties[name])} | {shown} | {info.description or ''} |")
+    doc = (whole.description if whole is not None else None) or (model.__doc__ or "").strip().split("\n")[0]
     return [f"## `{title}`", "", doc, "", "| key | value | default | |", "| --- | --- | --- | --- |", *rows, ""]
 
 
@@ -140,7 +145,21 @@ def options() -> str:
     return "\n".join([*lines, ""])
 
 
-WRITERS = {"configuration": configuration, "drops": drops, "dhcp4": results, "dhcp4-options": options}
+def metrics() -> str:
+    """What /metrics has."""
+    says = "What `GET /metrics` on the local API's socket tells Prometheus. Counters are named with `_total` behind it."
+    lines = ["# Metrics", "", says, "", "| name | kind | labels | |", "| --- | --- | --- | --- |"]
+    lines += [f"| `{item.name}` | {item.kind} | {', '.join(item.labels)} | {item.help} |" for item in METRICS]
+    return "\n".join([*lines, ""])
+
+
+WRITERS = {
+    "configuration": configuration,
+    "drops": drops,
+    "dhcp4": results,
+    "dhcp4-options": options,
+    "metrics": metrics,
+}
 
 
 def main() -> int:

@@ -124,6 +124,15 @@ static __always_inline int is_from_client(struct packet *p, const struct bootp *
 	       mac_load(asked->chaddr) == p->source;
 }
 
+/* Whether an option 82, if there is one, is what Python last accepted from this client.  Where it accepted
+ * none, none is believed, whatever its digest. */
+static __always_inline int is_agent_known(const struct session *session, const struct request *request)
+{
+	if (!request->places[ASKED_AGENT].at)
+		return 1;
+	return session->agent && digest_agent(request) == session->agent;
+}
+
 /* Which of the server's rules apply (RFC 2131 4.3.1, 4.3.2, table 4). */
 static __always_inline enum dhcp4_result judge(struct packet *p, const struct request *request,
 					       const struct bootp *asked, const struct reply *reply)
@@ -131,7 +140,7 @@ static __always_inline enum dhcp4_result judge(struct packet *p, const struct re
 	be32 address = p->session->address;
 	be32 wanted = address_option(request, ASKED_ADDRESS, address);
 
-	switch (request->datagram[request->places[ASKED_TYPE].at & DATAGRAM_MASK]) {
+	switch (type_option(request)) {
 	case DHCP4_DISCOVER:
 		return asked->ciaddr ? DHCP4_UP_ADDRESS : DHCP4_OFFERED;
 	case DHCP4_REQUEST:
@@ -284,6 +293,8 @@ static __always_inline int answer(struct packet *p, struct request *request, con
 	__u64 sum;
 	__u8 type = DHCP4_OFFER;
 
+	if (to.mac == MAC_BROADCAST && !conforms(p, POLICE_CLIENT, client_bucket(p)))
+		return up(p, DHCP4_UP_RATE);	/* others on the VLAN may hear it */
 	echo = collect_echo(p, request);
 	if (!echo || echo > SUM_MAX || options > REPLY_OPTIONS_MAX || options + echo - 1 > reply->room)
 		return up(p, DHCP4_UP_ROOM);
@@ -358,7 +369,7 @@ static __always_inline int stage_dhcp4(struct packet *p)
 		return up(p, result);
 	if (digest_form(request) != session->form)
 		return up(p, DHCP4_UP_FORM);
-	if (request->places[ASKED_AGENT].at && digest_agent(request) != session->agent)
+	if (!is_agent_known(session, request))
 		return up(p, DHCP4_UP_AGENT);
 	return answer(p, request, reply, result);
 }

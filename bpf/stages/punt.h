@@ -62,7 +62,7 @@ static __always_inline int stage_punt(struct packet *p)
 {
 	__u32 class = p->session ? PUNT_DHCP4_KNOWN : PUNT_DHCP4_NEW;
 	__u64 length = bpf_xdp_get_buff_len(p->ctx);
-	__u32 line;
+	__u32 line, policer = p->port->shared ? POLICE_SHARED : POLICE_LINE;
 	int lost;
 
 	if (!p->dhcp4)
@@ -72,11 +72,11 @@ static __always_inline int stage_punt(struct packet *p)
 	if (length > PUNT_FRAME_MAX)
 		return drop(p, DROP_TOO_BIG);
 	line = hashed_bucket(BUCKETS_LINE, line_word(p), 0);
-	if (spent(p, POLICE_LINE, line))
+	if (spent(p, policer, line))
 		return refused(p, class, PUNT_REFUSED_LINE, DROP_PUNT_LINE);
-	if (!conforms(p, POLICE_CLIENT, hashed_bucket(BUCKETS_CLIENT, line_word(p), p->source)))
+	if (!conforms(p, POLICE_CLIENT, client_bucket(p)))
 		return refused(p, class, PUNT_REFUSED_CLIENT, DROP_PUNT_CLIENT);
-	if (!conforms(p, POLICE_LINE, line))
+	if (!conforms(p, policer, line))
 		return refused(p, class, PUNT_REFUSED_LINE, DROP_PUNT_LINE);
 	if (!conforms(p, class, class))
 		return refused(p, class, PUNT_REFUSED_CLASS, DROP_PUNT_CLASS);

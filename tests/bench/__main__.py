@@ -15,12 +15,13 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from . import control, dhcp, exchange, forward, packet, report, start, storm
+from . import clients, control, dhcp, exchange, forward, packet, report, start, storm
 
 BENCHES: dict[str, Callable[[bool], report.Result]] = {
     "packet": packet.bench,
     "forward": forward.bench,
     "dhcp": dhcp.bench,
+    "clients": clients.bench,
     "start": start.bench,
     "exchange": exchange.bench,
     "control": control.bench,

@@ -18,6 +18,10 @@ from .rig import GATEWAY_MAC
 
 DISCOVER, REQUEST, DECLINE, RELEASE, INFORM = 1, 3, 4, 7, 8
 ZERO, EVERYONE = IPv4Address(0), IPv4Address("255.255.255.255")
+RELAY = IPv4Address("10.0.0.1")
+TARGETS = ("255.255.255.255", "100.64.0.1", "100.65.0.1", "100.64.3.255", "100.64.0.77", "224.0.0.1", "0.0.0.0")
+"""Where a request may be sent to: everyone, gateways, a pool's broadcast address, a neighbour."""
+
 COOKIE = bytes((99, 130, 83, 99))
 QINQ = (Tag(0x88A8, 100), Tag(0x8100, 7))
 
@@ -53,18 +57,21 @@ class Asked:
     kind: int
     mac: Mac
     options: Options = ()
-    """In order, 53 apart, which stands where `type_at` says."""
-    type_at: int = 0
+    """In order, 53 apart, which stands where `type_at` says; None: nowhere."""
+    type_at: int | None = 0
     xid: int = 0x12345678
     secs: int = 0
     flags: int = 0
     ciaddr: IPv4Address = ZERO
+    yiaddr: IPv4Address = ZERO
+    siaddr: IPv4Address = ZERO
     giaddr: IPv4Address = ZERO
     op: int = 1
     htype: int = 1
     hlen: int = 6
     hops: int = 0
-    chaddr: Mac | None = None
+    chaddr: bytes | None = None
+    """Up to 16 octets; None: the sender's MAC."""
     cookie: bytes = COOKIE
     sname: bytes = b""
     file: bytes = b""
@@ -83,11 +90,13 @@ class Asked:
     def payload(self) -> bytes:
         head = struct.pack(
             "!BBBBIHH4s4s4s4s16s64s128s4s",
-            self.op, self.htype, self.hlen, self.hops, self.xid, self.secs, self.flags, self.ciaddr.packed, bytes(4),
-            bytes(4), self.giaddr.packed, self.chaddr or self.mac, self.sname, self.file, self.cookie,
+            self.op, self.htype, self.hlen, self.hops, self.xid, self.secs, self.flags, self.ciaddr.packed,
+            self.yiaddr.packed, self.siaddr.packed, self.giaddr.packed, self.chaddr or self.mac, self.sname, self.file,
+            self.cookie,
         )  # fmt: skip
         options = list(self.options)
-        options.insert(min(self.type_at, len(options)), (53, bytes((self.kind,))))
+        if self.type_at is not None:
+            options.insert(min(self.type_at, len(options)), (53, bytes((self.kind,))))
         gap = bytes(self.pads)
         field_ = gap.join(bytes((code, len(value) & 255)) + value for code, value in options)
         return (head + field_ + self.end).ljust(self.least, b"\0")
@@ -207,14 +216,19 @@ DAMAGES: tuple[Damage, ...] = (
     lambda asked, chance: _with(asked, chance.choice([12, 51, 80, 81, 116, 125, 124]), chance.randbytes(5), chance),
     lambda asked, chance: _with(asked, chance.randrange(256), chance.randbytes(chance.randrange(40)), chance),
     lambda asked, chance: replace(asked, kind=chance.randrange(10)),
+    lambda asked, _: replace(asked, type_at=None),
     lambda asked, chance: replace(asked, ciaddr=IPv4Address(_some_address(chance))),
-    lambda asked, chance: replace(asked, giaddr=IPv4Address(_some_address(chance))),
+    lambda asked, chance: replace(asked, giaddr=chance.choice([RELAY, IPv4Address(_some_address(chance))])),
+    lambda asked, chance: replace(asked, yiaddr=IPv4Address(_some_address(chance)), siaddr=RELAY),
+    lambda asked, chance: replace(asked, source=IPv4Address(_some_address(chance))),
+    lambda asked, chance: replace(asked, to=IPv4Address(chance.choice(TARGETS))),
+    lambda asked, chance: replace(asked, to_mac=chance.choice([BROADCAST, GATEWAY_MAC, asked.mac, b"\1\0\x5e\0\0\1"])),
     lambda asked, chance: replace(asked, flags=chance.choice([0x8000, 0x8001, 0xFFFF, 1])),
     lambda asked, chance: replace(asked, xid=chance.randrange(1 << 32), secs=chance.randrange(1 << 16)),
     lambda asked, chance: replace(asked, op=chance.randrange(4)),
     lambda asked, chance: replace(asked, htype=chance.randrange(9), hops=chance.randrange(256)),
     lambda asked, chance: replace(asked, hlen=chance.choice([0, 5, 7, 16, 255])),
-    lambda asked, chance: replace(asked, chaddr=Mac(chance.randbytes(6))),
+    lambda asked, chance: replace(asked, chaddr=chance.choice([b"", asked.mac]) + chance.randbytes(6)),
     lambda asked, chance: replace(asked, cookie=chance.randbytes(4)),
     lambda asked, _: replace(asked, sname=b"x" * 64, file=b"\x35\1\7"),
     lambda asked, chance: replace(asked, pads=chance.choice([1, 2, 3, 30])),
@@ -224,9 +238,11 @@ DAMAGES: tuple[Damage, ...] = (
     lambda asked, chance: replace(asked, least=chance.choice([0, 244, 301, 500, 548, 900, 1016, 1017, 1400])),
     lambda asked, _: replace(asked, udp_sum=False),
     lambda asked, chance: replace(asked, trailing=chance.choice([1, 4, 46])),
-    lambda asked, chance: replace(asked, sport=chance.choice([67, 68, 0, 1024])),
+    lambda asked, chance: replace(asked, sport=chance.choice([67, 68, 0, 1024, 256, 1023])),
     lambda asked, chance: replace(asked, tags=tuple(replace(tag, priority=chance.randrange(8)) for tag in asked.tags)),
     lambda asked, chance: replace(asked, tags=(Tag(chance.choice([0x8100, 0x88A8]), 0), *asked.tags)[:2]),
+    lambda asked, chance: replace(asked, tags=(*asked.tags[:1], Tag(chance.choice([0x8100, 0x88A8]), 0))),
+    lambda asked, chance: replace(asked, tags=(Tag(0x8100, 0), Tag(0x8100, 0, chance.randrange(8)))),
     lambda asked, chance: replace(
         asked, tags=tuple(replace(tag, tpid=chance.choice([0x8100, 0x88A8])) for tag in asked.tags)
     ),
@@ -245,17 +261,20 @@ def damaged(asked: Asked, chance: random.Random) -> bytes:
             frame[chance.randrange(len(frame))] = chance.randrange(256)
     if chance.random() < 0.1:
         frame = frame[: chance.randint(14, len(frame))]
-    if chance.random() < 0.1:
+    if chance.random() < 0.15:
         frame = _resummed(frame, chance)
     return bytes(frame)
 
 
 def _resummed(frame: bytearray, chance: random.Random) -> bytearray:
-    """Change an octet of a datagram and make its checksum right again: damage that no checksum tells."""
+    """Change an octet of a packet and make its checksums right again: damage that no checksum tells."""
     at = frame.find(b"\x08\x00\x45") + 2
     if at < 14 or len(frame) < at + 300:
         return frame
-    frame[chance.randrange(at + 28, len(frame))] = chance.choice([0, 1, 255, chance.randrange(256)])
+    changed = chance.choice([chance.randrange(at, at + 28), chance.randrange(at + 28, len(frame))])
+    frame[changed] = chance.choice([0, 1, 128, 255, chance.randrange(256)])
+    frame[at + 10 : at + 12] = b"\0\0"
+    frame[at + 10 : at + 12] = checksum(bytes(frame[at : at + 20])).to_bytes(2, "big")
     total = int.from_bytes(frame[at + 2 : at + 4], "big")
     datagram = bytes(frame[at + 20 : at + total])
     pseudo = bytes(frame[at + 12 : at + 20]) + struct.pack("!HH", UDP, len(datagram))

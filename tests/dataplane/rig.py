@@ -330,7 +330,7 @@ class Bench:
             "net1": (NET_1, kinds[1], 1, NET_1_MAC, 1500),
         }
         for device, (number, kind, tenant, mac, mtu) in ports.items():
-            Ports(self.maps["ports"]).put(abi.Port(number, kind, tenant, self.devices[device], mac, mtu))
+            Ports(self.maps["ports"]).put(abi.Port(number, kind, tenant, self.devices[device], mac, mtu, 0))
         nobody = Mac(bytes(6))
         self.put("tenants", 0, abi.Tenant(254, self.devices["kernel"], LINK, KERNEL_MAC, LINK_MAC, *ALL).pack())
         self.put("tenants", 1, abi.Tenant(100, 0, 0, nobody, nobody, *ALL).pack())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -14,17 +15,20 @@ from wayleave.dataplane.abi import (
     DropReason,
     Outcome,
     Policer,
+    Port,
+    PortKind,
     Punt,
     PuntClass,
     PuntResult,
     Stage,
 )
+from wayleave.dataplane.maps import Ports
 from wayleave.net.mac import BROADCAST, Mac
 from wayleave.net.units import BootNs
 
 from .conftest import RING_OCTETS
-from .frames import IP, UDP, Raw, discover, ethernet, up
-from .rig import ALICE, BOB, GATEWAY, Bench, Case, Subscriber, dropped
+from .frames import ICMP, IP, UDP, Raw, discover, ethernet, up
+from .rig import ALICE, BOB, GATEWAY, GATEWAY_MAC, LINK, SUB, Bench, Case, Subscriber, dropped
 
 KNOWN, NEW = PuntClass(0), PuntClass(1)
 ELSEWHERE = Mac.parse("02:99:00:00:00:01")
@@ -190,6 +194,41 @@ def test_line_that_floods_leaves_the_class_to_others(bench: Bench) -> None:
     counted = bench.counters().since(before)
     assert counted.punt_results == {(NEW, PuntResult.SENT): 6, (NEW, PuntResult.REFUSED_LINE): 47}
     assert counted.reasons == {DropReason.PUNT_LINE: 47}
+
+
+@pytest.fixture
+def shared(bench: Bench) -> Iterator[Bench]:
+    """The subscriber port as one whose VLANs are many lines'."""
+    ports = Ports(bench.maps["ports"])
+    alone = Port(SUB, PortKind.SUBSCRIBER, 0, bench.devices["sub"], GATEWAY_MAC, 1508, 0)
+    ports.put(replace(alone, shared=1))
+    yield bench
+    ports.put(alone)
+
+
+def test_a_vlan_that_lines_share_has_a_rate_of_its_own(shared: Bench) -> None:
+    shared.police(Policer.LINE, HOUR, 0)
+    shared.police(Policer.SHARED, HOUR, FEW)
+    before = shared.counters()
+    for number in range(50):
+        flood(shared, 1, client(number))
+    flood(shared, 3, vid=101)
+    counted = shared.counters().since(before)
+    assert counted.punt_results == {(NEW, PuntResult.SENT): 6, (NEW, PuntResult.REFUSED_LINE): 47}
+
+
+def test_of_lines_that_share_a_vlan_none_uses_up_the_others_way_to_the_kernel(shared: Bench) -> None:
+    """The client takes the line's place: its MAC is a session's, so it cannot be made up."""
+    neighbour = replace(ALICE, id=9, mac=Mac.parse("02:aa:00:00:00:99"), address="100.64.0.99")
+    shared.place([ALICE, neighbour, GATEWAY])
+    shared.open_only(LINK)
+    shared.police(Policer.LINK_LINE, HOUR, FEW)
+    before = shared.counters()
+    for who in [ALICE] * 10 + [neighbour] * 3:
+        shared.run(up(IP(src=who.address, dst=GATEWAY.address) / ICMP(), who))
+    counted = shared.counters().since(before)
+    assert counted.ends[(Stage.FORWARD, Outcome.TO_HOST)] == 6
+    assert counted.reasons == {DropReason.LINK_POLICED: 7}
 
 
 def test_classes_have_rates_of_their_own(bench: Bench) -> None:

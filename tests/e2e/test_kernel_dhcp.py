@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import random
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 import pytest
@@ -11,9 +15,12 @@ from tests.e2e.dhcp import ACK, DISCOVER, OFFER, RELEASE, REQUEST, Message, fram
 from tests.e2e.watch import Meter, sessions
 from wayleave.dataplane import objects
 from wayleave.lab.access_node import Line
+from wayleave.lab.crowd import Crowd, run
 from wayleave.lab.customer import Client, Customer
+from wayleave.lab.dhcp_client import PROFILES, Member, Server, read_answer
 from wayleave.lab.topology import GATEWAY_ACCESS_MAC, PINS, Lab
 from wayleave.lab.waiting import wait_until
+from wayleave.net.mac import Mac
 
 
 @pytest.fixture
@@ -32,6 +39,11 @@ def kernel(lab: Lab, result: str) -> Meter:
     return Meter(lab.gateway, "dhcp4", "kernel", result)
 
 
+def kernel_answers(lab: Lab) -> int:
+    """How many DHCP messages the data plane has answered."""
+    return kernel(lab, "offered").stand + kernel(lab, "acked").stand
+
+
 def heard(lab: Lab) -> int:
     """How many DHCP messages have come up to Python."""
     counted = lab.gateway.get("/counters")["punts"]
@@ -46,21 +58,77 @@ def exchange(lab: Lab, customer: Customer, start: Client, *options: str) -> list
     return messages(trunk.frames, mac=customer.mac)
 
 
-@pytest.mark.parametrize("client", ["udhcpc", "dhclient"])
+FROM_NOTHING = [DISCOVER, OFFER, REQUEST, ACK]
+AFTER_A_REBOOT: dict[Client, list[int]] = {"udhcpc": FROM_NOTHING, "dhclient": [REQUEST, ACK], "dhcpcd": [REQUEST, ACK]}
+"""What is said when a client comes back; those that have a disk ask for what they had (INIT-REBOOT)."""
+
+
+def told(item: Message) -> tuple[object, ...]:
+    """All that an answer says to its client, in order."""
+    return item.kind, item.yiaddr, item.chaddr, list(item.options.items())
+
+
+@pytest.mark.parametrize("client", AFTER_A_REBOOT)
 def test_a_client_that_comes_back_is_answered_by_the_kernel_as_it_was_by_python(lab: Lab, client: Client) -> None:
     customer = lab.customers[0]
-    first = exchange(lab, customer, client)
-    assert kernel(lab, "up-new")._read() >= 2, "a new client is Python's"
-    offered, acked, before = kernel(lab, "offered"), kernel(lab, "acked"), heard(lab)
-    customer.forget()
-    again = exchange(lab, customer, client)
-    assert [item.kind for item in again] == [DISCOVER, OFFER, REQUEST, ACK]
-    assert (offered.grown, acked.grown, heard(lab) - before) == (1, 1, 0)
-    (python,), (data_plane,) = ([item for item in said if item.kind == ACK] for said in (first, again))
-    assert data_plane.options == python.options
-    assert list(data_plane.options) == list(python.options), "in the same order"
-    assert (data_plane.yiaddr, data_plane.chaddr) == (python.yiaddr, python.chaddr)
-    assert customer.ping(lab.server_address)
+    new, before = kernel(lab, "up-new"), kernel_answers(lab)
+    python = {item.kind: told(item) for item in exchange(lab, customer, client)}
+    assert (new.grown, kernel_answers(lab) - before) == (2, 0), "a new client is Python's"
+    for lose_power, due in ((customer.reboot, AFTER_A_REBOOT[client]), (customer.forget, FROM_NOTHING)):
+        offered, acked, before = kernel(lab, "offered"), kernel(lab, "acked"), heard(lab)
+        lose_power()
+        again = exchange(lab, customer, client)
+        assert [item.kind for item in again] == due
+        assert (offered.grown, acked.grown, heard(lab) - before) == (due.count(OFFER), 1, 0)
+        assert [told(item) for item in again if item.kind in (OFFER, ACK)] == [
+            python[kind] for kind in due if kind in (OFFER, ACK)
+        ]
+        assert customer.ping(lab.server_address)
+
+
+@pytest.mark.parametrize("client", ["udhcpc", "dhcpcd"])
+def test_a_client_renews_with_the_kernel(lab: Lab, client: Client) -> None:
+    """udhcpc asks twice: it sends from a second socket and closes that, and in the lab the answer is there before."""
+    customer = lab.customers[0]
+    lease = customer.dhcp(client)
+    acked, before = kernel(lab, "acked"), heard(lab)
+    assert customer.renew() == lease
+    assert acked.grown >= 1
+    assert heard(lab) == before
+
+
+class Listening(Crowd):
+    """A crowd that keeps what it was told, by client and message type."""
+
+    def __init__(self, lab: Lab, members: Sequence[Member]) -> None:
+        super().__init__(members, Server(GATEWAY_ACCESS_MAC, lab.pool_gateway), random.Random(1), time.monotonic_ns())
+        self.told: dict[bytes, dict[int, list[tuple[int, bytes]]]] = defaultdict(dict)
+        with lab.access_node.trunk.wire() as wire:
+            run(self, wire, seconds=20)
+        assert (self.waiting, self.faults) == (0, Counter()), self.examples
+
+    def receive(self, data: bytes, now: int) -> None:
+        super().receive(data, now)
+        answer = read_answer(data)
+        if answer:
+            self.told[answer.fixed.chaddr][answer.kind] = list(answer.options.items())
+
+
+def test_every_make_of_client_once_known_is_answered_by_the_kernel_alone(lab: Lab) -> None:
+    """Option for option as Python answered it when it was new; Windows and home routers among them."""
+    members = [
+        Member(Mac(bytes((2, 0xAB, 0, 0, 0, number))), Line(100, 10 + number), profile)
+        for number, profile in enumerate(PROFILES)
+    ]
+    new = Listening(lab, members)
+    known, before = new.rebooted(), heard(lab)
+    for members in (known, [replace(member, renews=True) for member in known]):
+        answers = kernel_answers(lab)
+        again = Listening(lab, members)
+        assert (kernel_answers(lab) - answers, heard(lab) - before) == (again.answers, 0)
+        for mac, said in again.told.items():
+            assert said == {kind: new.told[mac][kind] for kind in said}
+    assert len(again.told) == len(PROFILES)
 
 
 def test_with_the_process_dead_everybody_known_gets_the_address_and_nobody_else(lab: Lab) -> None:
@@ -129,6 +197,18 @@ def test_what_the_pool_says_anew_is_what_the_kernel_says_after_a_restart(lab: La
     after = customer.dhcp("udhcpc")
     assert acked.grown == 1
     assert (after.address, after.seconds, after.dns) == (before.address, 1800, (IPv4Address("9.9.9.9"),))
+
+
+def test_a_longer_lease_is_recorded_before_the_kernel_tells_of_it(lab: Lab) -> None:
+    customer = lab.customers[0]
+    customer.dhcp("udhcpc")
+    lab.gateway.stop()
+    lab.gateway.start(lab.config(pool={"lease": "2h"}))
+    no_reply, acked = kernel(lab, "up-no-reply"), kernel(lab, "acked")
+    for seen in ((2, 0), (2, 1)):
+        customer.forget()
+        assert customer.dhcp("udhcpc").seconds == 7200
+        assert (no_reply.grown, acked.grown) == seen
 
 
 def test_switched_off_python_answers_all(lab: Lab) -> None:

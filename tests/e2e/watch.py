@@ -13,12 +13,14 @@ class Meter:
 
     def __init__(self, gateway: Gateway, *path: str) -> None:
         self._gateway, self._path = gateway, path
-        self._before = self._read()
+        self._before = self.stand
 
     def __repr__(self) -> str:
         return f"{'.'.join(self._path)} +{self.grown}"
 
-    def _read(self) -> int:
+    @property
+    def stand(self) -> int:
+        """What it reads."""
         found: Any = self._gateway.get("/counters")
         for step in self._path:
             found = found.get(step, {})
@@ -27,7 +29,7 @@ class Meter:
     @property
     def grown(self) -> int:
         """By how much, so far."""
-        return self._read() - self._before
+        return self.stand - self._before
 
     def wait(self, count: int = 1, timeout: float = 5.0) -> int:
         """Wait until it has grown by `count`; returns by how much it has. Raises: TimeoutError."""

@@ -133,7 +133,7 @@ def test_a_batch_goes_by_itself_and_order_is_kept(lab: Lab, wire: Wire) -> None:
 
 
 def test_the_ring_wraps_and_what_it_has_no_room_for_is_counted(lab: Lab, wire: Wire) -> None:
-    with lab.access_node.namespace.call(lambda: Wire("trunk", slots=32)) as small:
+    with lab.access_node.trunk.wire(slots=32) as small:
         frames = [framed("two") for _ in range(100)]
         for frame in frames[:25]:
             lab.gateway.send_raw(frame, "acc0")
@@ -147,6 +147,16 @@ def test_the_ring_wraps_and_what_it_has_no_room_for_is_counted(lab: Lab, wire: W
         assert take(wire, 100) == frames
         assert take(small, 32) == frames[50:82]
         assert small.lost == 18
+
+
+def test_it_tells_when_half_the_ring_waits(lab: Lab) -> None:
+    with lab.access_node.trunk.wire(slots=32) as small:
+        for number in range(17):
+            assert not small.half_full, number
+            lab.gateway.send_raw(framed("two"), "acc0")
+        assert small.half_full
+        take(small, 1)
+        assert not small.half_full
 
 
 def test_arrival_is_told_on_the_monotonic_clock(lab: Lab, wire: Wire) -> None:

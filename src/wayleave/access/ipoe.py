@@ -214,10 +214,10 @@ class Ipoe:
         """Return what the data plane may answer this client by itself; None: its requests come up.
 
         Where a circuit-id tells lines apart, only to a client that is known by one; where option 82 is not believed,
-        to no message that carries one.
+        to no message that carries one. A lease that is to become longer is recorded as such before anybody hears of it.
         """
         lease, port = session.lease, self._ports.get(session.client.line.port)
-        if lease is None or port is None or session.form is None or session.relayed:
+        if lease is None or lease.longer or port is None or session.form is None or session.relayed:
             return None
         if (port.line == "circuit") != bool(session.client.line.circuit) or (session.agent and not port.trusted):
             return None

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
-from fastapi import FastAPI, HTTPException, Query
+from fastapi import FastAPI, HTTPException, Query, Response
 
 from wayleave import __version__
-from wayleave.api.schema import DhcpView, Page, PoolView, SessionView, dhcp_view, view
+from wayleave.api.explain import Question, Verdict, answer
+from wayleave.api.metrics import CONTENT_TYPE, exposition
+from wayleave.api.schema import DhcpView, Page, PoolView, PuntView, SessionView, dhcp_view, view
 from wayleave.api.search import Filter, NotOne, search
 from wayleave.session.model import Phase, Session
 
@@ -41,6 +43,8 @@ class Running(Protocol):
 
     def happenings(self) -> dict[str, Any]: ...
 
+    def unready(self) -> list[str]: ...
+
 
 def application(gateway: Running) -> FastAPI:
     """Return the API of a running gateway."""
@@ -59,6 +63,21 @@ def application(gateway: Running) -> FastAPI:
     @app.get("/healthz")
     async def healthz() -> dict[str, object]:
         return {"status": "ok", "version": __version__, "sessions": len(gateway.table)}
+
+    @app.get("/readyz")
+    async def readyz(answer: Response) -> dict[str, object]:
+        why = gateway.unready()
+        answer.status_code = 503 if why else 200
+        return {"ready": not why, "why": why}
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        return Response(exposition(gateway), media_type=CONTENT_TYPE)
+
+    @app.get("/punt")
+    async def punt() -> PuntView:
+        ring = gateway.plane.ring
+        return PuntView(classes=counters.punts(), ring_waiting=ring.waiting, ring_size=ring.size)
 
     @app.get("/sessions")
     async def sessions(
@@ -103,6 +122,13 @@ def application(gateway: Running) -> FastAPI:
     async def dhcp() -> DhcpView:
         replies = len(gateway.plane.tables.replies)
         return dhcp_view(counters.dhcp4(), dict(gateway.ipoe.said), dict(gateway.ipoe.ignored), replies)
+
+    @app.post("/explain")
+    async def explain(asked: Question) -> Verdict:
+        try:
+            return answer(gateway, asked)
+        except ValueError as error:
+            raise HTTPException(422, str(error)) from error
 
     @app.get("/counters")
     async def all_counters() -> dict[str, Any]:

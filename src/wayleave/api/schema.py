@@ -56,6 +56,14 @@ class Page(BaseModel):
     after: int | None
 
 
+class PuntView(BaseModel):
+    """What came up to Python, or was kept from it; and what waits, in octets."""
+
+    classes: dict[str, dict[str, int]] = Field(description="class, what became of a message, how many")
+    ring_waiting: int
+    ring_size: int
+
+
 class DhcpView(BaseModel):
     """Who answered DHCP: the data plane by itself, or Python; and why what went up did."""
 

@@ -43,8 +43,16 @@ class Target:
     ) -> None:
         self.config, self.socket, self.as_json = config, socket, as_json
 
-    def call(self, method: str, path: str, **query: object) -> Any:
-        return client.call(self.socket or client.socket_of(self.config), method, path, **query)
+    def call(self, method: str, path: str, body: object = None, **query: object) -> Any:
+        return client.call(self._where, method, path, body, (), **query)
+
+    def ask(self, path: str) -> Any:
+        """GET what also answers when it says no."""
+        return client.call(self._where, "GET", path, refused=(503,))
+
+    @property
+    def _where(self) -> str:
+        return self.socket or client.socket_of(self.config)
 
     def sessions(self, limit: int, **wanted: str | None) -> list[dict[str, Any]]:
         """Find at most `limit` sessions; the gateway looks at a part of its table a call."""
@@ -104,6 +112,31 @@ def check(*, config: Path = DEFAULT_CONFIG) -> int:
         return 2
     print(f"{config}: good: {len(settings.ports)} ports, {len(settings.pools)} pools, {len(subscribers)} subscribers")
     return 0
+
+
+@app.command
+def doctor(*, config: Path = DEFAULT_CONFIG) -> int:
+    """Say what the machine lacks for a configuration, each with its cure; touches nothing.
+
+    Parameters
+    ----------
+    config
+        The configuration file.
+    """
+    from wayleave.config.load import ConfigurationError, load
+    from wayleave.daemon.doctor import Level, examine
+
+    try:
+        settings, _ = load(config)
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)
+        return 2
+    worst = 0
+    for finding in examine(settings):
+        cure = f": {finding.cure}" if finding.cure else ""
+        print(f"{finding.level.value:8} {finding.what}: {finding.says}{cure}")
+        worst = max(worst, int(finding.level is Level.BAD))
+    return worst
 
 
 @app.command
@@ -192,17 +225,25 @@ def sessions(
     return 0
 
 
-def _find(target: Target, which: str) -> dict[str, Any]:
-    """Find one session by id, address or MAC. Raises: ApiError."""
+def _find_id(target: Target, which: str) -> int | None:
+    """The id of the one session of this id, address or MAC; None: no client has that address. Raises: ApiError."""
     if which.isdigit():
-        return dict(target.call("GET", f"/sessions/{which}"))
+        return int(which)
     key = "mac" if which.count(":") == 5 or which.count("-") == 5 else "address"
     found = target.sessions(2, **{key: which})
-    if not found:
-        raise ApiError(f"there is no session with {key} {which}")
+    if not found and key == "mac":
+        raise ApiError(f"there is no session with mac {which}")
     if len(found) > 1:
         raise ApiError(f"more than one session has {key} {which}: say its id; `bng show sessions --{key} {which}`")
-    return dict(target.call("GET", f"/sessions/{found[0]['id']}"))
+    return int(found[0]["id"]) if found else None
+
+
+def _find(target: Target, which: str) -> dict[str, Any]:
+    """Find one session by id, address or MAC. Raises: ApiError."""
+    id_ = _find_id(target, which)
+    if id_ is None:
+        raise ApiError(f"there is no session with address {which}")
+    return dict(target.call("GET", f"/sessions/{id_}"))
 
 
 @show.command(name="session")
@@ -219,6 +260,47 @@ def one_session(which: str, /, *, target: Target | None = None) -> int:
     usage = found.get("usage") or {}
     rows = [(key, value) for key, value in found.items() if key != "usage"] + list(usage.items())
     target.print(found, ("", ""), rows)
+    return 0
+
+
+@app.command
+def explain(
+    *words: str,
+    hex_: Annotated[str | None, Parameter(name="--hex")] = None,
+    pcap: Path | None = None,
+    packet: int = 1,
+    port: int | None = None,
+    target: Target | None = None,
+) -> int:
+    """Say what the data plane would do with a packet, and why; nothing is sent, counted or remembered.
+
+    The packet in words: `udp from 100.64.0.2 to 1.1.1.1:53`, `icmp from 02:00:00:00:00:01 to 100.64.0.1`, `tcp from
+    192.0.2.9:80 to 100.64.0.2:40000`. Who it is from is a client (its session's id, address or MAC); an address that no
+    client has is the network's.
+
+    Parameters
+    ----------
+    words
+        The packet in words.
+    hex_
+        Instead of words, a whole Ethernet frame in hexadecimal; needs --port.
+    pcap
+        Instead of words, a file of captured frames; needs --port.
+    packet
+        Which frame of the file, counted from 1.
+    port
+        The number of the port it comes in by.
+    """
+    from wayleave.cli import explain as asking
+
+    target = target or Target()
+    question: dict[str, object] = {"frame": hex_, "port": port}
+    if pcap is not None:
+        question["frame"] = asking.frame_of(pcap, packet).hex()
+    elif hex_ is None:
+        question = asking.question(words, port, lambda which: _find_id(target, which))
+    found = target.call("POST", "/explain", question)
+    target.print(found, ("", ""), asking.rows(found))
     return 0
 
 
@@ -264,6 +346,28 @@ def dhcp(*, target: Target | None = None) -> int:
     rows += [(f"left to python: {why}", count) for why, count in found["up"].items() if count]
     rows += [(f"ignored by python: {why}", count) for why, count in found["ignored"].items()]
     target.print(found, ("", "messages"), [*rows, ("standing replies in use", found["replies"])])
+    return 0
+
+
+@show.command
+def punt(*, target: Target | None = None) -> int:
+    """What came up to Python, or was kept from it, by class; and what waits in the ring."""
+    target = target or Target()
+    found = target.call("GET", "/punt")
+    rows = [(f"{class_}: {result}", count) for class_, row in found["classes"].items() for result, count in row.items()]
+    waiting = ("octets waiting in the ring", f"{found['ring_waiting']} of {found['ring_size']}")
+    target.print(found, ("", "messages"), [*rows, waiting])
+    return 0
+
+
+@show.command
+def version(*, target: Target | None = None) -> int:
+    """The versions of this command and of the running gateway, and whether that is ready."""
+    target = target or Target()
+    running, ready = target.call("GET", "/healthz"), target.ask("/readyz")
+    found = {"command": __version__, "gateway": running["version"], "ready": ready["ready"], "why_not": ready["why"]}
+    rows = [*found.items()][:3] + [("why not", why) for why in ready["why"]]
+    target.print(found, ("", ""), rows)
     return 0
 
 

@@ -38,21 +38,28 @@ def socket_of(config: Path) -> str:
         raise ApiError(f"{config}: there is no gateway.api in it: try `bng check --config {config}`") from error
 
 
-def call(path: str, method: str, target: str, **query: object) -> Any:
-    """Return the decoded answer. Raises: ApiError."""
+def call(
+    path: str, method: str, target: str, body: object = None, refused: tuple[int, ...] = (), **query: object
+) -> Any:
+    """Return the decoded answer; `body` is sent as JSON. A status among `refused` is an answer as well.
+
+    Raises: ApiError.
+    """
+    text = None if body is None else json.dumps(body)
     given = {key: value for key, value in query.items() if value is not None}
     connection = _Connection(path)
     try:
-        connection.request(method, target + (f"?{urlencode(given)}" if given else ""))
+        headers = {"Content-Type": "application/json"} if text is not None else {}
+        connection.request(method, target + (f"?{urlencode(given)}" if given else ""), text, headers)
         answer = connection.getresponse()
-        body = json.loads(answer.read() or b"null")
+        said = json.loads(answer.read() or b"null")
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise ApiError(f"no gateway answers at {path}: {error}: is `bng run` running?") from error
     finally:
         connection.close()
-    if answer.status >= http.HTTPStatus.BAD_REQUEST:
-        raise ApiError(_refusal(body))
-    return body
+    if answer.status >= http.HTTPStatus.BAD_REQUEST and answer.status not in refused:
+        raise ApiError(_refusal(said))
+    return said
 
 
 def _refusal(body: Any) -> str:

@@ -35,6 +35,7 @@ from wayleave.io.clock import Clock
 from wayleave.io.frames import Transmitter
 from wayleave.io.hostlink import HostLink, Routed
 from wayleave.io.store import Erase, Save, Store, Write
+from wayleave.io.supervisor import Supervisor
 from wayleave.net.mac import Mac
 from wayleave.net.units import SECOND, BootNs
 from wayleave.proto.dhcp4.options import by_code as options_by_code
@@ -103,6 +104,8 @@ class Gateway:
         self._timer_at = NEVER
         self._watch = devices.LinkWatch()
         self._stopping = asyncio.Event()
+        self._store_failed: str | None = None
+        self._supervisor = Supervisor()
         self.repaired: list[str] = []
 
     # ---- start --------------------------------------------------------------------------
@@ -154,7 +157,15 @@ class Gateway:
         tenant = self.tenants[port.tenant].number
         try:
             reused = self.plane.attach(
-                port.number, kind, device.name, device.ifindex, device.mac, device.mtu, tenant, port.xdp
+                port.number,
+                kind,
+                device.name,
+                device.ifindex,
+                device.mac,
+                device.mtu,
+                tenant,
+                port.xdp,
+                shared=port.line == "circuit",
             )
         except objects.LoadError as error:
             raise devices.DeviceError(f"port {port.number} ({port.device}): {error}") from error
@@ -201,7 +212,9 @@ class Gateway:
         self._on_timer()
         self._every_second()
         self.lag.start(loop)
+        self._supervisor.ready(len(self.table))
         await self._stopping.wait()
+        self._supervisor.stopping()
         loop.remove_reader(self.plane.ring.fileno())
         loop.remove_reader(self._watch.fileno())
 
@@ -250,6 +263,8 @@ class Gateway:
     def _on_recorded(self, group: Sequence[Write], error: str | None) -> None:
         saved = [write.session.id for write in group if isinstance(write, Save)]
         erased = [write.id for write in group if isinstance(write, Erase)]
+        if saved:  # a full disk often takes an end, and no beginning
+            self._store_failed = error
         if error is not None:
             log.error("store-failed", why=error, writes=len(group))
         self.engine.recorded(saved, erased, error, self.clock.boot())
@@ -271,6 +286,7 @@ class Gateway:
     def _every_second(self) -> None:
         assert self._loop is not None
         self._loop.call_later(1.0, self._every_second)
+        self._supervisor.alive()
         while self._early:
             self._on_recorded(*self._early.pop(0))
         self._reattach()
@@ -307,6 +323,16 @@ class Gateway:
         ended = self.engine.clear(id_, CloseCause.ADMIN_RESET, self.clock.boot())
         self._end_turn()
         return ended
+
+    def unready(self) -> list[str]:
+        """Why customers cannot all be served now; nothing: they can."""
+        gone = [self.plane.attached[number] for number in self.plane.detached(_ifindex)]
+        why = [f"port {at.port.number} ({at.device}) is gone or has lost its program" for at in gone]
+        if self._store_failed is not None:
+            why.append(f"the lease store failed: {self._store_failed}: newcomers are refused")
+        if self.recovery.unknown:
+            why.append(f"{len(self.recovery.unknown)} leases wait for the wall clock to be set")
+        return why
 
     def pool_views(self) -> list[PoolView]:
         """Return how full each pool is."""

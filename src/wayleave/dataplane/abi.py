@@ -14,7 +14,7 @@ from wayleave.net.units import BootNs
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-LAYOUT = "ae72a513669f"
+LAYOUT = "0485fffe3375"
 """Changes whenever a struct, enum or constant of abi.h does."""
 
 PORT_MAX = 1024
@@ -59,25 +59,34 @@ class PortKind(IntEnum):
 
 @dataclass(slots=True)
 class Port:
-    """struct port: 20 octets."""
+    """struct port: 24 octets."""
 
-    FORMAT: ClassVar[Struct] = Struct("<HHII6sH")
-    SIZE: ClassVar[int] = 20
-    OFFSET: ClassVar[dict[str, int]] = {"number": 0, "kind": 2, "tenant": 4, "ifindex": 8, "mac": 12, "mtu": 18}
+    FORMAT: ClassVar[Struct] = Struct("<HHII6sHH2x")
+    SIZE: ClassVar[int] = 24
+    OFFSET: ClassVar[dict[str, int]] = {
+        "number": 0,
+        "kind": 2,
+        "tenant": 4,
+        "ifindex": 8,
+        "mac": 12,
+        "mtu": 18,
+        "shared": 20,
+    }
     number: int
     kind: int
     tenant: int
     ifindex: int
     mac: Mac
     mtu: int
+    shared: int
 
     def pack(self) -> bytes:
-        return self.FORMAT.pack(self.number, self.kind, self.tenant, self.ifindex, self.mac, self.mtu)
+        return self.FORMAT.pack(self.number, self.kind, self.tenant, self.ifindex, self.mac, self.mtu, self.shared)
 
     @classmethod
     def unpack(cls, data: Buffer, offset: int = 0) -> Port:
-        number, kind, tenant, ifindex, mac, mtu = cls.FORMAT.unpack_from(data, offset)
-        return cls(number, kind, tenant, ifindex, Mac(mac), mtu)
+        number, kind, tenant, ifindex, mac, mtu, shared = cls.FORMAT.unpack_from(data, offset)
+        return cls(number, kind, tenant, ifindex, Mac(mac), mtu, shared)
 
 
 @dataclass(slots=True)
@@ -352,6 +361,7 @@ class Dhcp4Result(IntEnum):
     UP_AGENT = 11
     UP_PROMISE = 12
     UP_ROOM = 13
+    UP_RATE = 14
 
 
 @dataclass(slots=True)
@@ -560,6 +570,7 @@ class Policer(IntEnum):
     CLIENT = 3
     LINK = 4
     LINK_LINE = 5
+    SHARED = 6
 
 
 @dataclass(slots=True)

@@ -45,6 +45,11 @@ class Ring:
         return self._producer[0]
 
     @property
+    def size(self) -> int:
+        """Octets that it holds at most."""
+        return self._size
+
+    @property
     def waiting(self) -> int:
         """Octets that lie in the ring."""
         return self.produced - self.consumed

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from wayleave.dataplane import abi, objects, syscall
 from wayleave.dataplane.counters import Counters
 from wayleave.dataplane.events import Ring
+from wayleave.dataplane.explain import Explainer, Explanation
 from wayleave.dataplane.maps import Array, Ports, TableFull
 from wayleave.dataplane.rows import Rows, project
 from wayleave.dataplane.tables import Tables
@@ -84,6 +85,7 @@ class DataPlane:
         self.tables = Tables(maps, clock())
         self.counters = Counters(maps)
         self.ring = Ring(maps["ring"])
+        self._explainer = Explainer(self._object.programs, maps)
         self._standing = standing
         self.tenants: dict[str, model.Tenant] = {}
         self._ports, self._egress = Ports(maps["ports"]), Array(maps["egress"])
@@ -112,13 +114,24 @@ class DataPlane:
     # ---- ports --------------------------------------------------------------------------
 
     def attach(
-        self, number: int, kind: abi.PortKind, device: str, ifindex: int, mac: Mac, mtu: int, tenant: int, xdp: str
+        self,
+        number: int,
+        kind: abi.PortKind,
+        device: str,
+        ifindex: int,
+        mac: Mac,
+        mtu: int,
+        tenant: int,
+        xdp: str,
+        shared: bool = False,
     ) -> bool:
         """Put a device to work as port `number`; True if its program stood there already and was only exchanged.
 
+        `shared`: many lines share a VLAN there.
+
         Raises: objects.LoadError.
         """
-        port = abi.Port(number, kind, tenant, ifindex, mac, mtu)
+        port = abi.Port(number, kind, tenant, ifindex, mac, mtu, int(shared))
         self._ports.remove(number, but=ifindex)
         self._ports.put(port)
         self._egress.put(number, ifindex.to_bytes(4, "little"))
@@ -129,6 +142,11 @@ class DataPlane:
             os.close(before.link)
         self.attached[number] = Attached(device, ifindex, port, xdp, link.fd)
         return link.reused
+
+    def explain(self, number: int, frame: bytes) -> Explanation:
+        """Tell what would become of a frame that came in by an attached port. Raises: ValueError, KeyError."""
+        port = self.attached[number].port
+        return self._explainer.explain(frame, port.ifindex, abi.PortKind(port.kind))
 
     def abandon(self) -> None:
         """Undo a start that was refused. A data plane that stood before goes on as it was."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field
 
 from wayleave.dataplane.abi import Policer, PolicerRate
@@ -23,15 +25,20 @@ class Rate(Leaf):
         return PolicerRate(cost, cost * (self.burst - 1))
 
 
+def _rate(pps: int, burst: int, description: str) -> Any:
+    return Field(default=Rate(pps=pps, burst=burst), description=description)
+
+
 class PuntSettings(Leaf):
     """How much may come up. A class is everything of its kind; a line is port and tags; a client a MAC on a line."""
 
-    known: Rate = Rate(pps=20_000, burst=20_000)
-    new: Rate = Rate(pps=10_000, burst=10_000)
-    line: Rate = Rate(pps=20, burst=40)
-    client: Rate = Rate(pps=5, burst=10)
-    link: Rate = Rate(pps=5_000, burst=1_000)
-    link_line: Rate = Rate(pps=100, burst=100)
+    known: Rate = _rate(20_000, 20_000, "DHCP of clients that have a session: all of it together")
+    new: Rate = _rate(10_000, 10_000, "DHCP of clients that have none: all of it together")
+    line: Rate = _rate(20, 40, "DHCP of one line")
+    shared: Rate = _rate(1_000, 1_000, 'DHCP of one VLAN that lines share, in the place of `line`: `line = "circuit"`')
+    client: Rate = _rate(5, 10, "DHCP of one client")
+    link: Rate = _rate(5_000, 1_000, "packets for the local kernel to answer: all together")
+    link_line: Rate = _rate(100, 100, "the same of one line, in shared VLANs one client, on network ports one source")
 
     def rows(self) -> dict[Policer, PolicerRate]:
         """The map `policers`."""
@@ -42,4 +49,5 @@ class PuntSettings(Leaf):
             Policer.CLIENT: self.client.row(),
             Policer.LINK: self.link.row(),
             Policer.LINK_LINE: self.link_line.row(),
+            Policer.SHARED: self.shared.row(),
         }

@@ -37,7 +37,7 @@ from wayleave.lab.packet import (
     with_dhcp_options,
 )
 from wayleave.lab.waiting import wait_until
-from wayleave.lab.wire import Wire
+from wayleave.lab.wire import SLOTS, Wire
 
 PROGRAM = Path(__file__).with_name("access_node.bpf.o")
 _RELAY_AGENT_INFORMATION, _CIRCUIT_ID = 82, 1
@@ -148,9 +148,9 @@ class Trunk:
         self.collect(Frame(data, time.time_ns(), outgoing=True), time.clock_gettime_ns(time.CLOCK_BOOTTIME))
         self._socket.send(data)
 
-    def wire(self) -> Wire:
+    def wire(self, slots: int = SLOTS) -> Wire:
         """Speak on the cable in place of customers: what comes down for no customer's line arrives there."""
-        return self.node.namespace.call(lambda: Wire(self.device))
+        return self.node.namespace.call(lambda: Wire(self.device, slots))
 
     def capture(self) -> TrunkCapture:
         """Start copying what crosses the trunk; close it, or use `with`."""

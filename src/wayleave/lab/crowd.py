@@ -43,7 +43,10 @@ REQUEST_TRIES = 4
 """REQUESTs for an offer until it is given up (RFC 2131 3.1, 5)."""
 
 BATCH = 256
-"""Timers taken, and frames read, in one go."""
+"""Timers taken in one go."""
+
+APPETITE = 4 * BATCH
+"""Frames read in one go: more than all that a batch and its echoes bring, or the ring fills up in the long run."""
 
 EXAMPLES = 10
 """Wrong answers that are kept for people to read."""
@@ -259,28 +262,36 @@ class Crowd:
 def run(crowd: Crowd, wire: Wire, seconds: float, linger_s: float = 0.5) -> None:
     """Let them talk until all have their address, or for `seconds`.
 
+    What is due is said before anything is heard, while the wire's ring has room: at once is to mean at once.
     `linger_s` more is spent listening: an answer too many comes after the last that was needed.
     """
     end = time.monotonic_ns() + round(seconds * SECOND)
     while crowd.waiting and (now := time.monotonic_ns()) < end:
         crowd.expire(now)
-        if not _exchange(crowd, wire):
-            due = crowd.deadline()
-            wire.wait((min(end, end if due is None else due) - time.monotonic_ns()) / SECOND)
+        said = _speak(crowd, wire)
+        if (said and not wire.half_full) or _listen(crowd, wire) or said:
+            continue
+        due = crowd.deadline()
+        wire.wait((min(end, end if due is None else due) - time.monotonic_ns()) / SECOND)
     end = time.monotonic_ns() + round(linger_s * SECOND)
     while (left := end - time.monotonic_ns()) > 0:
-        if not _exchange(crowd, wire):
+        if not _listen(crowd, wire):
             wire.wait(left / SECOND)
 
 
-def _exchange(crowd: Crowd, wire: Wire) -> bool:
-    """Send what is to be sent, take what has come in; False if there was nothing to do."""
+def _speak(crowd: Crowd, wire: Wire) -> int:
+    """Send what is to be sent; returns how many frames that was."""
     out = crowd.take()
     for frame in out:
         wire.send(frame)
     wire.flush()
+    return len(out)
+
+
+def _listen(crowd: Crowd, wire: Wire) -> int:
+    """Take what has come in, or much of it; returns how many frames that was."""
     came = 0
-    for at, data in wire.received(BATCH):
+    for at, data in wire.received(APPETITE):
         crowd.receive(data, at)
         came += 1
-    return bool(out) or came > 0
+    return came

@@ -82,7 +82,7 @@ request subnet-mask, routers, domain-name-servers, dhcp-lease-time, interface-mt
 """
 
 _DHCPCD_CONF = """
-# As Debian ships it,
+# As Debian ships it, but for the kind of DUID, which would be the machine's, and so the same for all;
 duid ll
 persistent
 vendorclassid
@@ -92,7 +92,7 @@ option interface_mtu
 option host_name
 option rapid_commit
 require dhcp_server_identifier
-# but without a second's wait at first, and without five seconds of ARP probes (RFC 5227) before it takes an address.
+# and without a second's wait at first, and without five seconds of ARP probes (RFC 5227) before it takes an address.
 nodelay
 noarp
 """

@@ -21,7 +21,7 @@ from wayleave.io.frames import BATCH, Port
 from wayleave.lab.packet import VLAN
 
 SLOTS = 1 << 14
-"""Frames that a ring holds while nobody reads: 32 MB. A multiple of 32."""
+"""Frames that a ring holds while nobody reads, 2 kB each. A multiple of 32."""
 
 _SLOT = 2048
 _BLOCK = 1 << 16
@@ -92,6 +92,13 @@ class Wire:
     def wait(self, seconds: float) -> None:
         """Return when a frame comes in, or after `seconds`."""
         self._poll.poll(max(0.0, seconds * 1000))
+
+    @property
+    def half_full(self) -> bool:
+        """Whether more than half of the ring waits to be read."""
+        middle = (self._next + self._slots // 2) % self._slots
+        (status,) = _STATUS.unpack_from(self._ring, middle * _SLOT)
+        return bool(status & _USER)
 
     @property
     def lost(self) -> int:

@@ -1,0 +1,98 @@
+"""`bng explain`: a packet in words, or out of a file, becomes a question; the verdict becomes lines to read."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+from wayleave.cli.client import ApiError
+
+FORM = "say it as: udp|tcp|icmp from CLIENT or ADDRESS[:PORT] to ADDRESS[:PORT]"
+_PROTOCOLS = ("udp", "tcp", "icmp")
+_MAGICS = {b"\xd4\xc3\xb2\xa1": "<", b"\xa1\xb2\xc3\xd4": ">", b"\x4d\x3c\xb2\xa1": "<", b"\xa1\xb2\x3c\x4d": ">"}
+_ETHERNET = 1
+
+
+def question(words: Sequence[str], port: int | None, find: Callable[[str], int | None]) -> dict[str, object]:
+    """Return what to ask the API. `find` gives the id of a session, or None where an address is no client's.
+
+    Raises: ApiError with how to say it.
+    """
+    said = [word for word in words if word != "client"]
+    if len(said) != 5 or said[0] not in _PROTOCOLS or (said[1], said[3]) != ("from", "to"):
+        raise ApiError(f"{' '.join(words) or 'no packet'}: {FORM}")
+    sender, sport = _end(said[2])
+    to, dport = _end(said[4])
+    asked: dict[str, object] = {"protocol": said[0], "destination": str(_address(to)), "port": port}
+    if dport is not None:
+        asked["dport"] = dport
+    if sport is not None:
+        asked["sport"] = sport
+    session = find(sender)
+    return asked | ({"session": session} if session is not None else {"source": str(_address(sender))})
+
+
+def _end(text: str) -> tuple[str, int | None]:
+    """Take `ADDRESS:PORT` apart; a MAC has more colons."""
+    name, colon, number = text.partition(":")
+    if not colon or ":" in number:
+        return text, None
+    if not number.isdigit() or int(number) > 65535:
+        raise ApiError(f"{text}: {number} is no port; {FORM}")
+    return name, int(number)
+
+
+def _address(text: str) -> IPv4Address:
+    try:
+        return IPv4Address(text)
+    except ValueError:
+        raise ApiError(f"{text} is neither a client nor an address; {FORM}") from None
+
+
+def frame_of(path: Path, number: int) -> bytes:
+    """Return the `number`th frame of a pcap file, from 1. Raises: ApiError with what is wrong with it."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ApiError(f"{path}: {error.strerror}") from error
+    for count, frame in enumerate(_frames(path, data), 1):
+        if count == number:
+            return frame
+    raise ApiError(f"{path} has no packet {number}")
+
+
+def _frames(path: Path, data: bytes) -> Iterator[bytes]:
+    """Yield the frames of a capture. Source: draft-ietf-opsawg-pcap 4 and 5."""
+    order = _MAGICS.get(data[:4])
+    if order is None or len(data) < 24:
+        raise ApiError(f"{path} is no pcap file; of pcapng make one with `tshark -F pcap`")
+    (link,) = struct.unpack_from(order + "20xI", data)
+    if link & 0xFFFF != _ETHERNET:
+        raise ApiError(f"{path} was not captured on Ethernet (link type {link & 0xFFFF})")
+    at = 24
+    while at + 16 <= len(data):
+        length, whole = struct.unpack_from(order + "8xII", data, at)
+        if length < whole:
+            raise ApiError(f"{path}: a packet is cut off: capture whole packets")
+        yield data[at + 16 : at + 16 + length]
+        at += 16 + length
+
+
+def rows(verdict: dict[str, Any]) -> Iterator[tuple[str, object]]:
+    """Yield what a verdict says, line by line."""
+    yield "comes in", f"port {verdict['port']} ({verdict['device']}): {verdict['came']}"
+    for name, what in (("session", "from or for"), ("receiver", "for")):
+        if verdict[name] is not None:
+            yield "session", f"{what} {verdict[name]}: bng show session {verdict[name]}"
+    yield "stages", " > ".join(verdict["stages"])
+    if verdict["dhcp4"] is not None:
+        yield "dhcp", verdict["dhcp4"]
+    if verdict["outcome"] == "dropped":
+        yield "verdict", f"dropped: {verdict['reason']}"
+        return
+    port = f" by port {verdict['out']} ({verdict['out_device']})" if verdict["out"] is not None else ""
+    yield "verdict", verdict["outcome"] + port
+    yield "leaves", verdict["leaves"] if verdict["rewritten"] != verdict["frame"] else "as it came"

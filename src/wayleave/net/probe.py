@@ -1,0 +1,72 @@
+"""Packets made up to ask what would become of them, and frames in a line of words.
+
+Source: RFC 791 3.1, RFC 768, RFC 792 (echo), RFC 9293 3.1 (SYN).
+"""
+
+from __future__ import annotations
+
+import struct
+from ipaddress import IPv4Address
+
+from wayleave.net import frame
+from wayleave.net.checksum import internet_checksum
+from wayleave.net.errors import Malformed
+from wayleave.net.frame import ETHERTYPE_ARP, ETHERTYPE_IPV4, encode_udp4
+
+PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17}
+_NAMES = {number: name for name, number in PROTOCOLS.items()}
+_TTL = 64
+_ECHO = struct.pack("!BBHHH", 8, 0, 0xF7FF, 0, 0)  # request, its checksum, identifier and sequence 0
+_SYN = struct.Struct("!HHIIBBHHH")
+_IP4 = struct.Struct("!BBHHHBBH4s4s")
+_PORTS = struct.Struct("!HH")
+_ADDRESSES = struct.Struct("!4s4s")
+
+
+def probe(
+    l2: bytes, protocol: str, source: IPv4Address, destination: IPv4Address, sport: int = 0, dport: int = 0
+) -> bytes:
+    """Return the smallest frame of a protocol: an empty datagram, a SYN, an echo request. `l2` is what stands in front.
+
+    Raises: KeyError for a protocol that is not in `PROTOCOLS`.
+    """
+    if protocol == "udp":
+        return encode_udp4(l2, source, sport, destination, dport, b"", _TTL)
+    payload = _ECHO if protocol == "icmp" else _syn(source, destination, sport, dport)
+    head = _IP4.pack(
+        0x45, 0, 20 + len(payload), 0, 0x4000, _TTL, PROTOCOLS[protocol], 0, source.packed, destination.packed
+    )
+    packet = head[:10] + internet_checksum(head).to_bytes(2, "big") + head[12:] + payload
+    return (l2 + packet).ljust(frame.MINIMUM, b"\0")
+
+
+def _syn(source: IPv4Address, destination: IPv4Address, sport: int, dport: int) -> bytes:
+    segment = _SYN.pack(sport, dport, 0, 0, 5 << 4, 2, 65535, 0, 0)
+    pseudo = source.packed + destination.packed + struct.pack("!HH", PROTOCOLS["tcp"], len(segment))
+    return segment[:16] + internet_checksum(pseudo + segment).to_bytes(2, "big") + segment[18:]
+
+
+def describe(data: bytes) -> str:
+    """Return a frame in a line: MACs, tags, and of IPv4 the addresses, protocol, ports and TTL."""
+    try:
+        outer = frame.decode(data)
+    except Malformed as error:
+        return f"{len(data)} octets that are no frame: {error}"
+    tags = " ".join(f"{tag.tpid:#06x}/{tag.vid}" for tag in outer.tags) or "untagged"
+    return f"{outer.source} > {outer.destination} {tags} {_payload(outer)}, {len(data)} octets"
+
+
+def _payload(outer: frame.Frame) -> str:
+    packet = outer.payload
+    if outer.ethertype == ETHERTYPE_ARP:
+        return "ARP"
+    if outer.ethertype != ETHERTYPE_IPV4 or len(packet) < 20:
+        return f"type {outer.ethertype:#06x}"
+    source, destination = (IPv4Address(octets) for octets in _ADDRESSES.unpack_from(packet, 12))
+    start, protocol = (packet[0] & 15) * 4, packet[9]
+    name = _NAMES.get(protocol, f"protocol {protocol}")
+    ends = str(source), str(destination)
+    if name in ("udp", "tcp") and len(packet) >= start + 4:
+        ports = _PORTS.unpack_from(packet, start)
+        ends = f"{source}:{ports[0]}", f"{destination}:{ports[1]}"
+    return f"{name} {ends[0]} > {ends[1]} ttl {packet[8]}"
