@@ -69,6 +69,19 @@ static __always_inline void *at(const struct packet *p, __u64 offset, __u64 size
 	return data + offset;
 }
 
+/* A value that is known to lie in [least, most], two constants, made known to the verifier: out of the
+ * compiler's sight, and on the register that is used.  A check in C may become one of a copy, or one of
+ * both ends at once of what is one less, and kernel 6.1 then knows nothing of the value itself. */
+static __always_inline __u64 within(__u64 value, const __u64 least, const __u64 most)
+{
+	asm volatile("if %0 >= %1 goto +1\n"
+		     "%0 = %1\n"
+		     "if %0 <= %2 goto +1\n"
+		     "%0 = %2\n"
+		     : "+r"(value) : "i"(least), "i"(most));
+	return value;
+}
+
 /* Octets of the frame.  Behind the barrier the compiler cannot merge the subtraction into 32-bit
  * arithmetic on packet pointers, which the verifier refuses. */
 static __always_inline __u64 frame_length(const struct packet *p)

@@ -99,9 +99,7 @@ static __always_inline __u32 read_datagram(struct packet *p, struct request *req
 	length = bpf_ntohs(udp[2]);
 	if (length < OPTIONS_AT || length > DATAGRAM_MAX || length != p->total - sizeof(*ip))
 		return 0;
-	asm volatile("" : "+r"(length));		/* or the bounds are checked on a copy of it */
-	if (length < OPTIONS_AT || length > DATAGRAM_MAX)
-		return 0;
+	length = within(length, OPTIONS_AT, DATAGRAM_MAX);
 	if (bpf_xdp_load_bytes(p->ctx, p->l4, request->datagram, length))
 		return 0;
 	*(__u64 *)&request->datagram[length] = 0;
@@ -210,12 +208,9 @@ static __always_inline int put_options(struct packet *p, struct request *request
 {
 	__u32 offset = p->l3 + sizeof(struct reply_head);
 
-	asm volatile("" : "+r"(options), "+r"(rest));
-	if (!options || options > REPLY_OPTIONS_MAX || !rest || rest > ECHO_MAX)
+	if (bpf_xdp_store_bytes(p->ctx, offset, (void *)reply->options, within(options, 1, REPLY_OPTIONS_MAX)))
 		return -1;
-	if (bpf_xdp_store_bytes(p->ctx, offset, (void *)reply->options, options))
-		return -1;
-	return bpf_xdp_store_bytes(p->ctx, offset + options, request->echo, rest);
+	return bpf_xdp_store_bytes(p->ctx, offset + options, request->echo, within(rest, 1, ECHO_MAX));
 }
 
 /* Where an answer goes, from RFC 2131 4.1: to the client's address if it has one, else by broadcast if it
@@ -296,7 +291,7 @@ static __always_inline int answer(struct packet *p, struct request *request, con
 	if (to.mac == MAC_BROADCAST && !conforms(p, POLICE_CLIENT, client_bucket(p)))
 		return up(p, DHCP4_UP_RATE);	/* others on the VLAN may hear it */
 	echo = collect_echo(p, request);
-	if (!echo || echo > SUM_MAX || options > REPLY_OPTIONS_MAX || options + echo - 1 > reply->room)
+	if (!echo || echo > SUM_MAX || !options || options > REPLY_OPTIONS_MAX || options + echo - 1 > reply->room)
 		return up(p, DHCP4_UP_ROOM);
 	rest = options + echo < PADDED ? PADDED - options : echo;
 	sum = (__u32)bpf_csum_diff(NULL, 0, (__be32 *)request->echo, (echo + 3) & 0x3fc, 0);

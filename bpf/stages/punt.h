@@ -38,7 +38,7 @@ static __always_inline int punt_frame(struct packet *p, __u32 class, __u64 lengt
 	record->class = class;
 	record->length = length;
 	record->l3 = p->l3;
-	if (!length || length > room || bpf_xdp_load_bytes(p->ctx, 0, record + 1, length)) {
+	if (bpf_xdp_load_bytes(p->ctx, 0, record + 1, within(length, 1, room))) {
 		bpf_ringbuf_discard(record, 0);
 		return -1;
 	}

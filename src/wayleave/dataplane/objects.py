@@ -53,6 +53,10 @@ class Object:
 
 _PRINT = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 _said: list[str] = []
+_SAID_LAST = 60
+"""Lines of what libbpf said that an error quotes: the verifier's log is long, and its reason stands at the end."""
+
+_LIBC = ctypes.CDLL(None)
 
 
 def _libbpf() -> ctypes.CDLL:
@@ -75,9 +79,10 @@ def _libbpf() -> ctypes.CDLL:
 
 def _collect(level: int, form: bytes, arguments: int) -> int:
     if level <= 1:  # warnings and info; debug is left out
-        line = ctypes.create_string_buffer(65536)
-        ctypes.CDLL(None).vsnprintf(line, len(line), form, ctypes.c_void_p(arguments))
-        _said.append(line.value.decode(errors="replace").rstrip())
+        text = ctypes.c_char_p()
+        if _LIBC.vasprintf(ctypes.byref(text), form, ctypes.c_void_p(arguments)) >= 0:
+            _said.extend((text.value or b"").decode(errors="replace").splitlines())
+            _LIBC.free(text)
     return 0
 
 
@@ -119,7 +124,7 @@ def load(
         raise LoadError(f"{path} is not built: run `make build`")
     pointer = lib.bpf_object__open_file(str(path).encode(), None)
     if not pointer:
-        raise LoadError(f"{path}: {os.strerror(ctypes.get_errno())}\n" + "\n".join(_said))
+        raise LoadError(f"{path}: {os.strerror(ctypes.get_errno())}\n" + "\n".join(_said[-_SAID_LAST:]))
     handle = ctypes.c_void_p(pointer)
     try:
         handles = dict(_each(lib, "map", handle))
@@ -132,7 +137,9 @@ def load(
         for name in pinned:
             _pin_or_reuse(lib, handles[name], pins / name if pins is not None else Path())
         if lib.bpf_object__load(handle):
-            raise LoadError(f"{path.name} is refused: {os.strerror(ctypes.get_errno())}\n" + "\n".join(_said[-200:]))
+            raise LoadError(
+                f"{path.name} is refused: {os.strerror(ctypes.get_errno())}\n" + "\n".join(_said[-_SAID_LAST:])
+            )
     except BaseException:
         lib.bpf_object__close(handle)
         raise
