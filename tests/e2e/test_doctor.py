@@ -82,6 +82,17 @@ def test_a_configuration_that_is_too_large_is_told_by_how_much(lab: Lab, gateway
     assert any(says in line for line in lines)
 
 
+def test_another_user_is_told_what_he_lacks_and_all_the_rest(lab: Lab) -> None:
+    lab.gateway.start(lab.config())
+    lab.folder.chmod(0o755)
+    lab.gateway.config_file.chmod(0o644)
+    status, lines = doctor(lab, None, "setpriv", "--reuid", "nobody", "--clear-groups", "--")
+    assert status == 1
+    assert not any("Traceback" in line for line in lines)
+    assert lines[0].startswith("bad      rights: lacks")
+    assert lines[-1].split()[1] == "clock:"
+
+
 def test_without_rights_it_says_which(lab: Lab) -> None:
     less = "-net_admin,-bpf"
     status, lines = doctor(lab, None, "setpriv", "--bounding-set", less, "--inh-caps", less, "--")

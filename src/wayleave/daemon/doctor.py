@@ -6,6 +6,7 @@ let go again.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from enum import Enum
 from pathlib import Path
@@ -128,7 +129,7 @@ def _xdp(port: PortSettings, what: str, ifindex: int, instance: str) -> Findings
             f"driver {driver} has no native XDP",
             'use another device, or ask for generic with xdp = "generic"',
         )
-    ours = (PINS / instance / "links" / f"port-{port.number}").exists()
+    ours = os.access(PINS / instance / "links" / f"port-{port.number}", os.F_OK)
     if machine.attached_program(ifindex) and not ours:
         yield Finding(Level.BAD, what, "another XDP program is attached", f"ip link set dev {port.device} xdp off")
 
