@@ -53,9 +53,6 @@ class Object:
 
 _PRINT = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 _said: list[str] = []
-_SAID_LAST = 60
-"""Lines of what libbpf said that an error quotes: the verifier's log is long, and its reason stands at the end."""
-
 _LIBC = ctypes.CDLL(None)
 
 
@@ -87,6 +84,11 @@ def _collect(level: int, form: bytes, arguments: int) -> int:
 
 
 _print = _PRINT(_collect)
+
+
+def _last_said(lines: int = 60) -> str:
+    """The end of what libbpf said: the verifier's log is long, and its reason stands last."""
+    return "\n".join(_said[-lines:])
 
 
 def ensure_bpffs(root: Path = BPFFS) -> None:
@@ -124,7 +126,7 @@ def load(
         raise LoadError(f"{path} is not built: run `make build`")
     pointer = lib.bpf_object__open_file(str(path).encode(), None)
     if not pointer:
-        raise LoadError(f"{path}: {os.strerror(ctypes.get_errno())}\n" + "\n".join(_said[-_SAID_LAST:]))
+        raise LoadError(f"{path}: {os.strerror(ctypes.get_errno())}\n{_last_said()}")
     handle = ctypes.c_void_p(pointer)
     try:
         handles = dict(_each(lib, "map", handle))
@@ -137,9 +139,7 @@ def load(
         for name in pinned:
             _pin_or_reuse(lib, handles[name], pins / name if pins is not None else Path())
         if lib.bpf_object__load(handle):
-            raise LoadError(
-                f"{path.name} is refused: {os.strerror(ctypes.get_errno())}\n" + "\n".join(_said[-_SAID_LAST:])
-            )
+            raise LoadError(f"{path.name} is refused: {os.strerror(ctypes.get_errno())}\n{_last_said()}")
     except BaseException:
         lib.bpf_object__close(handle)
         raise
