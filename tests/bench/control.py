@@ -282,7 +282,10 @@ def _aims(plan: Plan, runs: dict[str, list[Run]], tops: dict[str, list[float]]) 
     middle = {name: statistics.median(found) for name, found in tops.items()}
     lost = {name: 100 * statistics.median(run.lost for run in found) for name, found in runs.items()}
     return [
-        *(Aim(f"% lost at {plan.rate:,}/s, {name}", lost[name], 100 * CLEAN, most=True) for name in ("full", "normal")),
+        *(
+            Aim(f"% lost at {plan.rate:,}/s, {name}, median round", lost[name], 100 * CLEAN, most=True)
+            for name in ("full", "normal")
+        ),
         Aim("NORMAL beside Kea", middle["normal"] / max(1, middle["kea"]), 1.0),
     ]
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from tests.conftest import PROFILE
-from tests.daemon.world import LEASE_S, PROMISE_S, QUARANTINE_S, Violation, World
+from tests.daemon.world import QUARANTINE_S, TERMS_S, Violation, World
 from tests.fakes.clock import FakeClock
 from tests.fakes.plane import Plane
 from wayleave.daemon import recovery
@@ -22,7 +22,7 @@ from wayleave.session.model import NEVER, CloseCause, Session
 
 EVENTS = 3_000
 SEEDS = {"test": 30, "soak": 4_000}[PROFILE]
-PATIENCE = (PROMISE_S + LEASE_S + QUARANTINE_S + 180) * SECOND
+PATIENCE = (max(promise for _, promise in TERMS_S) + max(lease for lease, _ in TERMS_S) + QUARANTINE_S + 180) * SECOND
 """Everybody has an address so long after faults have stopped: the promises to those who left have run out."""
 
 

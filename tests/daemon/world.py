@@ -39,6 +39,8 @@ from wayleave.session.table import Table
 
 GATEWAY_MAC = Mac(b"\x02\xff\0\0\0\1")
 LEASE_S, PROMISE_S, QUARANTINE_S = 120, 400, 60
+TERMS_S = ((30, 60), (LEASE_S, PROMISE_S), (600, 1200))
+"""Leases and promises that the configuration may have at a start: longer and much shorter than before."""
 SLOWEST = 1500 * MILLISECOND
 """No frame stays on the wire for longer: less than session.model.LEASE_GRACE."""
 SESSIONS = 40
@@ -90,7 +92,7 @@ SUBSCRIBERS = (Subscriber(name="static", mac=_mac(3), address=IPv4Address("10.0.
 # What goes wrong how often.
 MISCHIEF: dict[str, float] = {
     "a router restarts": 8, "a router releases": 5, "packets flow": 12, "the operator clears": 2,
-    "the process is killed": 2, "the power fails": 1.5, "the disk fails": 1, "the wire is bad": 2,
+    "the process is killed": 4, "the power fails": 1.5, "the disk fails": 1, "the wire is bad": 4,
     "the street has power again": 1,
 }  # fmt: skip
 
@@ -110,7 +112,9 @@ class Gateway:
     def __init__(self, world: World) -> None:
         self.world, self.clock, self.plane = world, world.clock, world.plane
         self.table = Table(SESSIONS)
-        pool = POOL.model_copy(update={"lease": world.lease_s * SECOND})
+        pool = POOL.model_copy(
+            update={"lease": world.terms_s[0] * SECOND, "promise": world.terms_s[1] * SECOND}
+        )
         self.pools = {POOL.name: _terms(pool, SUBSCRIBERS)}
         self.ipoe = _ipoe(self.table.find)
         self.records = Records(world.disk, self.clock, self._submitted)
@@ -211,7 +215,7 @@ class World:
         self.disk = Disk()
         self.gateway: Gateway | None = None
         self._lossy = False
-        self.lease_s = LEASE_S
+        self.terms_s = (LEASE_S, PROMISE_S)
         self.kernel_renews = self.chance.choice((0.0, 0.5, 1.0))
         self.routers = [Router(line, mac, self.chance, declines=0.02) for line, mac in STAYING + SURPLUS]
         self.staying = self.routers[: len(STAYING)]
@@ -428,9 +432,9 @@ class World:
 
     def _start(self) -> None:
         if self.gateway is None:
-            if self.trouble and self.chance.random() < 0.3:
-                self.lease_s = self.chance.choice((LEASE_S // 2, LEASE_S, 2 * LEASE_S))
-            self.tell(f"the process starts with leases of {self.lease_s}s")
+            if self.trouble and self.chance.random() < 0.5:
+                self.terms_s = self.chance.choice(TERMS_S)
+            self.tell("the process starts with leases of {}s, promised for {}s".format(*self.terms_s))
             self.gateway = Gateway(self)
 
     def _fail(self) -> None:

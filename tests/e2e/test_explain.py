@@ -98,6 +98,7 @@ def test_a_captured_packet_is_explained(lab: Lab, tmp_path: Path) -> None:
     ("words", "says"),
     [
         (("udp", "from", "4711", "to", "1.1.1.1"), "there is no session 4711"),
+        (("udp", "from", "100.64.3.9", "to", "1.1.1.1"), "of pool residential, and no client has it"),
         (("--hex", "00", "--port", "1"), "whole Ethernet frame"),
         (("--hex", "xx", "--port", "1"), "not hexadecimal"),
         (("--hex", "00" * 60), "say the port"),

@@ -55,7 +55,7 @@ class Disk:
 
     def _record(self, write: Save, clock: FakeClock) -> Record:
         utc = clock.utc() if clock.plausible else None
-        _, tenant, address, until, body = store._row(write)
+        _, tenant, address, until, body = store._row(write, clock.boot())
         promise_utc = None if utc is None else UtcNs(utc + until - clock.boot())
         written = utc or UtcNs(0)
         return Record(

@@ -80,7 +80,8 @@ def test_a_client_renews_when_told(fake: FakeGateway, customer: Customer, client
     customer.dhcp(client)
     before = fake.messages(REQUEST)
     assert customer.renew().address == customer.address
-    assert fake.messages(REQUEST) == before + 1
+    # An answer that comes at once may be lost on a client that asks on one socket and listens on another.
+    assert before < fake.messages(REQUEST) <= before + 3
 
 
 def test_dhclient_renews_when_its_time_has_come(lab: Lab, customer: Customer) -> None:

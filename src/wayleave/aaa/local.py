@@ -82,7 +82,9 @@ class LocalAuthorization:
     def decide(self, client: Client) -> Service | str:
         """Return what the client gets, or why it gets nothing."""
         entry = self.find(client)
-        tenant = self._tenants[client.line.port]
+        tenant = self._tenants.get(client.line.port)
+        if tenant is None:
+            return f"port {client.line.port} is not configured"
         if entry is None:
             if self._settings.default is None:
                 return "not in the subscribers file, and authorization.default is absent"

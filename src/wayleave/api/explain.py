@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from pydantic import BaseModel, Field, model_validator
@@ -16,6 +16,7 @@ from wayleave.net.probe import describe, probe
 from wayleave.session.model import Session
 
 if TYPE_CHECKING:
+    from wayleave.api.schema import PoolView
     from wayleave.dataplane.plane import Attached, DataPlane
     from wayleave.session.table import Table
 
@@ -28,6 +29,8 @@ class Explaining(Protocol):
 
     table: Table
     plane: DataPlane
+
+    def pool_views(self) -> list[PoolView]: ...
 
 
 class Question(BaseModel):
@@ -105,11 +108,23 @@ def _made_up(gateway: Explaining, asked: Question) -> tuple[int, bytes]:
     session = None if asked.session is None else gateway.table.get(asked.session)
     if asked.session is not None and session is None:
         raise ValueError(f"there is no session {asked.session}")
+    if session is None and asked.source is not None:
+        _refuse_absent_client(gateway, asked.source)
     number, l2 = _from_client(session) if session is not None else _from_network(gateway, asked.port)
     source = asked.source or (session.lease.address if session is not None and session.lease is not None else None)
     if source is None:
         raise ValueError(f"session {asked.session} has no address yet: say the source")
     return number, probe(l2, asked.protocol, source, asked.destination, asked.sport, asked.dport)
+
+
+def _refuse_absent_client(gateway: Explaining, source: IPv4Address) -> None:
+    """An address of a pool is a client's, and without one there is no line that its packet could come from."""
+    for pool in gateway.pool_views():
+        if source in IPv4Network(pool.network):
+            raise ValueError(
+                f"{source} is of pool {pool.name}, and no client has it: what comes from it is dropped (no-session, or "
+                "spoofed-ipv4 from another client); to have a captured frame explained say --hex or --pcap, and --port"
+            )
 
 
 def _from_client(session: Session) -> tuple[int, bytes]:

@@ -115,6 +115,31 @@ def check(*, config: Path = DEFAULT_CONFIG) -> int:
 
 
 @app.command
+def doctor(*, config: Path = DEFAULT_CONFIG) -> int:
+    """Say what the machine lacks for a configuration, each with its cure; touches nothing.
+
+    Parameters
+    ----------
+    config
+        The configuration file.
+    """
+    from wayleave.config.load import ConfigurationError, load
+    from wayleave.daemon.doctor import Level, examine
+
+    try:
+        settings, _ = load(config)
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)
+        return 2
+    worst = 0
+    for finding in examine(settings):
+        cure = f": {finding.cure}" if finding.cure else ""
+        print(f"{finding.level.value:8} {finding.what}: {finding.says}{cure}")
+        worst = max(worst, int(finding.level is Level.BAD))
+    return worst
+
+
+@app.command
 def detach(*, config: Path = DEFAULT_CONFIG) -> int:
     """Take a stopped gateway's data plane off its ports: what it forwards ends.
 

@@ -35,6 +35,7 @@ from wayleave.io.clock import Clock
 from wayleave.io.frames import Transmitter
 from wayleave.io.hostlink import HostLink, Routed
 from wayleave.io.store import Erase, Save, Store, Write
+from wayleave.io.supervisor import Supervisor
 from wayleave.net.mac import Mac
 from wayleave.net.units import SECOND, BootNs
 from wayleave.proto.dhcp4.options import by_code as options_by_code
@@ -104,6 +105,7 @@ class Gateway:
         self._watch = devices.LinkWatch()
         self._stopping = asyncio.Event()
         self._store_failed: str | None = None
+        self._supervisor = Supervisor()
         self.repaired: list[str] = []
 
     # ---- start --------------------------------------------------------------------------
@@ -210,7 +212,9 @@ class Gateway:
         self._on_timer()
         self._every_second()
         self.lag.start(loop)
+        self._supervisor.ready(len(self.table))
         await self._stopping.wait()
+        self._supervisor.stopping()
         loop.remove_reader(self.plane.ring.fileno())
         loop.remove_reader(self._watch.fileno())
 
@@ -259,7 +263,8 @@ class Gateway:
     def _on_recorded(self, group: Sequence[Write], error: str | None) -> None:
         saved = [write.session.id for write in group if isinstance(write, Save)]
         erased = [write.id for write in group if isinstance(write, Erase)]
-        self._store_failed = error
+        if saved:  # a full disk often takes an end, and no beginning
+            self._store_failed = error
         if error is not None:
             log.error("store-failed", why=error, writes=len(group))
         self.engine.recorded(saved, erased, error, self.clock.boot())
@@ -281,6 +286,7 @@ class Gateway:
     def _every_second(self) -> None:
         assert self._loop is not None
         self._loop.call_later(1.0, self._every_second)
+        self._supervisor.alive()
         while self._early:
             self._on_recorded(*self._early.pop(0))
         self._reattach()

@@ -241,7 +241,7 @@ class Store:
                             _RECLOCK, (write.offset, boot + write.offset, boot_id, write.offset, CLOCK_STEP)
                         )
                 else:
-                    rows = _json([_row(write) for write in writes if isinstance(write, Save)])
+                    rows = _json([_row(write, boot) for write in writes if isinstance(write, Save)])
                     offset = None if utc is None else utc - boot
                     self._db.execute(_SAVE, {"rows": rows, "offset": offset, "boot_id": boot_id, "utc": utc or 0})
             self._db.execute("COMMIT")
@@ -274,8 +274,11 @@ def _json(rows: object) -> str:
     return msgspec.json.encode(rows).decode()
 
 
-def _row(write: Save) -> tuple[int, str, int, BootNs, str]:
-    """What of a lease's row is its own: id, tenant, address, promise on the boot clock, body."""
+def _row(write: Save, boot: BootNs) -> tuple[int, str, int, BootNs, str]:
+    """What of a lease's row is its own: id, tenant, address, promise on the boot clock, body.
+
+    The duration in the body is the longest that the client may go by from now on, told under whatever terms.
+    """
     session = write.session
     lease, service, client = session.lease, session.service, session.client
     assert lease is not None
@@ -293,7 +296,7 @@ def _row(write: Save) -> tuple[int, str, int, BootNs, str]:
         lease.pool,
         _text(lease.subnet.network),
         _text(lease.subnet.gateway),
-        max(lease.duration, lease.longer),
+        max(lease.duration, lease.longer, session.leased_until - boot),
         lease.horizon,
         service.subscriber,
         str(service.address or ""),
@@ -333,7 +336,7 @@ def restored(session: Session, clock: Clock, boot_id: str, promise_boot: BootNs,
         return Restored(promised(session, after(now, lease.horizon), lease.duration, now))
     if clock.plausible:
         return Restored(promised(session, on_this_boot(clock, promise_utc), lease.duration, now))
-    return Restored(session, promise_utc)
+    return Restored(msgspec.structs.replace(session, leased_until=after(now, lease.duration)), promise_utc)
 
 
 LONG_PAST = BootNs(1)

@@ -373,9 +373,12 @@ def _turn_down(session: Session, ask: object, address: IPv4Address | None, now: 
 
 
 def _record(session: Session, now: BootNs) -> Step:
-    """Promise the address from now on for the pool's horizon, on disk first."""
+    """Promise the address from now on for the pool's horizon, on disk first; never for less than was promised before.
+
+    A client that does not hear the answer goes by what it was told last, under the terms of that time.
+    """
     assert session.lease is not None
-    until = after(now, session.lease.horizon)
+    until = max(after(now, session.lease.horizon), session.lease.promise_until, session.leased_until)
     return replace(session, phase=Phase.RECORDING, promising=until, deadline=NEVER), (Record(until),)
 
 

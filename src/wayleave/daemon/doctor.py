@@ -1,0 +1,183 @@
+"""`bng doctor`: what a machine lacks for a configuration, each with its cure, before anything is attached.
+
+A check is a function that yields findings; it reads, and changes nothing but for a trial load of the program, which is
+let go again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from enum import Enum
+from pathlib import Path
+
+from msgspec import Struct
+
+from wayleave.access.settings import PortSettings
+from wayleave.config.schema import Configuration
+from wayleave.dataplane import objects
+from wayleave.dataplane.plane import PINS, settings_of_kernel, sizes
+from wayleave.io import devices, machine
+from wayleave.io.clock import Clock
+
+FLOOR = (5, 18)
+"""bpf_xdp_load_bytes and bpf_xdp_store_bytes."""
+
+KERNEL_OCTETS, PYTHON_OCTETS = 700, 3_000
+"""What a session takes at most, in maps and in Python (`make bench BENCH=start`)."""
+
+LEASE_OCTETS = 1_000
+"""What a lease takes on the disk, with its share of the log."""
+
+
+class Level(Enum):
+    GOOD = "good"
+    WARNING = "warning"
+    BAD = "bad"
+
+
+class Finding(Struct, frozen=True):
+    """What was looked at, what it says, and how to mend it."""
+
+    level: Level
+    what: str
+    says: str
+    cure: str = ""
+
+
+Findings = Iterator[Finding]
+
+
+def examine(settings: Configuration) -> Findings:
+    """Yield what every check finds, in the order in which things would go wrong."""
+    for check in CHECKS:
+        yield from check(settings)
+
+
+def _verdict(holds: bool, what: str, good: str, bad: str, cure: str, level: Level = Level.BAD) -> Finding:
+    return Finding(Level.GOOD, what, good) if holds else Finding(level, what, bad, cure)
+
+
+def _rights(_: Configuration) -> Findings:
+    missing = machine.missing_capabilities()
+    yield _verdict(
+        not missing, "rights", "all capabilities", f"lacks {', '.join(missing)}", "run as root, or grant them"
+    )
+
+
+def _kernel(settings: Configuration) -> Findings:
+    version = machine.kernel()
+    text = ".".join(map(str, version))
+    floor = ".".join(map(str, FLOOR))
+    yield _verdict(version >= FLOOR, "kernel", text, f"{text} is older than {floor}", "boot a newer kernel")
+    others = [tenant.name for tenant in settings.tenants if tenant.table != 254]
+    if others and not settings_of_kernel().fib_by_table:
+        who = ", ".join(others)
+        yield Finding(Level.BAD, "kernel", f"{text} looks no routes up by table, as {who} needs", "boot 6.5 or later")
+    yield _verdict(
+        machine.sysctl("net/core/bpf_jit_enable") != "0",
+        "BPF compiler",
+        "on",
+        "off: programs are interpreted",
+        "sysctl net.core.bpf_jit_enable=1",
+        Level.WARNING,
+    )
+
+
+def _program(_: Configuration) -> Findings:
+    """Load it as it would be loaded, but small and unpinned, and let it go."""
+    try:
+        objects.load(objects.PROGRAM, sizes(16, 1 << 16), {".rodata.settings": settings_of_kernel().pack()}).close()
+    except objects.LoadError as error:
+        lines = str(error).splitlines()
+        yield Finding(Level.BAD, "program", f"{lines[0]} {lines[-1] if len(lines) > 1 else ''}".strip(), "see the log")
+        return
+    yield Finding(Level.GOOD, "program", "the kernel takes it")
+
+
+def _ports(settings: Configuration) -> Findings:
+    for port in settings.ports:
+        what = f"port {port.number} ({port.device})"
+        device = devices.find(port.device)
+        if device is None:
+            yield Finding(Level.BAD, what, "there is no such device", "`ip link` lists what there is")
+            continue
+        least = devices.SUBSCRIBER_MTU if port.role == "subscriber" else 1500
+        yield _verdict(
+            device.mtu >= least,
+            what,
+            f"MTU {device.mtu}",
+            f"MTU {device.mtu} is under {least}",
+            f"ip link set dev {port.device} mtu {least}",
+        )
+        yield from _xdp(port, what, device.ifindex, settings.gateway.name)
+        if not machine.is_up(port.device):
+            yield Finding(Level.WARNING, what, "no carrier", f"plug it in; ip link set dev {port.device} up")
+
+
+def _xdp(port: PortSettings, what: str, ifindex: int, instance: str) -> Findings:
+    driver, features = machine.driver(port.device), machine.xdp_features(ifindex)
+    if port.xdp == "generic":
+        yield Finding(Level.WARNING, what, f"generic XDP, as asked for: slow (driver {driver})", 'xdp = "native"')
+    elif features is None:
+        yield Finding(Level.GOOD, what, f"driver {driver}; this kernel does not tell what it can do with XDP")
+    else:
+        yield _verdict(
+            bool(features & machine.XDP_BASIC and features & machine.XDP_REDIRECT),
+            what,
+            f"native XDP by {driver}",
+            f"driver {driver} has no native XDP",
+            'use another device, or ask for generic with xdp = "generic"',
+        )
+    ours = os.access(PINS / instance / "links" / f"port-{port.number}", os.F_OK)
+    if machine.attached_program(ifindex) and not ours:
+        yield Finding(Level.BAD, what, "another XDP program is attached", f"ip link set dev {port.device} xdp off")
+
+
+def _routes(settings: Configuration) -> Findings:
+    for tenant in settings.tenants:
+        yield _verdict(
+            machine.has_route(tenant.table),
+            f"tenant {tenant.name}",
+            f"table {tenant.table} has routes",
+            f"table {tenant.table} has no route: its customers reach nothing but each other",
+            f"ip route add default via ROUTER table {tenant.table}",
+            Level.WARNING,
+        )
+
+
+def _room(settings: Configuration) -> Findings:
+    sessions = settings.gateway.sessions
+    needed, there = sessions * (KERNEL_OCTETS + PYTHON_OCTETS), machine.available_memory()
+    yield _verdict(
+        there > needed,
+        "memory",
+        f"{needed >> 20} MiB for {sessions:,} sessions, {there >> 20} MiB are there",
+        f"{sessions:,} sessions take {needed >> 20} MiB, {there >> 20} MiB are there",
+        "lower gateway.sessions, or add memory",
+    )
+    folder = Path(settings.gateway.state)
+    leases, free = sessions * LEASE_OCTETS, machine.free_disk(folder)
+    yield _verdict(
+        free > leases,
+        "disk",
+        f"{free >> 20} MiB free at {folder}",
+        f"{free >> 20} MiB free at {folder}, {sessions:,} leases may take {leases >> 20} MiB",
+        "make room, or put gateway.state elsewhere",
+    )
+
+
+def _clock(_: Configuration) -> Findings:
+    yield _verdict(
+        Clock().plausible,
+        "clock",
+        "set",
+        "the wall clock says a time that has already been: nothing of before a reboot is freed until it is set",
+        "run an NTP client",
+        Level.WARNING,
+    )
+
+
+CHECKS: tuple[Callable[[Configuration], Findings], ...] = (
+    _rights, _kernel, _program, _ports, _routes, _room, _clock,
+)  # fmt: skip

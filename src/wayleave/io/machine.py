@@ -1,0 +1,121 @@
+"""Facts about the machine that a gateway depends on: kernel, capabilities, memory, disks, what drivers can do.
+
+Reads only. Source: proc(5), capabilities(7), include/uapi/linux/ethtool.h, Documentation/netlink/specs/netdev.yaml
+(kernel 6.3).
+"""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import os
+import socket
+import struct
+from pathlib import Path
+
+from pyroute2 import IPRoute
+from pyroute2.netlink import NLM_F_REQUEST, genlmsg
+from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.generic import GenericNetlinkSocket
+
+CAPABILITIES = {"cap_net_admin": 12, "cap_net_raw": 13, "cap_sys_admin": 21, "cap_perfmon": 38, "cap_bpf": 39}
+"""Those that the gateway uses: devices and routes, frames out, a bpffs to mount, BPF programs."""
+
+XDP_BASIC, XDP_REDIRECT, XDP_XMIT = 1, 2, 4
+"""Bits of a driver's XDP features: it runs programs; they may redirect; frames may be redirected to it."""
+
+_SIOCETHTOOL, _GDRVINFO = 0x8946, 0x3
+_DEV_GET = 1
+
+
+def kernel() -> tuple[int, int]:
+    """Return the kernel's version, as in (6, 1)."""
+    major, minor = os.uname().release.split("-")[0].split(".")[:2]
+    return int(major), int(minor)
+
+
+def missing_capabilities() -> list[str]:
+    """Return which of `CAPABILITIES` this process lacks."""
+    status = Path("/proc/self/status").read_text()
+    (line,) = (line for line in status.splitlines() if line.startswith("CapEff:"))
+    held = int(line.split()[1], 16)
+    return [name for name, bit in CAPABILITIES.items() if not held >> bit & 1]
+
+
+def available_memory() -> int:
+    """Return how many octets programs may still take without swapping."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def free_disk(path: Path) -> int:
+    """Return how many octets are free where `path`, or the nearest folder above it that exists, lies."""
+    while not path.exists():
+        path = path.parent
+    found = os.statvfs(path)
+    return found.f_bavail * found.f_frsize
+
+
+def sysctl(path: str) -> str | None:
+    """Return what /proc/sys/`path` says; None if the kernel has none."""
+    file = Path("/proc/sys") / path
+    return file.read_text().strip() if file.exists() else None
+
+
+def driver(device: str) -> str:
+    """Return the name of a device's driver, "unknown" if it does not tell."""
+    info = array.array("B", struct.pack("I192x", _GDRVINFO))
+    request = struct.pack("16sP", device.encode(), info.buffer_info()[0])
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+            fcntl.ioctl(any_socket, _SIOCETHTOOL, request)
+    except OSError:
+        return "unknown"
+    return info.tobytes()[4:36].split(b"\0")[0].decode(errors="replace")
+
+
+class _NetdevMessage(genlmsg):  # type: ignore[misc]
+    nla_map = (
+        ("NETDEV_A_DEV_UNSPEC", "none"),
+        ("NETDEV_A_DEV_IFINDEX", "uint32"),
+        ("NETDEV_A_DEV_PAD", "none"),
+        ("NETDEV_A_DEV_XDP_FEATURES", "uint64"),
+    )
+
+
+def xdp_features(ifindex: int) -> int | None:
+    """Return what a driver can do with XDP; None where the kernel does not tell (before 6.3)."""
+    try:
+        with GenericNetlinkSocket() as netlink:
+            netlink.bind("netdev", _NetdevMessage)
+            message = _NetdevMessage()
+            message["cmd"], message["version"] = _DEV_GET, 1
+            message["attrs"] = [("NETDEV_A_DEV_IFINDEX", ifindex)]
+            (answer,) = netlink.nlm_request(message, msg_type=netlink.prid, msg_flags=NLM_F_REQUEST)
+    except (NetlinkError, OSError):
+        return None
+    found: int | None = answer.get_attr("NETDEV_A_DEV_XDP_FEATURES")
+    return found
+
+
+def attached_program(ifindex: int) -> int:
+    """Return the id of the XDP program on a device, 0: there is none."""
+    with IPRoute() as netlink:
+        (link,) = netlink.get_links(ifindex)
+    xdp = link.get_attr("IFLA_XDP")
+    return (xdp.get_attr("IFLA_XDP_PROG_ID") or 0) if xdp is not None else 0
+
+
+def has_route(table: int) -> bool:
+    """Whether a route table has any route but those to the link layer's own addresses."""
+    with IPRoute() as netlink:
+        return any(route["type"] == 1 for route in netlink.get_routes(family=socket.AF_INET, table=table))
+
+
+def is_up(device: str) -> bool:
+    """Whether a device has a carrier."""
+    with IPRoute() as netlink:
+        found = netlink.link_lookup(ifname=device)
+        return bool(found) and netlink.get_links(found[0])[0].get_attr("IFLA_CARRIER") == 1

@@ -1,0 +1,100 @@
+"""`bng doctor`: on a good machine it has nothing to say against it; each fault is named, with its cure."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from wayleave.dataplane import objects, syscall
+from wayleave.lab import access_node
+from wayleave.lab.access_node import Line
+from wayleave.lab.topology import Lab
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    with Lab([Line(100, 1)]) as lab:
+        yield lab
+
+
+def doctor(lab: Lab, config: str | None = None, *become: str) -> tuple[int, list[str]]:
+    """Run it where the gateway would run; returns its status and lines."""
+    lab.gateway.config_file.write_text(config or lab.config())
+    words = [*become, sys.executable, "-m", "wayleave.cli.bng", "doctor", "--config", str(lab.gateway.config_file)]
+    done = subprocess.run(
+        lab.gateway.namespace.command(*words), capture_output=True, text=True, check=False, timeout=60
+    )
+    return done.returncode, (done.stdout + done.stderr).splitlines()
+
+
+def test_a_good_machine_is_told_so_and_left_as_it_is(lab: Lab) -> None:
+    status, lines = doctor(lab)
+    assert status == 0
+    assert {line.split()[0] for line in lines} == {"good"}
+    assert "good     port 1 (acc0): native XDP by veth" in lines
+    assert "prog" not in lab.gateway.run("ip", "-details", "link", "show", "acc0").replace("gso_max", "")
+    lab.gateway.start(lab.config())
+    assert doctor(lab)[0] == 0, "its own programs are no fault"
+
+
+def _foreign(lab: Lab) -> object:
+    node = objects.load(access_node.PROGRAM)
+    program = node.programs["pass"]
+    return lab.gateway.namespace.call(
+        lambda: objects.attach(program, lab.gateway.namespace.ifindex("acc0"), syscall.XDP_NATIVE)
+    )
+
+
+FAULTS: list[tuple[Callable[[Lab], object], int, str, str]] = [
+    (
+        lambda lab: lab.gateway.namespace.ip("link set acc0 mtu 1500"), 1,
+        "MTU 1500 is under 1508", "ip link set dev acc0 mtu 1508",
+    ),
+    (lambda lab: lab.gateway.namespace.ip("link del core0"), 1, "there is no such device", "`ip link`"),
+    (lambda lab: lab.access_node.namespace.ip("link set trunk down"), 0, "no carrier", "plug it in"),
+    (lambda lab: lab.gateway.namespace.ip("route flush table main"), 0, "table 254 has no route", "ip route add"),
+    (_foreign, 1, "another XDP program is attached", "ip link set dev acc0 xdp off"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("fault", "status", "says", "cure"), FAULTS, ids=[says for _, _, says, _ in FAULTS])
+def test_a_fault_of_the_machine_is_named_with_its_cure(
+    lab: Lab, fault: Callable[[Lab], object], status: int, says: str, cure: str
+) -> None:
+    fault(lab)
+    found, lines = doctor(lab)
+    assert found == status
+    (line,) = (line for line in lines if says in line)
+    assert cure in line
+    assert line.split()[0] == ("bad" if status else "warning")
+
+
+@pytest.mark.parametrize(
+    ("gateway", "says"),
+    [({"sessions": 1_000_000, "state": "/proc/wayleave"}, "MiB free at /proc/wayleave, 1,000,000 leases may take")],
+)
+def test_a_configuration_that_is_too_large_is_told_by_how_much(lab: Lab, gateway: dict[str, object], says: str) -> None:
+    status, lines = doctor(lab, lab.config(gateway=gateway))
+    assert status == 1
+    assert any(says in line for line in lines)
+
+
+def test_another_user_is_told_what_he_lacks_and_all_the_rest(lab: Lab) -> None:
+    lab.gateway.start(lab.config())
+    lab.folder.chmod(0o755)
+    lab.gateway.config_file.chmod(0o644)
+    status, lines = doctor(lab, None, "setpriv", "--reuid", "nobody", "--clear-groups", "--")
+    assert status == 1
+    assert not any("Traceback" in line for line in lines)
+    assert lines[0].startswith("bad      rights: lacks")
+    assert lines[-1].split()[1] == "clock:"
+
+
+def test_without_rights_it_says_which(lab: Lab) -> None:
+    less = "-net_admin,-bpf"
+    status, lines = doctor(lab, None, "setpriv", "--bounding-set", less, "--inh-caps", less, "--")
+    assert status == 1
+    assert any(line.startswith("bad") and "lacks cap_net_admin" in line for line in lines)

@@ -1,0 +1,45 @@
+"""As a service: the unit says what systemd understands, and the gateway tells it when it serves, lives, and stops."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from wayleave.lab.access_node import Line
+from wayleave.lab.topology import Lab
+
+UNIT = Path(__file__).resolve().parents[2] / "packaging" / "wayleave-bng@.service"
+
+
+@pytest.fixture
+def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """A service manager's end, whose name every process we start finds in its environment."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.settimeout(20)
+        listening.bind(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "30000000")
+        yield listening
+
+
+def test_it_says_that_it_serves_that_it_lives_and_that_it_stops(manager: socket.socket) -> None:
+    with Lab([Line(100, 1)]) as lab:
+        lab.gateway.start(lab.config())
+        assert lab.gateway.get("/readyz")["ready"]
+        heard = [manager.recv(1000).decode() for _ in range(4)]
+        assert sum(said.startswith("READY=1") for said in heard) == 1
+        assert heard.count("WATCHDOG=1") == 3
+        assert lab.gateway.stop() == 0
+        while heard[-1] != "STOPPING=1":
+            heard.append(manager.recv(1000).decode())
+
+
+def test_the_unit_is_understood_by_systemd() -> None:
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(UNIT)], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")

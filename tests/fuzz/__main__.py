@@ -1,0 +1,127 @@
+"""`python -m tests.fuzz TARGET [libFuzzer options]`: fuzz one decoder until it breaks or time is up.
+
+What a decoder does with octets from a peer: it returns something that encodes again to what decodes to the same, or it
+raises Malformed with an offset inside. Whatever else it does is a crash, and libFuzzer writes the octets down.
+The seeds are the tests' vectors; what was found of use before lies in `corpus/TARGET`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(include=["wayleave.net", "wayleave.proto", "wayleave.access"]):
+    from wayleave.access.demux import Heard, Ignored, hear
+    from wayleave.access.settings import PortSettings
+    from wayleave.net import frame
+    from wayleave.net.errors import Malformed
+    from wayleave.net.probe import describe
+    from wayleave.proto.dhcp4 import message, relay, standing
+    from wayleave.proto.dhcp4.options import BY_CODE
+
+from tests import vectors
+
+CORPUS = Path(__file__).with_name("corpus")
+_PORT = PortSettings(number=1, device="olt0", role="subscriber", trusted=True, line="circuit")
+
+
+def fuzz_frame(data: bytes) -> None:
+    """Ethernet and UDP; and the line of words for any frame."""
+    describe(data)
+    outer = frame.decode(data)
+    frame.vids(outer)
+    frame.decode_udp4(outer.payload, verify_checksum=False)
+
+
+def fuzz_message(data: bytes) -> None:
+    """A DHCP message: what was read is written so that it reads the same."""
+    asked = message.decode(data)
+    form = standing.form(asked)
+    if len(asked.sname) <= 64 and len(asked.file) <= 128:
+        again = message.decode(message.encode(asked, 65535))
+        assert again == asked
+        assert standing.form(again) == form
+
+
+def fuzz_relay(data: bytes) -> None:
+    """Option 82."""
+    agent = relay.decode(data)
+    assert relay.decode(relay.encode(agent)) == agent
+
+
+def fuzz_options(data: bytes) -> None:
+    """Every option's codec: the first octet says which."""
+    option = BY_CODE.get(data[0]) if data else None
+    if option is not None:
+        value = option.decode(data[1:])
+        try:
+            octets = option.encode(value)
+        except ValueError:
+            return  # some octets read as what nobody would write, such as text that is no UTF-8
+        assert option.decode(octets) == value
+
+
+def fuzz_access(data: bytes) -> None:
+    """A punted frame, all the way to an event; peers never raise past here."""
+    try:
+        heard = hear(_PORT, data)
+    except Malformed as error:
+        raise AssertionError(f"{error} got past the access room") from error
+    assert isinstance(heard, Heard | Ignored)
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "frame": fuzz_frame,
+    "message": fuzz_message,
+    "relay": fuzz_relay,
+    "options": fuzz_options,
+    "access": fuzz_access,
+}
+
+
+def seeds(target: str) -> Iterable[bytes]:
+    """The tests' vectors, as a target wants them."""
+    match target:
+        case "frame" | "access":
+            return [bytes.fromhex(row["hex"]) for row in vectors.load("frames")]
+        case "message":
+            return [bytes.fromhex(row["hex"]) for row in vectors.load("dhcp4_messages")]
+        case "relay":
+            return [bytes.fromhex(row["hex"]) for row in vectors.load("relay_agents")]
+        case _:
+            return [bytes((row["code"],)) + bytes.fromhex(row["hex"]) for row in vectors.load("dhcp4_options")]
+
+
+def judge(target: Callable[[bytes], None], data: bytes) -> None:
+    """Run a target; a refusal has to name a place in the data, why, and the source."""
+    try:
+        target(data)
+    except Malformed as error:
+        if not (error.offset >= 0 and error.why and error.source):
+            raise AssertionError(f"{error!r} says nothing about {data.hex()}") from error
+
+
+def main(arguments: list[str]) -> None:
+    """`--corpus DIR` puts what is found elsewhere: the folder in the tree is then only read."""
+    name = arguments[0] if arguments else ""
+    if name not in TARGETS:
+        sys.exit(f"say which: {' '.join(TARGETS)}")
+    kept = CORPUS / name
+    folders = [kept]
+    if "--corpus" in arguments:
+        at = arguments.index("--corpus")
+        folders.insert(0, Path(arguments[at + 1]))
+        del arguments[at : at + 2]
+    folders[0].mkdir(parents=True, exist_ok=True)
+    for number, seed in enumerate(seeds(name)):
+        (folders[0] / f"vector-{number}").write_bytes(seed)
+    options = [sys.argv[0], *arguments[1:], *(str(folder) for folder in folders if folder.exists())]
+    atheris.Setup(options, lambda data: judge(TARGETS[name], data))
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
