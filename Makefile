@@ -28,7 +28,7 @@ abi: $(VENV)/.ready
 docs: $(VENV)/.ready
 	$(RUN)/python tools/gendocs.py
 
-demo: setup
+demo: build
 	$(ROOT) $(RUN)/python -m wayleave.lab.demo $(if $(KEEP),--keep) $(if $(MUTANT),--mutant $(MUTANT)) $(if $(ONLY),--only $(ONLY))
 
 test: setup

@@ -24,7 +24,7 @@
 
 #define DATAGRAM_MAX 1024			/* octets of UDP, a power of two; what is longer goes up */
 #define DATAGRAM_MASK (DATAGRAM_MAX - 1)
-#define SUM_MAX 512				/* what bpf_csum_diff takes at once before kernel 6.14 */
+#define SUM_MAX 512				/* what bpf_csum_diff takes at once before kernel 6.13 */
 #define PADDED 60				/* octets of options that fill a message up to 300 (RFC 1542 2.1) */
 #define STEPS_MAX 64				/* options and pads; a client that sends more goes up */
 #define ECHO_MAX 1024				/* room for options 61 and 82, the end, and what masks allow */

@@ -1,13 +1,16 @@
-"""What loading says when the kernel refuses."""
+"""What loading and attaching say when the kernel refuses."""
 
 from __future__ import annotations
 
+import socket
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from wayleave.dataplane import objects
+from wayleave.dataplane import objects, syscall
+
+from .rig import Bench
 
 REFUSED = """
 #define SEC(name) __attribute__((section(name), used))
@@ -36,3 +39,12 @@ def test_a_refusal_ends_with_the_verifier_s_reason_however_long_its_log(tmp_path
     with pytest.raises(objects.LoadError, match="invalid mem access 'scalar'") as caught:
         objects.load(target)
     assert len(str(caught.value).splitlines()) <= 61
+
+
+def test_a_driver_that_refuses_a_device_as_it_is_set_up_is_not_said_to_have_no_native_xdp(loaded: Bench) -> None:
+    subprocess.run(["ip", "link", "add", "wide", "type", "veth", "peer", "name", "far", "mtu", "9000"], check=True)
+    try:
+        with pytest.raises(objects.LoadError, match="lower the MTU"):
+            objects.attach(loaded.programs["bng_access"], socket.if_nametoindex("wide"), syscall.XDP_NATIVE)
+    finally:
+        subprocess.run(["ip", "link", "del", "wide"], check=True)

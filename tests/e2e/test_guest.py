@@ -47,6 +47,12 @@ def ttls(frames: list[Frame], kind: int) -> list[int]:
     return [frame.ip.ttl for frame in frames if frame.ip and frame.icmp == (kind, 0)]
 
 
+def explained(lab: GuestLab, *words: str) -> tuple[str, str]:
+    """What `bng explain` says of a packet: outcome, and the device that it leaves by."""
+    verdict = json.loads(lab.guest.bng("explain", *words, "--json"))
+    return verdict["outcome"], verdict["out_device"]
+
+
 def answers(said: list[Message]) -> list[tuple[object, ...]]:
     """All that the gateway told the client, in order."""
     return [(item.kind, item.yiaddr, list(item.options.items())) for item in said if item.kind in (OFFER, ACK)]
@@ -61,6 +67,7 @@ def test_the_program_is_native_on_both_cards_of_a_kernel_6_1(lab: GuestLab) -> N
 
 
 def test_a_lease_and_traffic_and_the_same_from_the_data_plane_alone(lab: GuestLab) -> None:
+    """In between `bng explain`, whose twins of both programs say what happens."""
     first = exchange(lab)
     assert [item.kind for item in first] == [DISCOVER, OFFER, REQUEST, ACK]
     counted = lab.guest.get("/counters")
@@ -68,11 +75,20 @@ def test_a_lease_and_traffic_and_the_same_from_the_data_plane_alone(lab: GuestLa
     outcomes = counted["outcomes"]
     assert outcomes["forward"] == {"to-network": 3, "to-host": 1}, "the first packet waits for the router's MAC"
     assert outcomes["deliver"] == {"to-subscriber": 4}
+    here, there = first[-1].yiaddr, lab.server_address
+    assert explained(lab, "icmp", "from", str(here), "to", str(there)) == ("to-network", "core0")
+    assert explained(lab, "udp", "from", f"{there}:53", "to", f"{here}:4000") == ("to-subscriber", "acc0")
     lab.guest.kill9()
     lab.customers[0].forget()
     again = exchange(lab)
     assert [item.kind for item in again] == [DISCOVER, OFFER, REQUEST, ACK]
     assert answers(again) == answers(first)
+
+
+@pytest.mark.soak
+def test_the_doctor_has_nothing_to_say_against_it(lab: GuestLab) -> None:
+    said = lab.guest.bng("doctor").splitlines()
+    assert {line.split()[0] for line in said} == {"good"}, said
 
 
 @pytest.mark.soak

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
+import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +14,7 @@ import pytest
 
 from wayleave.lab.guest import DEBIAN, JOURNAL, Guest, GuestFailed, Kernel
 from wayleave.lab.namespace import CommandFailed
+from wayleave.lab.process import Process
 from wayleave.lab.waiting import wait_until
 
 
@@ -41,16 +46,36 @@ def test_a_quoted_word_arrives_as_it_is(guest: Guest) -> None:
     assert guest.run("printf", "%s", "a 'b' \"c\" $d\n") == "a 'b' \"c\" $d\n"
 
 
+def test_a_command_is_at_no_terminal(guest: Guest) -> None:
+    assert guest.shell("for fd in 0 1 2; do [ -t $fd ] && echo $fd; done", check=False) == ""
+
+
 def test_the_journal_is_read_outside(guest: Guest) -> None:
     guest.shell(f"echo heard >{JOURNAL}")
     wait_until(lambda: guest.journal == "heard\n", lambda: f"line in the journal: {guest.journal!r}")
 
 
-def test_a_command_that_ends_the_guest_is_no_time_out(tmp_path: Path) -> None:
-    with Guest(DEBIAN, tmp_path) as doomed, pytest.raises(GuestFailed, match="ended"):
-        doomed.shell("echo b >/proc/sysrq-trigger; cat")
-
-
 def test_no_kernel_is_said_in_words(tmp_path: Path) -> None:
     with pytest.raises(GuestFailed, match="make setup"):
         Guest(Kernel(tmp_path), tmp_path)
+
+
+def test_it_ends_with_who_started_it_however_that_ends(tmp_path: Path) -> None:
+    shell = tmp_path / "shell.sock"
+    start = f"from wayleave.lab.guest import *; Guest(DEBIAN, Path({str(tmp_path)!r}))"
+    starter = Process([sys.executable, "-c", start], tmp_path / "starter.log")
+    wait_until(shell.exists, lambda: f"QEMU: {starter.output()}")
+    starter.signal(signal.SIGKILL)
+    starter.wait()
+
+    def gone() -> bool:
+        with socket.socket(socket.AF_UNIX) as sock:
+            return sock.connect_ex(str(shell)) == errno.ECONNREFUSED
+
+    wait_until(gone, "end of QEMU")
+
+
+def test_a_command_that_ends_the_guest_is_no_time_out(guest: Guest) -> None:
+    """The last one here: the guest is everybody's."""
+    with pytest.raises(GuestFailed, match="ended"):
+        guest.shell("echo b >/proc/sysrq-trigger; cat")

@@ -226,6 +226,11 @@ def _why_not(error: OSError, mode: int) -> str:
     match error.errno:
         case errno.EOPNOTSUPP if mode == syscall.XDP_NATIVE:
             return 'the driver has no native XDP: use another port, or ask for generic with `xdp = "generic"`'
+        case errno.EINVAL | errno.ERANGE if mode == syscall.XDP_NATIVE:
+            return (
+                "the driver refuses native XDP as the device, or the far end of its cable, is set up: lower the MTU, "
+                "or switch receive offloads off (`ethtool -K DEVICE lro off rx-gro-hw off`); `dmesg` may say which"
+            )
         case errno.EBUSY:
             return "another XDP program is attached: remove it with `ip link set dev DEVICE xdp off`"
         case errno.EPERM:

@@ -41,7 +41,7 @@ with socket.socket(socket.AF_UNIX) as sock:
 class GuestGateway(Guest):
     """The guest that `bng` runs in. What it keeps is lost with the guest."""
 
-    api, config_file = Path("/run/bng.sock"), Path("/tmp/bng.toml")
+    api, config_file = Path("/run/bng.sock"), Path("/run/bng.toml")
 
     def start(self, config: str, timeout: float = 120.0) -> None:
         """Run `bng run`; returns when its API answers that it is ready. Raises: GatewayFailed with its log."""
@@ -49,20 +49,23 @@ class GuestGateway(Guest):
         command = shlex.join([*_BNG, "run", "--config", str(self.config_file)])
         self.shell(f"( {command} & echo $! >{_PID_FILE}; wait $!; echo {_ENDED} $? ) >{JOURNAL} 2>&1 &")
         try:
-            wait_until(lambda: self._said("port-attached port=100"), "bng on its ports", timeout)
             wait_until(self._ready, "bng that is ready", timeout)
         except TimeoutError as error:
             raise GatewayFailed(f"{error}; its log ends:\n{self.journal[-4000:]}") from error
 
-    def _said(self, words: str) -> bool:
-        if _ENDED in self.journal:
-            raise GatewayFailed(f"bng ended:\n{self.journal[-4000:]}")
-        return words in self.journal
-
     def _ready(self) -> bool:
+        journal = self.journal
+        if _ENDED in journal:
+            raise GatewayFailed(f"bng ended:\n{journal[-4000:]}")
+        if "port-attached port=100" not in journal:
+            return False  # to ask would cost the guest what it needs to start
         with contextlib.suppress(CommandFailed):  # nobody listens yet
             return bool(self.get("/readyz")["ready"])
         return False
+
+    def bng(self, *arguments: str, check: bool = True) -> str:
+        """Run a `bng` command about the gateway to its end; returns what it printed. Raises: CommandFailed."""
+        return self.run(*_BNG, *arguments, "--config", str(self.config_file), check=check)
 
     def get(self, path: str) -> Any:
         """GET from the API. Raises: CommandFailed if it does not answer."""
@@ -96,4 +99,4 @@ class GuestLab(Lab):
         self.guest.run("ip", "route", "add", "default", "via", str(self.router_address))
 
     def _gateway_section(self) -> dict[str, object]:
-        return {**super()._gateway_section(), "state": "/tmp/state", "api": str(GuestGateway.api)}
+        return {**super()._gateway_section(), "state": "/run/state", "api": str(GuestGateway.api)}

@@ -1,9 +1,10 @@
 """A guest: a small machine of QEMU's that runs another kernel, with this machine's files.
 
 The root is the host's, read-only over 9P, with what the guest writes in its memory on top: nothing is installed in it
-and nothing is left. It has three serial ports: its console, a shell that runs commands, and a journal that what runs in
-the background writes to, so that to look at it costs the guest nothing. Emulated (TCG) on machine `pc`: with KVM in a
-machine that is virtual itself, and on `microvm`, it hangs. Everything takes some twenty times as long as outside.
+and nothing is left. Only /run is its own, empty, and where its temporary files go. It has three serial ports: its
+console, a shell that runs commands, and a journal that what runs in the background writes to, so that to look at it
+costs the guest nothing. Emulated (TCG) on machine `pc`: with KVM in a machine that is virtual itself, and on
+`microvm`, it hangs. Everything takes some twenty times as long as outside.
 
     with Guest(DEBIAN, folder) as guest:
         print(guest.run("uname", "-r"))
@@ -43,16 +44,16 @@ busybox mount -t 9p -o trans=virtio,version=9p2000.L,ro,cache=loose,msize=512000
 busybox mount -t tmpfs memory /memory
 busybox mkdir /memory/upper /memory/work
 busybox mount -t overlay -o lowerdir=/host,upperdir=/memory/upper,workdir=/memory/work root /root
-for folder in tmp run; do busybox mount -t tmpfs -o mode=1777 $folder /root/$folder; done
+busybox mount -t tmpfs run /root/run
 busybox mount -t proc proc /root/proc
 busybox mount -t sysfs sys /root/sys
 busybox mount -t devtmpfs dev /root/dev
 busybox mount -t bpf bpf /root/sys/fs/bpf
 exec 3<>/dev/ttyS1 4>/dev/ttyS2  # held open: a port that nobody has open loses what comes, and forgets its settings
 for port in 1 2; do busybox stty -F /dev/ttyS$port raw -echo; done
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp PYTHONDONTWRITEBYTECODE=1
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/run TMPDIR=/run PYTHONDONTWRITEBYTECODE=1
 echo --up-0. >&3
-exec busybox chroot /root /bin/sh -c "cat <&3 | sh >&3 2>&1"
+exec busybox chroot /root /bin/sh -c "cat <&3 | sh 2>&1 | cat >&3"  # pipes: what runs there is at no terminal
 """
 
 JOURNAL = "/dev/ttyS2"
@@ -86,7 +87,7 @@ class Cable:
     """A cable of the lab to a network card of the guest: outside it is the device `name` of a namespace, a tap.
 
     The guest's card is virtio-net. Taps carry no offloads here, so the card is offered none, and with none it takes
-    native XDP; a frame with two tags needs its mergeable buffers, which are on.
+    native XDP; a full frame with two tags needs its mergeable buffers, which are on.
     """
 
     def __init__(self, namespace: Namespace, name: str, mac: Mac) -> None:
@@ -198,9 +199,10 @@ class Guest:
                 *("-device", f"virtio-net-pci,netdev=cable{number},mac={cable.mac},romfile="),
             )
         ]
+        # The processor is an old one: what newer ones can do besides costs time when it is emulated.
         return [
             *("setpriv", "--pdeathsig", "KILL", "--"),  # a guest ends with who started it, however that ends
-            *("qemu-system-x86_64", "-machine", "pc,accel=tcg", "-cpu", "max", "-smp", "1", "-m", str(memory_mb)),
+            *("qemu-system-x86_64", "-machine", "pc,accel=tcg", "-cpu", "Nehalem", "-smp", "1", "-m", str(memory_mb)),
             *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"),
             *("-kernel", str(self.kernel.folder / "vmlinuz"), "-initrd", str(self._initramfs())),
             *("-append", "console=ttyS0 quiet panic=-1 mitigations=off net.ifnames=0"),
