@@ -21,7 +21,7 @@ from wayleave.io import devices, machine, privileges
 from wayleave.io.clock import Clock
 
 FLOOR = (6, 1)
-"""The oldest that the tests run on (docs/operations/kernels.md). Whether an older one takes the program, it is asked."""
+"""The oldest that the tests run on (docs/operations/kernels.md). An older one is asked whether it takes the program."""
 
 KERNEL_OCTETS, PYTHON_OCTETS = 700, 3_000
 """What a session takes at most, in maps and in Python (`make bench BENCH=start`)."""
