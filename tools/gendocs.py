@@ -1,4 +1,4 @@
-"""Write docs/reference from the code: configuration, drop reasons, DHCP options.
+"""Write docs/reference from the code: configuration, drop reasons, DHCP options, metrics.
 
 python tools/gendocs.py            write the files
 python tools/gendocs.py --check    exit 1 if one is not what the code says
@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 from wayleave.aaa.local import Subscriber
 from wayleave.api.metrics import METRICS
 from wayleave.config.schema import Configuration
+from wayleave.config.wording import section_of
 from wayleave.dataplane.abi import Dhcp4Result, DropReason
 from wayleave.dataplane.counters import spoken
 from wayleave.net.duration import spoken_duration
@@ -46,20 +47,11 @@ def configuration() -> str:
 
 def _sections(prefix: str, model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel], bool, FieldInfo]]:
     for name, info in model.model_fields.items():
-        inner, repeated = _model_of(info.annotation)
+        inner, repeated = section_of(info.annotation)
         if inner is not None:
             path = f"{prefix}.{name}" if prefix else name
             yield path, inner, repeated, info
             yield from _sections(path, inner)
-
-
-def _model_of(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation, False
-    for part in getattr(annotation, "__args__", ()):
-        if isinstance(part, type) and issubclass(part, BaseModel):
-            return part, True
-    return None, False
 
 
 def _section(title: str, model: type[BaseModel], whole: FieldInfo | None = None) -> list[str]:
@@ -68,7 +60,7 @@ def _section(title: str, model: type[BaseModel], whole: FieldInfo | None = None)
     properties = model.model_json_schema()["properties"]
     values = whole.default if whole is not None and isinstance(whole.default, model) else None
     for name, info in model.model_fields.items():
-        if _model_of(info.annotation)[0] is not None:
+        if section_of(info.annotation)[0] is not None:
             continue
         default = getattr(values, name) if values is not None else info.default
         shown = "absent" if default is None else f"`{_toml(default)}`"
@@ -125,13 +117,13 @@ def results() -> str:
 
 
 def _counted(title: str, says: str, enum: str, members: Sequence[IntEnum]) -> str:
-    """A table of an enum's members with abi.h's own words."""
+    """A table of an enum's members with abi.h's own words. Raises: KeyError for one that has none."""
     header = (ROOT / "bpf" / "abi.h").read_text()
     body = header[header.index(f"enum {enum} {{") :]
     body = body[: body.index("};")]
     said = dict(re.findall(r"[A-Z0-9]+?_(\w+) = \d+,\s*/\* (.*?) \*/", body))
     lines = [f"# {title}", "", says, "", "| name | what it means |", "| --- | --- |"]
-    lines += [f"| `{spoken(member.name)}` | {said.get(member.name, '')} |" for member in members]
+    lines += [f"| `{spoken(member.name)}` | {said[member.name]} |" for member in members]
     return "\n".join([*lines, ""])
 
 

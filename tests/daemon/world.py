@@ -112,9 +112,7 @@ class Gateway:
     def __init__(self, world: World) -> None:
         self.world, self.clock, self.plane = world, world.clock, world.plane
         self.table = Table(SESSIONS)
-        pool = POOL.model_copy(
-            update={"lease": world.terms_s[0] * SECOND, "promise": world.terms_s[1] * SECOND}
-        )
+        pool = POOL.model_copy(update={"lease": world.terms_s[0] * SECOND, "promise": world.terms_s[1] * SECOND})
         self.pools = {POOL.name: _terms(pool, SUBSCRIBERS)}
         self.ipoe = _ipoe(self.table.find)
         self.records = Records(world.disk, self.clock, self._submitted)

@@ -56,6 +56,10 @@ FAULTS: list[tuple[Callable[[Lab], object], int, str, str]] = [
     (lambda lab: lab.gateway.namespace.ip("link del core0"), 1, "there is no such device", "`ip link`"),
     (lambda lab: lab.access_node.namespace.ip("link set trunk down"), 0, "no carrier", "plug it in"),
     (lambda lab: lab.gateway.namespace.ip("route flush table main"), 0, "table 254 has no route", "ip route add"),
+    (
+        lambda lab: lab.gateway.namespace.ip("link add br0 type bridge", "link set core0 master br0"), 1,
+        "is a part of br0", "ip link set dev core0 nomaster",
+    ),
     (_foreign, 1, "another XDP program is attached", "ip link set dev acc0 xdp off"),
 ]  # fmt: skip
 
@@ -70,6 +74,17 @@ def test_a_fault_of_the_machine_is_named_with_its_cure(
     (line,) = (line for line in lines if says in line)
     assert cure in line
     assert line.split()[0] == ("bad" if status else "warning")
+
+
+def test_a_bpffs_that_ends_with_a_mount_namespace_is_told(lab: Lab) -> None:
+    lab.gateway.config_file.write_text(lab.config())
+    words = ["ip", "netns", "exec", lab.gateway.namespace.name, sys.executable, "-m", "wayleave.cli.bng", "doctor"]
+    words += ["--config", str(lab.gateway.config_file)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    (line,) = (line for line in done.stdout.splitlines() if "pins: " in line)
+    assert line.startswith("bad ")
+    assert "nsenter --net=" in line
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import App, Parameter
+from cyclopts import App, Parameter, validators
 
 from wayleave import __version__
 from wayleave.cli import client
@@ -54,15 +54,15 @@ class Target:
     def _where(self) -> str:
         return self.socket or client.socket_of(self.config)
 
-    def sessions(self, limit: int, **wanted: str | None) -> list[dict[str, Any]]:
-        """Find at most `limit` sessions; the gateway looks at a part of its table a call."""
+    def sessions(self, limit: int, **wanted: str | None) -> tuple[list[dict[str, Any]], bool]:
+        """Find at most `limit` sessions, and tell whether there are more: the gateway looks at a part a call."""
         found: list[dict[str, Any]] = []
         after: int | None = -1
-        while after is not None and len(found) < limit:
-            page = self.call("GET", "/sessions", after=after, limit=limit - len(found), **wanted)
+        while after is not None and len(found) <= limit:
+            page = self.call("GET", "/sessions", after=after, limit=limit + 1 - len(found), **wanted)
             found += page["sessions"]
             after = page["after"]
-        return found
+        return found[:limit], len(found) > limit
 
     def print(self, value: Any, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Print `value` as JSON if asked to, else a table."""
@@ -94,16 +94,19 @@ def run(*, config: Path = DEFAULT_CONFIG) -> int:
 
 
 @app.command
-def check(*, config: Path = DEFAULT_CONFIG) -> int:
+def check(file: Path | None = None, /, *, config: Path = DEFAULT_CONFIG) -> int:
     """Say everything that is wrong with a configuration, without touching anything.
 
     Parameters
     ----------
+    file
+        The configuration file; --config says the same.
     config
         The configuration file.
     """
     from wayleave.config.load import ConfigurationError, load
 
+    config = file or config
     try:
         settings, subscribers = load(config)
     except ConfigurationError as error:
@@ -193,7 +196,7 @@ def sessions(
     pool: str | None = None,
     tenant: str | None = None,
     subscriber: str | None = None,
-    limit: int = 100,
+    limit: Annotated[int, Parameter(validator=validators.Number(gte=1))] = 100,
     target: Target | None = None,
 ) -> int:
     """List sessions.
@@ -218,11 +221,20 @@ def sessions(
         At most so many.
     """
     target = target or Target()
-    found = target.sessions(
-        limit, mac=mac, line=line, address=address, phase=phase, pool=pool, tenant=tenant, subscriber=subscriber
-    )
+    wanted = {"mac": mac, "line": line, "address": address, "phase": phase, "pool": pool, "tenant": tenant}
+    wanted["subscriber"] = subscriber
+    found, more = target.sessions(limit, **wanted)
     target.print(found, _SESSION_COLUMNS, ([item[key] for key in _SESSION_COLUMNS] for item in found))
+    if more:
+        _remark(f"there are more than these {limit}: say --limit")
+    elif not found:
+        _remark("there is no such session" if any(wanted.values()) else "there is no session")
     return 0
+
+
+def _remark(words: str) -> None:
+    """Say something beside what was asked for; a table or JSON stays clean."""
+    print(f"bng: {words}", file=sys.stderr)
 
 
 def _find_id(target: Target, which: str) -> int | None:
@@ -230,7 +242,7 @@ def _find_id(target: Target, which: str) -> int | None:
     if which.isdigit():
         return int(which)
     key = "mac" if which.count(":") == 5 or which.count("-") == 5 else "address"
-    found = target.sessions(2, **{key: which})
+    found, _ = target.sessions(2, **{key: which})
     if not found and key == "mac":
         raise ApiError(f"there is no session with mac {which}")
     if len(found) > 1:
@@ -294,6 +306,8 @@ def explain(
     from wayleave.cli import explain as asking
 
     target = target or Target()
+    if (bool(words), hex_ is not None, pcap is not None).count(True) > 1:
+        raise ApiError("say one packet: in words, or with --hex, or with --pcap")
     question: dict[str, object] = {"frame": hex_, "port": port}
     if pcap is not None:
         question["frame"] = asking.frame_of(pcap, packet).hex()
@@ -334,6 +348,8 @@ def drops(*, every: Annotated[bool, Parameter(name="--all", negative=())] = Fals
     shown: dict[str, int] = {reason: count for reason, count in found.items() if count or every}
     ordered = sorted(shown, key=lambda reason: shown[reason], reverse=True)
     target.print(shown, ("reason", "packets"), ((reason, shown[reason]) for reason in ordered))
+    if not shown:
+        _remark("nothing was dropped; --all lists every reason")
     return 0
 
 

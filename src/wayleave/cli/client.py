@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import grp
 import http.client
 import json
+import pwd
 import socket
+import stat
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -53,6 +57,8 @@ def call(
         connection.request(method, target + (f"?{urlencode(given)}" if given else ""), text, headers)
         answer = connection.getresponse()
         said = json.loads(answer.read() or b"null")
+    except PermissionError as error:
+        raise ApiError(f"{path}: permission denied: only {_owner(path)} may talk to this gateway") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise ApiError(f"no gateway answers at {path}: {error}: is `bng run` running?") from error
     finally:
@@ -60,6 +66,24 @@ def call(
     if answer.status >= http.HTTPStatus.BAD_REQUEST and answer.status not in refused:
         raise ApiError(_refusal(said))
     return said
+
+
+def _owner(path: str) -> str:
+    """Who may open the socket, as far as this user can see: its owner, and its group if that may write."""
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return "root"
+    user = f"user {_named(pwd.getpwuid, found.st_uid)}"
+    return user if not found.st_mode & stat.S_IWGRP else f"{user} and group {_named(grp.getgrgid, found.st_gid)}"
+
+
+def _named(find: Callable[[int], Any], number: int) -> str:
+    """The name of a user or group; its number if it has none."""
+    try:
+        return str(find(number)[0])
+    except KeyError:
+        return str(number)
 
 
 def _refusal(body: Any) -> str:

@@ -213,6 +213,8 @@ class Gateway:
         self._every_second()
         self.lag.start(loop)
         self._supervisor.ready(len(self.table))
+        log.info("serving", sessions=len(self.table), ports=len(self.ports), api=self.settings.gateway.api)
+        logs.LINES.flush()
         await self._stopping.wait()
         self._supervisor.stopping()
         loop.remove_reader(self.plane.ring.fileno())

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import structlog
 import uvicorn
 import uvloop
 
@@ -21,6 +22,8 @@ from wayleave.dataplane.maps import TableFull
 from wayleave.dataplane.objects import LoadError
 from wayleave.io.devices import DeviceError
 from wayleave.io.store import StoreError
+
+log = structlog.get_logger()
 
 
 class ListenError(Exception):
@@ -45,6 +48,7 @@ def main(path: Path) -> int:
         return _refused(gateway, f"{error.filename}: {error.strerror}: run has to be root")
     uvloop.run(_serve(gateway, listener))
     gateway.close()
+    log.info("stopped", sessions=len(gateway.table), traffic="goes on")
     logs.LINES.flush()
     return 0
 

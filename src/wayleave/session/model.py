@@ -21,6 +21,9 @@ NEVER = BootNs(0)
 _LINE = re.compile(r"(?P<port>\d{1,3})(:(?P<svid>\d{1,4})(\.(?P<cvid>\d{1,4}))?)?(/(?P<circuit>.+))?")
 
 
+LAST_VID = 4094
+
+
 class Line(Struct, frozen=True, gc=False):
     """Where a subscriber attaches: port and tags, and the circuit-id where many share them (N:1)."""
 
@@ -41,6 +44,10 @@ class Line(Struct, frozen=True, gc=False):
                 f"{text!r} is not a line: write PORT, PORT:SVID, PORT:SVID.CVID, with /CIRCUIT-ID behind it"
             )
         port, svid, cvid = (int(match[group] or 0) for group in ("port", "svid", "cvid"))
+        if max(svid, cvid) > LAST_VID:
+            raise ValueError(f"{text!r} has VID {max(svid, cvid)}: the last one is {LAST_VID} (IEEE 802.1Q 9.6)")
+        if cvid and not svid:
+            raise ValueError(f"{text!r}: VID 0 is no tag: write {port}:{cvid}")
         return cls(port, svid, cvid, (match["circuit"] or "").encode())
 
     def __str__(self) -> str:
