@@ -18,7 +18,7 @@ from wayleave.daemon.engine import Engine
 from wayleave.io import store
 from wayleave.net.units import SECOND, BootNs, Ns, after
 from wayleave.session import lifecycle
-from wayleave.session.model import NEVER, CloseCause, Session
+from wayleave.session.model import NEVER, CloseCause, Phase, Session
 
 EVENTS = 3_000
 SEEDS = {"test": 30, "soak": 4_000}[PROFILE]
@@ -172,6 +172,23 @@ def believe_a_release_that_was_overtaken(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Engine, "_overtaken", lambda *_: False)
 
 
+def promise_for_what_the_terms_say_now(patch: pytest.MonkeyPatch) -> None:
+    """Where leases became shorter, what was told before does not count any more."""
+
+    def record(session: Session, now: BootNs) -> lifecycle.Step:
+        assert session.lease is not None
+        until = after(now, session.lease.horizon)
+        recording = replace(session, phase=Phase.RECORDING, promising=until, deadline=NEVER)
+        return recording, (lifecycle.Record(until),)
+
+    def row(write: store.Save, boot: BootNs) -> tuple[int, str, int, BootNs, str]:
+        return store_row(replace(write, session=replace(write.session, leased_until=NEVER)), boot)
+
+    store_row = store._row
+    patch.setattr(lifecycle, "_record", record)
+    patch.setattr(store, "_row", row)
+
+
 MUTANTS = [
     believe_a_release_that_was_overtaken,
     confirm_before_durable,
@@ -184,6 +201,7 @@ MUTANTS = [
     forget_the_kernels_renewals,
     forget_what_was_told_at_a_restart,
     tell_of_longer_leases_at_once,
+    promise_for_what_the_terms_say_now,
 ]
 
 

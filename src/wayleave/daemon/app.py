@@ -139,6 +139,7 @@ class Gateway:
             )
         for number, device in found.items():
             self._attach(self.ports[number], device)
+        self.recovery.took_over()
         self.plane.forget_others()
         logs.LINES.flush()
 
@@ -435,12 +436,7 @@ def _log_transition(session: Session, before: Session | None) -> None:
     """One event per session transition that an operator cares for."""
     if session.phase not in _LOGGED:
         return
-    if (
-        session.phase is Phase.ACTIVE
-        and before is not None
-        and before.phase is Phase.INSTALLING
-        and not before.installed
-    ):
+    if lifecycle.opens(session, before):
         lease = session.lease
         log.info("session-open", session=session.id, client=str(session.client), address=str(lease and lease.address))
     elif session.phase is Phase.CLOSED:

@@ -266,8 +266,12 @@ def only_one(folder: Path) -> int:
 
 _text = lru_cache(maxsize=1024)(str)
 """Networks and gateways are few, and writing one costs as much as all else of a row."""
-_shared = lru_cache(maxsize=4096)(bytes)
-"""Forms are few: sessions refer to the same octets."""
+
+
+@lru_cache(maxsize=4096)
+def _shared(form: bytes) -> bytes:
+    """Forms are few: a hundred thousand sessions refer to the same octets."""
+    return form
 
 
 def _json(rows: object) -> str:
