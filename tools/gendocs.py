@@ -1,4 +1,4 @@
-"""Write docs/reference from the code: configuration, drop reasons, DHCP options, metrics.
+"""Write docs/reference from the code: configuration and its JSON Schemas, drop reasons, DHCP options, metrics.
 
 python tools/gendocs.py            write the files
 python tools/gendocs.py --check    exit 1 if one is not what the code says
@@ -6,6 +6,7 @@ python tools/gendocs.py --check    exit 1 if one is not what the code says
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,7 @@ from pydantic.fields import FieldInfo
 
 from wayleave.aaa.local import Subscriber
 from wayleave.api.metrics import METRICS
+from wayleave.config.jsonschema import schema
 from wayleave.config.schema import Configuration
 from wayleave.config.wording import section_of
 from wayleave.dataplane.abi import Dhcp4Result, DropReason
@@ -35,7 +37,9 @@ def configuration() -> str:
     lines = [
         "# Configuration",
         "",
-        "The file that `bng run --config FILE` reads, TOML. `bng check` says what is wrong with one.",
+        "The file that `bng run --config FILE` reads, TOML. `bng check FILE` says what is wrong. For editors:",
+        "[gateway.schema.json](gateway.schema.json), [subscribers.schema.json](subscribers.schema.json); `bng schema`",
+        "prints them.",
         "",
     ]
     for path, model, repeated, info in _sections("", Configuration):
@@ -145,19 +149,25 @@ def metrics() -> str:
     return "\n".join([*lines, ""])
 
 
+def _schema(file: str) -> str:
+    return json.dumps(schema(file), indent=2) + "\n"
+
+
 WRITERS = {
-    "configuration": configuration,
-    "drops": drops,
-    "dhcp4": results,
-    "dhcp4-options": options,
-    "metrics": metrics,
+    "configuration.md": lambda: NOTE + configuration(),
+    "drops.md": lambda: NOTE + drops(),
+    "dhcp4.md": lambda: NOTE + results(),
+    "dhcp4-options.md": lambda: NOTE + options(),
+    "metrics.md": lambda: NOTE + metrics(),
+    "gateway.schema.json": lambda: _schema("gateway"),
+    "subscribers.schema.json": lambda: _schema("subscribers"),
 }
 
 
 def main() -> int:
     stale = []
     for name, write in WRITERS.items():
-        path, text = REFERENCE / f"{name}.md", NOTE + write()
+        path, text = REFERENCE / name, write()
         if path.exists() and path.read_text() == text:
             continue
         stale.append(path.relative_to(ROOT))

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter, validators
 
@@ -114,6 +114,21 @@ def check(file: Path | None = None, /, *, config: Path = DEFAULT_CONFIG) -> int:
         print(f"{len(error.problems)} problem{'s' if len(error.problems) > 1 else ''}", file=sys.stderr)
         return 2
     print(f"{config}: good: {len(settings.ports)} ports, {len(settings.pools)} pools, {len(subscribers)} subscribers")
+    return 0
+
+
+@app.command
+def schema(file: Literal["gateway", "subscribers"] = "gateway", /) -> int:
+    """Print the JSON Schema of a configuration file, for an editor that knows TOML.
+
+    Parameters
+    ----------
+    file
+        Which file it describes: the gateway's, or that of its subscribers.
+    """
+    from wayleave.config.jsonschema import schema as schema_of
+
+    print(json.dumps(schema_of(file), indent=2))
     return 0
 
 
