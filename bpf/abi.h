@@ -18,8 +18,9 @@ enum constant {
 	PORT_MAX = 1024,         /* configured ports and host links */
 	TENANT_MAX = 256,
 	SERVICE_MAX = 8,
-	BUCKET_COUNT = 65536,    /* hashed policer buckets of each kind: clients, lines, lines' use of the host link */
+	BUCKET_COUNT = 65536,    /* hashed policer buckets of each kind: clients, lines, lines' use of the host link, samples */
 	PUNT_FRAME_MAX = 2048,
+	SAMPLE_FRAME_MAX = 128,
 	PORT_SLOTS = 4096,       /* of the map `ports`, a power of two */
 	PORT_PROBES = 4,         /* slots a device may stand in */
 	PREFIX_MAX = 16,         /* of a tenant */
@@ -285,6 +286,29 @@ struct punt {
 	__u16 l3;                /* offset of the IP header in the frame */
 };
 
+/* ---- Samples of what is dropped -------------------------------------------------------- */
+
+enum sample_result {
+	SAMPLE_SENT = 0,
+	SAMPLE_POLICED = 1,      /* of this client and reason, or of all, there were enough just now */
+	SAMPLE_LOST = 2,         /* the ring is full */
+	SAMPLE_RESULT_COUNT = 3,
+};
+/* Map `samples` (per CPU), index enum sample_result: every dropped packet of a configured port is in one. */
+
+/* A record of the ring `sampled`: this, then the frame's first octets as it stood when it was dropped. */
+struct sample {
+	boot_ns at;
+	__u32 session;           /* id of the client it is from, or on network ports for; NO_SESSION: none */
+	__u32 length;            /* octets of the frame; of which the record has at most SAMPLE_FRAME_MAX */
+	__u16 port;              /* it came in by */
+	__u16 svid;
+	__u16 cvid;
+	__u8 reason;             /* enum drop_reason */
+	__u8 stage;
+	mac_addr source;
+	__u16 pad;
+};
 
 /* ---- What `bng explain` is told -------------------------------------------------------- */
 
@@ -313,7 +337,9 @@ enum policer {
 	POLICE_LINK = 4,         /* whole host links: packets for the kernel to answer */
 	POLICE_LINK_LINE = 5,    /* the same for one (port, S, C), in shared VLANs one MAC; one source on network ports */
 	POLICE_SHARED = 6,       /* punts of one (port, S, C) that many lines share */
-	POLICER_COUNT = 7,
+	POLICE_SAMPLE = 7,       /* samples of dropped packets: all together */
+	POLICE_SAMPLE_CLIENT = 8,/* of one client and reason; without a session on network ports one source and reason */
+	POLICER_COUNT = 9,
 };
 struct policer_rate {
 	__u64 cost_ns;

@@ -12,6 +12,7 @@
 #include "tables.h"
 #include "verdict.h"
 #include "police.h"
+#include "finish.h"
 #include "encapsulate.h"
 #include "sum.h"
 #include "dhcp4_request.h"

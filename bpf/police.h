@@ -20,7 +20,8 @@ enum bucket_kind {
 	BUCKETS_CLIENT = 0,
 	BUCKETS_LINE = 1,
 	BUCKETS_LINK_LINE = 2,
-	BUCKETS_KINDS = 3,
+	BUCKETS_SAMPLE = 3,
+	BUCKETS_KINDS = 4,
 };
 
 struct {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* How a packet ends.  A stage returns NEXT or the value of one of the functions below; the entry
- * program counts in finish(), the only way out, so that what goes in equals what comes out.
+ * program counts it in finish().
  */
 #ifndef WAYLEAVE_VERDICT_H
 #define WAYLEAVE_VERDICT_H
@@ -123,44 +123,6 @@ static __always_inline int redirected(struct packet *p, enum outcome outcome)
 {
 	p->outcome = outcome;
 	return XDP_REDIRECT;
-}
-
-/* Explain only: how the packet ended. */
-static __always_inline void note_end(const struct packet *p)
-{
-	struct explanation *told;
-	__u32 zero = 0;
-
-	told = bpf_map_lookup_elem(&explanation, &zero);
-	if (!told)
-		return;
-	told->outcome = p->outcome;
-	told->reason = p->reason;
-	told->dhcp4 = p->told_dhcp4;
-	told->session = p->session ? p->session->id : NO_SESSION;
-	told->receiver = p->told_receiver;
-	told->out = p->told_out;
-}
-
-/* Count how the packet ended, once. */
-static __always_inline int finish(struct packet *p, int verdict)
-{
-	struct usage *usage;
-
-	if (p->dry) {
-		note_end(p);
-		return verdict;
-	}
-	count(p, &outcomes, p->stage * OUTCOME_COUNT + p->outcome);
-	if (p->outcome != OUTCOME_DROPPED)
-		return verdict;
-	count(p, &drops, p->reason);
-	if (!p->session)
-		return verdict;
-	usage = usage_of(p->session);
-	if (usage)
-		__sync_fetch_and_add(p->kind == PORT_SUBSCRIBER ? &usage->up.dropped : &usage->down.dropped, 1);
-	return verdict;
 }
 
 #endif

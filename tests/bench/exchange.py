@@ -127,7 +127,7 @@ def _requests(offers: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _encode(group: Sequence[store.Save]) -> None:
-    store._json([store._row(write) for write in group])
+    store._json([store._row(write, NOW) for write in group])
 
 
 def turns(rig: Rig, clients: Iterable[int], spent: dict[str, list[float]]) -> None:

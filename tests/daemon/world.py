@@ -440,7 +440,7 @@ class World:
     def _start(self) -> None:
         if self.gateway is None and self.starting is None:
             if self.trouble and self.chance.random() < 0.5:
-                self.terms_s = self.chance.choice(TERMS_S)
+                self.terms_s = self.chance.choice([terms for terms in TERMS_S if terms != self.terms_s])
             self.tell("the process starts with leases of {}s, promised for {}s".format(*self.terms_s))
             self.starting = Gateway(self)
             self.at(self._some(self.chance.choice((0.01, 5))), self._open, self.starting)

@@ -311,7 +311,7 @@ class Bench:
         self.devices = {name: ifindex(name) for name in [*DEVICES, "odd", "kernel"]}
         self._per_cpu = {name: PerCpu(self.maps[name]) for name in ("received", "outcomes", "drops", "punts")}
         self._usage = Array(self.maps["usage"])
-        self.ring = Ring(self.maps["ring"])
+        self.ring, self.sampled = Ring(self.maps["ring"]), Ring(self.maps["sampled"])
         self._placed: list[tuple[str, bytes]] = []
         self._buckets_used = False
         self._configure()
@@ -350,8 +350,9 @@ class Bench:
         self.put("services", 0, abi.Service(22, 6).pack())
         self.put("services", 1, abi.Service(0, 6).pack())
         self.put("services", abi.SERVICE_MAX - 1, abi.Service(123, 17).pack())
-        for _ in self.ring.read(1 << 20):
-            pass
+        for ring in (self.ring, self.sampled):
+            for _ in ring.records():
+                pass
         self._usage.view[: ROWS * self._usage.stride] = bytes(ROWS * self._usage.stride)
 
     def police(self, policer: abi.Policer, cost_ns: int, burst_ns: int) -> None:

@@ -24,9 +24,9 @@ def explainer(bench: Bench) -> Explainer:
     return Explainer(bench.programs, bench.maps)
 
 
-def memory(bench: Bench) -> tuple[bytes, Counters, int]:
+def memory(bench: Bench) -> tuple[bytes, Counters, int, int]:
     """What every packet leaves a trace in."""
-    return bytes(bench._usage.view), bench.counters(), bench.ring.produced
+    return bytes(bench._usage.view), bench.counters(), bench.ring.produced, bench.sampled.produced
 
 
 def buckets(bench: Bench) -> bytes:

@@ -85,6 +85,10 @@ METRICS = (
         lambda now: _flat(now.counters.drops()),
     ),
     Metric(
+        "wayleave_drop_samples", "counter", "dropped packets, by what became of them as samples", ("result",),
+        lambda now: _flat(now.counters.samples()),
+    ),
+    Metric(
         "wayleave_punts", "counter", "messages for Python, by class and what became of them", ("class", "result"),
         lambda now: _nested(now.counters.punts()),
     ),

@@ -137,6 +137,7 @@ def application(gateway: Running) -> FastAPI:
             "outcomes": counters.outcomes(),
             "drops": counters.drops(),
             "punts": counters.punts(),
+            "samples": counters.samples(),
         } | gateway.happenings()
 
     @app.get("/repaired")

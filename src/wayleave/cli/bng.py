@@ -4,79 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from cyclopts import App, Parameter, validators
+from cyclopts import App, Parameter
 
 from wayleave import __version__
-from wayleave.cli import client
 from wayleave.cli.client import DEFAULT_CONFIG, ApiError
+from wayleave.cli.show import show
+from wayleave.cli.target import Target, find, find_id
 
 app = App(name="bng", help="A broadband network gateway.", version=__version__)
-show = App(name="show", help="Look at a running gateway.")
 clear = App(name="clear", help="End what is running.")
 app.command(show)
 app.command(clear)
-
-
-@Parameter(name="*")
-class Target:
-    """Which gateway, and how to print.
-
-    Parameters
-    ----------
-    config
-        The gateway's configuration file.
-    socket
-        Its API socket, instead of the one the configuration names.
-    as_json
-        Print JSON.
-    """
-
-    def __init__(
-        self,
-        config: Path = DEFAULT_CONFIG,
-        socket: str | None = None,
-        as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
-    ) -> None:
-        self.config, self.socket, self.as_json = config, socket, as_json
-
-    def call(self, method: str, path: str, body: object = None, **query: object) -> Any:
-        return client.call(self._where, method, path, body, (), **query)
-
-    def ask(self, path: str) -> Any:
-        """GET what also answers when it says no."""
-        return client.call(self._where, "GET", path, refused=(503,))
-
-    @property
-    def _where(self) -> str:
-        return self.socket or client.socket_of(self.config)
-
-    def sessions(self, limit: int, **wanted: str | None) -> tuple[list[dict[str, Any]], bool]:
-        """Find at most `limit` sessions, and tell whether there are more: the gateway looks at a part a call."""
-        found: list[dict[str, Any]] = []
-        after: int | None = -1
-        while after is not None and len(found) <= limit:
-            page = self.call("GET", "/sessions", after=after, limit=limit + 1 - len(found), **wanted)
-            found += page["sessions"]
-            after = page["after"]
-        return found[:limit], len(found) > limit
-
-    def print(self, value: Any, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-        """Print `value` as JSON if asked to, else a table."""
-        if self.as_json:
-            print(json.dumps(value, indent=2))
-            return
-        from rich import box
-        from rich.console import Console
-        from rich.table import Table
-
-        table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
-        for row in rows:
-            table.add_row(*("-" if cell is None else str(cell) for cell in row))
-        Console(width=None if sys.stdout.isatty() else 250).print(table)
 
 
 @app.command
@@ -198,98 +139,6 @@ def detach(*, config: Path = DEFAULT_CONFIG) -> int:
     return 0
 
 
-_SESSION_COLUMNS = ("id", "address", "mac", "line", "phase", "pool", "subscriber", "lease_s", "seen_s", "hostname")
-
-
-@show.command
-def sessions(
-    *,
-    mac: str | None = None,
-    line: str | None = None,
-    address: str | None = None,
-    phase: str | None = None,
-    pool: str | None = None,
-    tenant: str | None = None,
-    subscriber: str | None = None,
-    limit: Annotated[int, Parameter(validator=validators.Number(gte=1))] = 100,
-    target: Target | None = None,
-) -> int:
-    """List sessions.
-
-    Parameters
-    ----------
-    mac
-        Only this MAC.
-    line
-        Only this line, `PORT:S.C`, or all lines that begin so.
-    address
-        Only this address.
-    phase
-        Only in this phase: active, offered, …
-    pool
-        Only of this pool.
-    tenant
-        Only of this tenant.
-    subscriber
-        Only this subscriber of the subscribers file.
-    limit
-        At most so many.
-    """
-    target = target or Target()
-    wanted = {"mac": mac, "line": line, "address": address, "phase": phase, "pool": pool, "tenant": tenant}
-    wanted["subscriber"] = subscriber
-    found, more = target.sessions(limit, **wanted)
-    target.print(found, _SESSION_COLUMNS, ([item[key] for key in _SESSION_COLUMNS] for item in found))
-    if more:
-        _remark(f"there are more than these {limit}: say --limit")
-    elif not found:
-        _remark("there is no such session" if any(wanted.values()) else "there is no session")
-    return 0
-
-
-def _remark(words: str) -> None:
-    """Say something beside what was asked for; a table or JSON stays clean."""
-    print(f"bng: {words}", file=sys.stderr)
-
-
-def _find_id(target: Target, which: str) -> int | None:
-    """The id of the one session of this id, address or MAC; None: no client has that address. Raises: ApiError."""
-    if which.isdigit():
-        return int(which)
-    key = "mac" if which.count(":") == 5 or which.count("-") == 5 else "address"
-    found, _ = target.sessions(2, **{key: which})
-    if not found and key == "mac":
-        raise ApiError(f"there is no session with mac {which}")
-    if len(found) > 1:
-        raise ApiError(f"more than one session has {key} {which}: say its id; `bng show sessions --{key} {which}`")
-    return int(found[0]["id"]) if found else None
-
-
-def _find(target: Target, which: str) -> dict[str, Any]:
-    """Find one session by id, address or MAC. Raises: ApiError."""
-    id_ = _find_id(target, which)
-    if id_ is None:
-        raise ApiError(f"there is no session with address {which}")
-    return dict(target.call("GET", f"/sessions/{id_}"))
-
-
-@show.command(name="session")
-def one_session(which: str, /, *, target: Target | None = None) -> int:
-    """Show one session and its counters.
-
-    Parameters
-    ----------
-    which
-        Its id, address or MAC.
-    """
-    target = target or Target()
-    found = _find(target, which)
-    usage = found.get("usage") or {}
-    rows = [(key, value) for key, value in found.items() if key != "usage"] + list(usage.items())
-    target.print(found, ("", ""), rows)
-    return 0
-
-
 @app.command
 def explain(
     *words: str,
@@ -327,7 +176,7 @@ def explain(
     if pcap is not None:
         question["frame"] = asking.frame_of(pcap, packet).hex()
     elif hex_ is None:
-        question = asking.question(words, port, lambda which: _find_id(target, which))
+        question = asking.question(words, port, lambda which: find_id(target, which))
     found = target.call("POST", "/explain", question)
     target.print(found, ("", ""), asking.rows(found))
     return 0
@@ -343,90 +192,10 @@ def clear_session(which: str, /, *, target: Target | None = None) -> int:
         Its id, address or MAC.
     """
     target = target or Target()
-    found = _find(target, which)
+    found = find(target, which)
     target.call("DELETE", f"/sessions/{found['id']}")
     print(f"cleared session {found['id']}: {found['client']} {found['address'] or ''}")
     return 0
-
-
-@show.command
-def drops(*, every: Annotated[bool, Parameter(name="--all", negative=())] = False, target: Target | None = None) -> int:
-    """Packets dropped, by reason; `dhcp4:` where Python took no notice of one.
-
-    Parameters
-    ----------
-    every
-        Also the reasons that never occurred.
-    """
-    target = target or Target()
-    found = target.call("GET", "/drops")
-    shown: dict[str, int] = {reason: count for reason, count in found.items() if count or every}
-    ordered = sorted(shown, key=lambda reason: shown[reason], reverse=True)
-    target.print(shown, ("reason", "packets"), ((reason, shown[reason]) for reason in ordered))
-    if not shown:
-        _remark("nothing was dropped; --all lists every reason")
-    return 0
-
-
-@show.command
-def dhcp(*, target: Target | None = None) -> int:
-    """Who answers DHCP: the data plane by itself, or Python; and why what went up to Python did."""
-    target = target or Target()
-    found = target.call("GET", "/dhcp")
-    rows = [(f"answered by {who}: {kind}", count) for who in ("kernel", "python") for kind, count in found[who].items()]
-    rows += [(f"left to python: {why}", count) for why, count in found["up"].items() if count]
-    rows += [(f"ignored by python: {why}", count) for why, count in found["ignored"].items()]
-    target.print(found, ("", "messages"), [*rows, ("standing replies in use", found["replies"])])
-    return 0
-
-
-@show.command
-def punt(*, target: Target | None = None) -> int:
-    """What came up to Python, or was kept from it, by class; and what waits in the ring."""
-    target = target or Target()
-    found = target.call("GET", "/punt")
-    rows = [(f"{class_}: {result}", count) for class_, row in found["classes"].items() for result, count in row.items()]
-    waiting = ("octets waiting in the ring", f"{found['ring_waiting']} of {found['ring_size']}")
-    target.print(found, ("", "messages"), [*rows, waiting])
-    return 0
-
-
-@show.command
-def version(*, target: Target | None = None) -> int:
-    """The versions of this command and of the running gateway, and whether that is ready."""
-    target = target or Target()
-    running, ready = target.call("GET", "/healthz"), target.ask("/readyz")
-    found = {"command": __version__, "gateway": running["version"], "ready": ready["ready"], "why_not": ready["why"]}
-    rows = [*found.items()][:3] + [("why not", why) for why in ready["why"]]
-    target.print(found, ("", ""), rows)
-    return 0
-
-
-@show.command
-def pools(*, target: Target | None = None) -> int:
-    """How full the pools are."""
-    target = target or Target()
-    found = target.call("GET", "/pools")
-    columns = ("name", "tenant", "network", "gateway", "size", "held", "quarantined")
-    target.print(found, columns, ([item[key] for key in columns] for item in found))
-    return 0
-
-
-@show.command
-def counters(*, target: Target | None = None) -> int:
-    """Everything that is counted: packets by stage and outcome, punts by class, what clients said and were told."""
-    target = target or Target()
-    found = target.call("GET", "/counters")
-    target.print(found, ("counter", "value"), _flatten("", found))
-    return 0
-
-
-def _flatten(prefix: str, value: Any) -> Iterable[tuple[str, object]]:
-    if isinstance(value, dict):
-        for key, item in value.items():
-            yield from _flatten(f"{prefix}.{key}" if prefix else key, item)
-    else:
-        yield prefix, value
 
 
 def main() -> None:

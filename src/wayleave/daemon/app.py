@@ -98,7 +98,6 @@ class Gateway:
             self.table, self.pools, authorization, self.store, self.plane, self._reply, admission, _log_transition
         )
         self.recovery = Recovery(self.engine, self.clock)
-        self._early: list[tuple[Sequence[Write], str | None]] = []  # completed before the loop ran
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = NEVER
@@ -203,6 +202,7 @@ class Gateway:
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT."""
         loop = self._loop = asyncio.get_running_loop()
+        self.store.start()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         gc.collect()
@@ -258,9 +258,8 @@ class Gateway:
             self.frames.send(*answer)
 
     def _on_store_thread(self, group: Sequence[Write], error: str | None) -> None:
-        if self._loop is None:
-            self._early.append((group, error))
-        elif not self._loop.is_closed():
+        assert self._loop is not None
+        if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._on_recorded, group, error)
 
     def _on_recorded(self, group: Sequence[Write], error: str | None) -> None:
@@ -290,8 +289,6 @@ class Gateway:
         assert self._loop is not None
         self._loop.call_later(1.0, self._every_second)
         self._supervisor.alive()
-        while self._early:
-            self._on_recorded(*self._early.pop(0))
         self._reattach()
         self.store.follow_clock()
         if self.recovery.unknown and self.clock.plausible:

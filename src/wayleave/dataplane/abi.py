@@ -14,7 +14,7 @@ from wayleave.net.units import BootNs
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-LAYOUT = "0485fffe3375"
+LAYOUT = "a026b32c9a17"
 """Changes whenever a struct, enum or constant of abi.h does."""
 
 PORT_MAX = 1024
@@ -22,6 +22,7 @@ TENANT_MAX = 256
 SERVICE_MAX = 8
 BUCKET_COUNT = 0x10000
 PUNT_FRAME_MAX = 2048
+SAMPLE_FRAME_MAX = 128
 PORT_SLOTS = 4096
 PORT_PROBES = 4
 PREFIX_MAX = 16
@@ -525,6 +526,52 @@ class Punt:
         return cls(BootNs(at), session, port, svid, cvid, class_, length, l3)
 
 
+class SampleResult(IntEnum):
+    """enum sample_result."""
+
+    SENT = 0
+    POLICED = 1
+    LOST = 2
+
+
+@dataclass(slots=True)
+class Sample:
+    """struct sample: 32 octets."""
+
+    FORMAT: ClassVar[Struct] = Struct("<QIIHHHBB6s2x")
+    SIZE: ClassVar[int] = 32
+    OFFSET: ClassVar[dict[str, int]] = {
+        "at": 0,
+        "session": 8,
+        "length": 12,
+        "port": 16,
+        "svid": 18,
+        "cvid": 20,
+        "reason": 22,
+        "stage": 23,
+        "source": 24,
+    }
+    at: BootNs
+    session: int
+    length: int
+    port: int
+    svid: int
+    cvid: int
+    reason: int
+    stage: int
+    source: Mac
+
+    def pack(self) -> bytes:
+        return self.FORMAT.pack(
+            self.at, self.session, self.length, self.port, self.svid, self.cvid, self.reason, self.stage, self.source
+        )
+
+    @classmethod
+    def unpack(cls, data: Buffer, offset: int = 0) -> Sample:
+        at, session, length, port, svid, cvid, reason, stage, source = cls.FORMAT.unpack_from(data, offset)
+        return cls(BootNs(at), session, length, port, svid, cvid, reason, stage, Mac(source))
+
+
 @dataclass(slots=True)
 class Explanation:
     """struct explanation: 40 octets."""
@@ -571,6 +618,8 @@ class Policer(IntEnum):
     LINK = 4
     LINK_LINE = 5
     SHARED = 6
+    SAMPLE = 7
+    SAMPLE_CLIENT = 8
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ from wayleave.dataplane.abi import (
     PortKind,
     PuntClass,
     PuntResult,
+    SampleResult,
     Stage,
     UsageDirection,
 )
@@ -54,7 +55,7 @@ class Counters:
     def __init__(self, maps: dict[str, Map]) -> None:
         self._received, self._outcomes = PerCpu(maps["received"]), PerCpu(maps["outcomes"])
         self._drops, self._punts = PerCpu(maps["drops"]), PerCpu(maps["punts"])
-        self._dhcp4 = PerCpu(maps["dhcp4"])
+        self._dhcp4, self._samples = PerCpu(maps["dhcp4"]), PerCpu(maps["samples"])
         self._usage = Array(maps["usage"])
         self._began: dict[int, tuple[BootNs, Usage]] = {}
 
@@ -86,6 +87,11 @@ class Counters:
             }
             for class_ in PuntClass
         }
+
+    def samples(self) -> dict[str, int]:
+        """What became of dropped packets as samples: `sent`, `policed` (enough of them just now), `lost` (no room)."""
+        totals = self._samples.totals()
+        return {spoken(result.name): totals[result] for result in SampleResult}
 
     def dhcp4(self) -> dict[str, int]:
         """What the program made of DHCP from subscribers: `offered`, `acked`, or why it went `up-` to Python."""

@@ -18,6 +18,7 @@ from wayleave.dataplane.events import Ring
 from wayleave.dataplane.explain import Explainer, Explanation
 from wayleave.dataplane.maps import Array, Ports, TableFull
 from wayleave.dataplane.rows import Rows, project
+from wayleave.dataplane.samples import Samples
 from wayleave.dataplane.tables import Tables
 from wayleave.net.mac import Mac
 from wayleave.net.units import BootNs
@@ -85,6 +86,7 @@ class DataPlane:
         self.tables = Tables(maps, clock())
         self.counters = Counters(maps)
         self.ring = Ring(maps["ring"])
+        self.samples = Samples(maps)
         self._explainer = Explainer(self._object.programs, maps)
         self._standing = standing
         self.tenants: dict[str, model.Tenant] = {}

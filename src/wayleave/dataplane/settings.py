@@ -39,6 +39,8 @@ class PuntSettings(Leaf):
     client: Rate = _rate(5, 10, "DHCP of one client")
     link: Rate = _rate(5_000, 1_000, "packets for the local kernel to answer: all together")
     link_line: Rate = _rate(100, 100, "the same of one line, in shared VLANs one client, on network ports one source")
+    sample: Rate = _rate(200, 200, "samples of dropped packets, for the journals: all together")
+    sample_client: Rate = _rate(1, 3, "the same of one client and drop reason")
 
     def rows(self) -> dict[Policer, PolicerRate]:
         """The map `policers`."""
@@ -50,4 +52,6 @@ class PuntSettings(Leaf):
             Policer.LINK: self.link.row(),
             Policer.LINK_LINE: self.link_line.row(),
             Policer.SHARED: self.shared.row(),
+            Policer.SAMPLE: self.sample.row(),
+            Policer.SAMPLE_CLIENT: self.sample_client.row(),
         }

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Samples of dropped packets, for whoever asks why a client's packets do not arrive.  Only a packet that is
+ * dropped comes here, and in a flood it costs a look at one bucket.
+ */
+#ifndef WAYLEAVE_SAMPLE_H
+#define WAYLEAVE_SAMPLE_H
+
+#include "police.h"
+#include "verdict.h"
+
+/* Never the punt ring: drops must not take room from DHCP. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 256 << 10);
+} sampled SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SAMPLE_RESULT_COUNT);
+	__type(key, __u32);
+	__type(value, __u64);
+} samples SEC(".maps");
+
+/* A dropped packet in four words: a function that is not inlined takes no more besides the context, and one
+ * that is would cost the packets that are not dropped registers. */
+struct dropped {
+	struct xdp_md *ctx;
+	__u64 line;			/* line_word() */
+	__u64 source;			/* with the reason above it */
+	__u64 who;			/* the session's id, the packet's IPv4 source above it */
+	__u64 where;			/* stage, the kind of port above it */
+};
+
+/* Whose sample it would be, and of what: a client's flood of one kind hides neither its other drops nor
+ * anybody else's. */
+static __always_inline __u32 sample_bucket(const struct dropped *it)
+{
+	__u64 reason = it->source >> 48 << 48;
+
+	if (it->where >> 8 == PORT_SUBSCRIBER)
+		return hashed_bucket(BUCKETS_SAMPLE, it->line, it->source);
+	if ((__u32)it->who != NO_SESSION)
+		return hashed_bucket(BUCKETS_SAMPLE, ~(__u64)(__u32)it->who, reason);
+	return hashed_bucket(BUCKETS_SAMPLE, ~it->line, it->who >> 32 | reason);
+}
+
+/* Put the head of the frame into the ring.  0, or -1 if that is full.  Nobody is woken: Python looks when
+ * it is asked, and now and then. */
+static __always_inline int put_sample(struct packet *p, const struct dropped *it)
+{
+	__u64 length = bpf_xdp_get_buff_len(it->ctx);
+	struct sample *record = bpf_ringbuf_reserve(&sampled, sizeof(*record) + SAMPLE_FRAME_MAX, 0);
+
+	if (!record)
+		return -1;
+	record->at = now(p);
+	record->session = it->who;
+	record->length = length;
+	record->port = it->line >> 32;
+	record->svid = it->line >> 16;
+	record->cvid = it->line;
+	record->reason = it->source >> 48;
+	record->stage = it->where;
+	mac_store(record->source, it->source);
+	record->pad = 0;
+	if (bpf_xdp_load_bytes(it->ctx, 0, record + 1, within(length, 1, SAMPLE_FRAME_MAX))) {
+		bpf_ringbuf_discard(record, BPF_RB_NO_WAKEUP);
+		return -1;
+	}
+	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+	return 0;
+}
+
+/* Sample a dropped packet.  What is refused altogether is refused before the client's bucket is charged. */
+static __noinline int sample_it(struct xdp_md *ctx, __u64 line, __u64 source, __u64 who, __u64 where)
+{
+	struct dropped it = { .ctx = ctx, .line = line, .source = source, .who = who, .where = where };
+	struct packet clock = { }, *p = &clock;	/* the policers need no more of it */
+
+	if (spent(p, POLICE_SAMPLE, POLICE_SAMPLE) || !conforms(p, POLICE_SAMPLE_CLIENT, sample_bucket(&it)) ||
+	    !conforms(p, POLICE_SAMPLE, POLICE_SAMPLE))
+		count(p, &samples, SAMPLE_POLICED);
+	else if (put_sample(p, &it))
+		count(p, &samples, SAMPLE_LOST);
+	else
+		count(p, &samples, SAMPLE_SENT);
+	return 0;
+}
+
+static __always_inline void sample(const struct packet *p)
+{
+	sample_it(p->ctx, line_word(p), p->source | (__u64)p->reason << 48,
+		  (p->session ? p->session->id : NO_SESSION) | (__u64)p->from << 32, p->stage | p->kind << 8);
+}
+
+#endif

@@ -1,0 +1,158 @@
+"""`bng show`: look at a running gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter, validators
+
+from wayleave import __version__
+from wayleave.cli.target import Target, find, remark
+
+show = App(name="show", help="Look at a running gateway.")
+
+_SESSION_COLUMNS = ("id", "address", "mac", "line", "phase", "pool", "subscriber", "lease_s", "seen_s", "hostname")
+
+
+@show.command
+def sessions(
+    *,
+    mac: str | None = None,
+    line: str | None = None,
+    address: str | None = None,
+    phase: str | None = None,
+    pool: str | None = None,
+    tenant: str | None = None,
+    subscriber: str | None = None,
+    limit: Annotated[int, Parameter(validator=validators.Number(gte=1))] = 100,
+    target: Target | None = None,
+) -> int:
+    """List sessions.
+
+    Parameters
+    ----------
+    mac
+        Only this MAC.
+    line
+        Only this line, `PORT:S.C`, or all lines that begin so.
+    address
+        Only this address.
+    phase
+        Only in this phase: active, offered, …
+    pool
+        Only of this pool.
+    tenant
+        Only of this tenant.
+    subscriber
+        Only this subscriber of the subscribers file.
+    limit
+        At most so many.
+    """
+    target = target or Target()
+    wanted = {"mac": mac, "line": line, "address": address, "phase": phase, "pool": pool, "tenant": tenant}
+    wanted["subscriber"] = subscriber
+    found, more = target.sessions(limit, **wanted)
+    target.print(found, _SESSION_COLUMNS, ([item[key] for key in _SESSION_COLUMNS] for item in found))
+    if more:
+        remark(f"there are more than these {limit}: say --limit")
+    elif not found:
+        remark("there is no such session" if any(wanted.values()) else "there is no session")
+    return 0
+
+
+@show.command(name="session")
+def one_session(which: str, /, *, target: Target | None = None) -> int:
+    """Show one session and its counters.
+
+    Parameters
+    ----------
+    which
+        Its id, address or MAC.
+    """
+    target = target or Target()
+    found = find(target, which)
+    usage = found.get("usage") or {}
+    rows = [(key, value) for key, value in found.items() if key != "usage"] + list(usage.items())
+    target.print(found, ("", ""), rows)
+    return 0
+
+
+@show.command
+def drops(*, every: Annotated[bool, Parameter(name="--all", negative=())] = False, target: Target | None = None) -> int:
+    """Packets dropped, by reason; `dhcp4:` where Python took no notice of one.
+
+    Parameters
+    ----------
+    every
+        Also the reasons that never occurred.
+    """
+    target = target or Target()
+    found = target.call("GET", "/drops")
+    shown: dict[str, int] = {reason: count for reason, count in found.items() if count or every}
+    ordered = sorted(shown, key=lambda reason: shown[reason], reverse=True)
+    target.print(shown, ("reason", "packets"), ((reason, shown[reason]) for reason in ordered))
+    if not shown:
+        remark("nothing was dropped; --all lists every reason")
+    return 0
+
+
+@show.command
+def dhcp(*, target: Target | None = None) -> int:
+    """Who answers DHCP: the data plane by itself, or Python; and why what went up to Python did."""
+    target = target or Target()
+    found = target.call("GET", "/dhcp")
+    rows = [(f"answered by {who}: {kind}", count) for who in ("kernel", "python") for kind, count in found[who].items()]
+    rows += [(f"left to python: {why}", count) for why, count in found["up"].items() if count]
+    rows += [(f"ignored by python: {why}", count) for why, count in found["ignored"].items()]
+    target.print(found, ("", "messages"), [*rows, ("standing replies in use", found["replies"])])
+    return 0
+
+
+@show.command
+def punt(*, target: Target | None = None) -> int:
+    """What came up to Python, or was kept from it, by class; and what waits in the ring."""
+    target = target or Target()
+    found = target.call("GET", "/punt")
+    rows = [(f"{class_}: {result}", count) for class_, row in found["classes"].items() for result, count in row.items()]
+    waiting = ("octets waiting in the ring", f"{found['ring_waiting']} of {found['ring_size']}")
+    target.print(found, ("", "messages"), [*rows, waiting])
+    return 0
+
+
+@show.command
+def version(*, target: Target | None = None) -> int:
+    """The versions of this command and of the running gateway, and whether that is ready."""
+    target = target or Target()
+    running, ready = target.call("GET", "/healthz"), target.ask("/readyz")
+    found = {"command": __version__, "gateway": running["version"], "ready": ready["ready"], "why_not": ready["why"]}
+    rows = [*found.items()][:3] + [("why not", why) for why in ready["why"]]
+    target.print(found, ("", ""), rows)
+    return 0
+
+
+@show.command
+def pools(*, target: Target | None = None) -> int:
+    """How full the pools are."""
+    target = target or Target()
+    found = target.call("GET", "/pools")
+    columns = ("name", "tenant", "network", "gateway", "size", "held", "quarantined")
+    target.print(found, columns, ([item[key] for key in columns] for item in found))
+    return 0
+
+
+@show.command
+def counters(*, target: Target | None = None) -> int:
+    """Everything that is counted: packets by stage and outcome, punts by class, what clients said and were told."""
+    target = target or Target()
+    found = target.call("GET", "/counters")
+    target.print(found, ("counter", "value"), _flatten("", found))
+    return 0
+
+
+def _flatten(prefix: str, value: Any) -> Iterable[tuple[str, object]]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _flatten(f"{prefix}.{key}" if prefix else key, item)
+    else:
+        yield prefix, value

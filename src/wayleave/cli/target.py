@@ -1,0 +1,98 @@
+"""Which gateway a command is about, how its answer is printed, and how one session is named."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from wayleave.cli import client
+from wayleave.cli.client import DEFAULT_CONFIG, ApiError
+
+
+@Parameter(name="*")
+class Target:
+    """Which gateway, and how to print.
+
+    Parameters
+    ----------
+    config
+        The gateway's configuration file.
+    socket
+        Its API socket, instead of the one the configuration names.
+    as_json
+        Print JSON.
+    """
+
+    def __init__(
+        self,
+        config: Path = DEFAULT_CONFIG,
+        socket: str | None = None,
+        as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    ) -> None:
+        self.config, self.socket, self.as_json = config, socket, as_json
+
+    def call(self, method: str, path: str, body: object = None, **query: object) -> Any:
+        return client.call(self._where, method, path, body, (), **query)
+
+    def ask(self, path: str) -> Any:
+        """GET what also answers when it says no."""
+        return client.call(self._where, "GET", path, refused=(503,))
+
+    @property
+    def _where(self) -> str:
+        return self.socket or client.socket_of(self.config)
+
+    def sessions(self, limit: int, **wanted: str | None) -> tuple[list[dict[str, Any]], bool]:
+        """Find at most `limit` sessions, and tell whether there are more: the gateway looks at a part a call."""
+        found: list[dict[str, Any]] = []
+        after: int | None = -1
+        while after is not None and len(found) <= limit:
+            page = self.call("GET", "/sessions", after=after, limit=limit + 1 - len(found), **wanted)
+            found += page["sessions"]
+            after = page["after"]
+        return found[:limit], len(found) > limit
+
+    def print(self, value: Any, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+        """Print `value` as JSON if asked to, else a table."""
+        if self.as_json:
+            print(json.dumps(value, indent=2))
+            return
+        from rich import box
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
+        for row in rows:
+            table.add_row(*("-" if cell is None else str(cell) for cell in row))
+        Console(width=None if sys.stdout.isatty() else 250).print(table)
+
+
+def remark(words: str) -> None:
+    """Say something beside what was asked for; a table or JSON stays clean."""
+    print(f"bng: {words}", file=sys.stderr)
+
+
+def find_id(target: Target, which: str) -> int | None:
+    """The id of the one session of this id, address or MAC; None: no client has that address. Raises: ApiError."""
+    if which.isdigit():
+        return int(which)
+    key = "mac" if which.count(":") == 5 or which.count("-") == 5 else "address"
+    found, _ = target.sessions(2, **{key: which})
+    if not found and key == "mac":
+        raise ApiError(f"there is no session with mac {which}")
+    if len(found) > 1:
+        raise ApiError(f"more than one session has {key} {which}: say its id; `bng show sessions --{key} {which}`")
+    return int(found[0]["id"]) if found else None
+
+
+def find(target: Target, which: str) -> dict[str, Any]:
+    """Find one session by id, address or MAC. Raises: ApiError."""
+    id_ = find_id(target, which)
+    if id_ is None:
+        raise ApiError(f"there is no session with address {which}")
+    return dict(target.call("GET", f"/sessions/{id_}"))
