@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 
 from wayleave.aaa.local import Subscriber
 from wayleave.api.metrics import METRICS
+from wayleave.config.changes import needs_restart
 from wayleave.config.jsonschema import schema
 from wayleave.config.schema import Configuration
 from wayleave.config.wording import section_of
@@ -70,9 +71,11 @@ def _section(title: str, model: type[BaseModel], whole: FieldInfo | None = None)
         shown = "absent" if default is None else f"`{_toml(default)}`"
         if values is None and info.is_required():
             shown = "required"
-        rows.append(f"| `{name}` | {_kind(properties[name])} | {shown} | {info.description or ''} |")
+        live = "restart" if needs_restart(info) else "reload"
+        rows.append(f"| `{name}` | {_kind(properties[name])} | {shown} | {live} | {info.description or ''} |")
     doc = (whole.description if whole is not None else None) or (model.__doc__ or "").strip().split("\n")[0]
-    return [f"## `{title}`", "", doc, "", "| key | value | default | |", "| --- | --- | --- | --- |", *rows, ""]
+    head = ["| key | value | default | counts from | |", "| --- | --- | --- | --- | --- |"]
+    return [f"## `{title}`", "", doc, "", *head, *rows, ""]
 
 
 def _kind(schema: dict[str, Any]) -> str:

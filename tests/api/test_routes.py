@@ -28,7 +28,7 @@ def app() -> FastAPI:
     counters = SimpleNamespace(seen=lambda _id: BootNs(1), renewed=lambda _id: BootNs(0))
     plane = SimpleNamespace(counters=counters)
     gateway: Any = SimpleNamespace(table=table(range(2 * LOOK)), plane=plane, clock=FakeClock())
-    return application(gateway)
+    return application(gateway, gateway)
 
 
 async def get(app: FastAPI, path: str, query: str = "") -> tuple[int, Any]:

@@ -20,7 +20,7 @@ from tests.fakes.router import EVERYONE, ask, frame_of
 from wayleave.aaa.local import AuthorizationSettings, LocalAuthorization
 from wayleave.access.ipoe import Delivery, Ipoe
 from wayleave.access.settings import PortSettings
-from wayleave.daemon import app, logs
+from wayleave.daemon import app, derived, logs
 from wayleave.daemon.engine import Admission, Engine, Told
 from wayleave.dataplane.rows import project
 from wayleave.io import store
@@ -70,7 +70,7 @@ class Rig:
         authorization = LocalAuthorization(AuthorizationSettings(default=pool.name), (), {port.number: "default"}, {})
         self.engine = Engine(
             self.table,
-            {pool.name: app._terms(pool, ())},
+            {pool.name: derived.terms_of(pool, ())},
             authorization,
             self,
             self,

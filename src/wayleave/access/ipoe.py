@@ -73,12 +73,17 @@ class Ipoe:
         pools: Mapping[str, Delivery],
         known: Callable[[Client], Session | None],
     ) -> None:
-        self._ports, self._macs, self._pools, self._known = ports, macs, pools, known
-        self._gateways = {delivery.gateway for delivery in pools.values()}
-        self._standing: dict[tuple[str, Ns, bytes], StandingReply | None] = {}
+        self._macs, self._known = macs, known
+        self.reconfigure(ports, pools)
         self.ignored: Counter[str] = Counter()
         self.heard: Counter[str] = Counter()
         self.said: Counter[str] = Counter()
+
+    def reconfigure(self, ports: Mapping[int, PortSettings], pools: Mapping[str, Delivery]) -> None:
+        """Go by another configuration from now on."""
+        self._ports, self._pools = ports, pools
+        self._gateways = {delivery.gateway for delivery in pools.values()}
+        self._standing: dict[tuple[str, Ns, bytes], StandingReply | None] = {}
 
     # ---- in -----------------------------------------------------------------------------
 
@@ -214,10 +219,13 @@ class Ipoe:
         """Return what the data plane may answer this client by itself; None: its requests come up.
 
         Where a circuit-id tells lines apart, only to a client that is known by one; where option 82 is not believed,
-        to no message that carries one. A lease that is to become longer is recorded as such before anybody hears of it.
+        to no message that carries one. A lease that is to become longer is recorded as such before anybody hears of it;
+        a client that is to have another address hears so from Python.
         """
         lease, port = session.lease, self._ports.get(session.client.line.port)
-        if lease is None or lease.longer or port is None or session.form is None or session.relayed:
+        if lease is None or lease.longer or session.moving or lease.pool not in self._pools:
+            return None
+        if port is None or session.form is None or session.relayed:
             return None
         if (port.line == "circuit") != bool(session.client.line.circuit) or (session.agent and not port.trusted):
             return None

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from wayleave.net.ipv4 import Address4
-from wayleave.session.settings import Leaf
+from wayleave.session.settings import AT_START, Leaf
 
 LAST_PORT = 511
 """Port numbers above are the host links'."""
@@ -35,13 +35,17 @@ class PortSettings(Leaf):
     """A device the gateway works on."""
 
     number: int = Field(ge=1, le=LAST_PORT)
-    device: DeviceText
-    role: Literal["subscriber", "network"]
-    tenant: str = "default"
-    xdp: Literal["native", "generic"] = Field(default="native", description="generic is slow; only when asked for")
+    device: DeviceText = Field(json_schema_extra=AT_START)
+    role: Literal["subscriber", "network"] = Field(json_schema_extra=AT_START)
+    tenant: str = Field(default="default", json_schema_extra=AT_START)
+    xdp: Literal["native", "generic"] = Field(
+        default="native", description="generic is slow; only when asked for", json_schema_extra=AT_START
+    )
     trusted: bool = Field(default=False, description="an access node there writes option 82; elsewhere it is dropped")
     line: Literal["vlan", "circuit"] = Field(
-        default="vlan", description="one line a VLAN (1:1), or many told apart by circuit-id (N:1)"
+        default="vlan",
+        description="one line a VLAN (1:1), or many told apart by circuit-id (N:1)",
+        json_schema_extra=AT_START,
     )
     clients: int = Field(default=8, ge=1, description="clients on one line at once")
     at_limit: Literal["replace", "refuse"] = Field(

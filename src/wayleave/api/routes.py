@@ -13,7 +13,7 @@ from fastapi import FastAPI, HTTPException, Query, Response
 from wayleave import __version__
 from wayleave.api.explain import Question, Verdict, answer
 from wayleave.api.metrics import CONTENT_TYPE, exposition
-from wayleave.api.schema import DhcpView, Page, PoolView, PuntView, SessionView, dhcp_view, view
+from wayleave.api.schema import DhcpView, Page, PlanView, PoolView, PuntView, SessionView, dhcp_view, view
 from wayleave.api.search import Filter, NotOne, search
 from wayleave.session.model import Phase, Session
 
@@ -46,7 +46,15 @@ class Running(Protocol):
     def unready(self) -> list[str]: ...
 
 
-def application(gateway: Running) -> FastAPI:
+class Changing(Protocol):
+    """What the API needs of whoever changes a gateway's configuration."""
+
+    async def plan(self) -> PlanView: ...
+
+    async def reload(self) -> PlanView: ...
+
+
+def application(gateway: Running, configuration: Changing) -> FastAPI:
     """Return the API of a running gateway."""
     app = FastAPI(title="Wayleave gateway", version=__version__, docs_url=None, redoc_url=None)
     counters: Counters = gateway.plane.counters
@@ -139,6 +147,16 @@ def application(gateway: Running) -> FastAPI:
             "punts": counters.punts(),
             "samples": counters.samples(),
         } | gateway.happenings()
+
+    @app.get("/plan")
+    async def plan() -> PlanView:
+        return await configuration.plan()
+
+    @app.post("/reload")
+    async def reload(said: Response) -> PlanView:
+        told = await configuration.reload()
+        said.status_code = 409 if told.refused else 200
+        return told
 
     @app.get("/repaired")
     async def repaired() -> list[str]:

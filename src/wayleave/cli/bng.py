@@ -182,6 +182,32 @@ def explain(
     return 0
 
 
+@app.command
+def plan(*, target: Target | None = None) -> int:
+    """Say what `bng reload` would change, and change nothing. Exit status, as of diff: 0 nothing, 1 some, 2 refused."""
+    from wayleave.cli.plan import told
+
+    target = target or Target()
+    try:
+        found = target.change("GET", "/plan")
+    except ApiError as error:
+        print(f"bng: {error}", file=sys.stderr)
+        return 2
+    told(target, found)
+    return 2 if found["refused"] else int(bool(found["changes"]))
+
+
+@app.command
+def reload(*, target: Target | None = None) -> int:
+    """Have a running gateway go by its configuration as it is on disk now, or refuse it whole; exit status 2."""
+    from wayleave.cli.plan import told
+
+    target = target or Target()
+    found = target.change("POST", "/reload")
+    told(target, found)
+    return 2 if found["refused"] else 0
+
+
 @clear.command(name="session")
 def clear_session(which: str, /, *, target: Target | None = None) -> int:
     """End one session: its address is free again, its client has to ask anew.

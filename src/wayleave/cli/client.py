@@ -17,13 +17,17 @@ from urllib.parse import urlencode
 DEFAULT_CONFIG = Path("/etc/wayleave/bng.toml")
 
 
+TIMEOUT_S = 10.0
+"""How long an answer may take; what looks at every session is given longer."""
+
+
 class ApiError(Exception):
     """The gateway did not answer, or said no; the text says why."""
 
 
 class _Connection(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=10)
+    def __init__(self, path: str, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
         self._path = path
 
     def connect(self) -> None:
@@ -43,7 +47,13 @@ def socket_of(config: Path) -> str:
 
 
 def call(
-    path: str, method: str, target: str, body: object = None, refused: tuple[int, ...] = (), **query: object
+    path: str,
+    method: str,
+    target: str,
+    body: object = None,
+    refused: tuple[int, ...] = (),
+    timeout_s: float = TIMEOUT_S,
+    **query: object,
 ) -> Any:
     """Return the decoded answer; `body` is sent as JSON. A status among `refused` is an answer as well.
 
@@ -51,7 +61,7 @@ def call(
     """
     text = None if body is None else json.dumps(body)
     given = {key: value for key, value in query.items() if value is not None}
-    connection = _Connection(path)
+    connection = _Connection(path, timeout_s)
     try:
         headers = {"Content-Type": "application/json"} if text is not None else {}
         connection.request(method, target + (f"?{urlencode(given)}" if given else ""), text, headers)

@@ -37,11 +37,15 @@ class Target:
         self.config, self.socket, self.as_json = config, socket, as_json
 
     def call(self, method: str, path: str, body: object = None, **query: object) -> Any:
-        return client.call(self._where, method, path, body, (), **query)
+        return client.call(self._where, method, path, body, (), client.TIMEOUT_S, **query)
 
     def ask(self, path: str) -> Any:
         """GET what also answers when it says no."""
         return client.call(self._where, "GET", path, refused=(503,))
+
+    def change(self, method: str, path: str) -> Any:
+        """Have a configuration planned or reloaded; a refusal is an answer."""
+        return client.call(self._where, method, path, refused=(409,), timeout_s=600.0)
 
     @property
     def _where(self) -> str:

@@ -46,7 +46,7 @@ def _simple(part: dict[str, Any]) -> dict[str, Any]:
     told: dict[str, Any] = {}
     for key, value in part.items():
         match key, value:
-            case ("title", str()) | ("default", None):
+            case ("title", str()) | ("default", None) | ("restart", _):
                 continue
             case "default", int() if part.get("type") == "string":
                 told[key] = spoken_duration(value)

@@ -14,7 +14,7 @@ from wayleave.dataplane.settings import PuntSettings
 from wayleave.proto.dhcp4.options import BY_NAME
 from wayleave.proto.dhcp4.server import BY_THE_SERVER
 from wayleave.session.model import Line
-from wayleave.session.settings import Leaf, NameText, PoolSettings, TenantSettings
+from wayleave.session.settings import AT_START, Leaf, NameText, PoolSettings, TenantSettings
 
 Item = TypeVar("Item", bound=BaseModel)
 Problem = tuple[str, str]
@@ -44,22 +44,36 @@ _SOCKET = WithJsonSchema({"type": "string", "pattern": "^/.{1,106}$", "examples"
 class GatewaySettings(Leaf):
     """The gateway itself."""
 
-    name: NameText = Field(max_length=63, description="instance; names the pins")
-    state: Annotated[str, AfterValidator(_whole_path), _PATH] = Field(description="folder of the lease store")
-    api: Annotated[str, AfterValidator(_socket_path), _SOCKET] = Field(description="path of the local API's socket")
-    sessions: int = Field(default=65536, ge=16, le=1_000_000, description="clients at once, at most")
-    ring: int = Field(default=8 << 20, ge=1 << 16, le=1 << 30, description="octets of the punt ring, a power of two")
+    name: NameText = Field(max_length=63, description="instance; names the pins", json_schema_extra=AT_START)
+    state: Annotated[str, AfterValidator(_whole_path), _PATH] = Field(
+        description="folder of the lease store", json_schema_extra=AT_START
+    )
+    api: Annotated[str, AfterValidator(_socket_path), _SOCKET] = Field(
+        description="path of the local API's socket", json_schema_extra=AT_START
+    )
+    sessions: int = Field(
+        default=65536, ge=16, le=1_000_000, description="clients at once, at most", json_schema_extra=AT_START
+    )
+    ring: int = Field(
+        default=8 << 20,
+        ge=1 << 16,
+        le=1 << 30,
+        description="octets of the punt ring, a power of two",
+        json_schema_extra=AT_START,
+    )
     kernel_dhcp: bool = Field(
         default=True, description="the data plane answers DHCP of clients that it knows; false: Python answers all"
     )
-    durability: Literal["full", "normal"] = Field(default="full", description="SQLite synchronous")
+    durability: Literal["full", "normal"] = Field(
+        default="full", description="SQLite synchronous", json_schema_extra=AT_START
+    )
 
 
 class Configuration(Leaf):
     """What `bng run --config FILE` reads."""
 
     gateway: GatewaySettings
-    tenants: tuple[TenantSettings, ...] = (TenantSettings(name="default"),)
+    tenants: tuple[TenantSettings, ...] = Field(default=(TenantSettings(name="default"),), json_schema_extra=AT_START)
     ports: tuple[PortSettings, ...]
     pools: tuple[PoolSettings, ...]
     authorization: AuthorizationSettings = AuthorizationSettings()

@@ -11,14 +11,14 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
+from itertools import islice
 
-from msgspec.structs import replace
-
+from wayleave.daemon.review import Outcome, PoolTerms, as_told, review
 from wayleave.net.units import SECOND, BootNs, Ns, after
 from wayleave.session import lifecycle
 from wayleave.session.lifecycle import Event
 from wayleave.session.model import NEVER, Client, CloseCause, Lease, Line, Phase, Session
-from wayleave.session.pool import Exhaustion, Pool
+from wayleave.session.pool import Exhaustion
 from wayleave.session.ports import Authorization, Plane, PlaneFull, Records
 from wayleave.session.table import Full, Table
 
@@ -27,6 +27,9 @@ Told = tuple[Client, Event]
 
 BATCH = 512
 """Deadlines taken a turn."""
+
+REVIEWS = 200
+"""Sessions looked at anew a turn, after the configuration changed: a few milliseconds."""
 
 DECLINES, DECLINE_WINDOW, DECLINE_LINES = 4, Ns(600 * SECOND), 1024
 """Addresses that one line can put into quarantine in ten minutes; and how many such lines are remembered."""
@@ -38,17 +41,6 @@ class Admission:
 
     clients: int
     replace: bool
-
-
-@dataclass(frozen=True, slots=True)
-class PoolTerms:
-    """A pool with what its leases promise, and what it keeps for whom."""
-
-    pool: Pool
-    duration: Ns
-    horizon: Ns
-    quarantine: Ns
-    reservation: Callable[[Client], IPv4Address | None]
 
 
 @dataclass(slots=True)
@@ -84,6 +76,11 @@ class Engine:
         self._reply, self._admission, self._transition = reply, admission, transition
         self._queue: deque[tuple[int, Event]] = deque()
         self._installing: list[int] = []
+        self._refreshing: list[int] = []
+        self._stale: dict[int, None] = {}  # a set in order: sessions not looked at since the configuration changed
+        self.reviewed: Counter[Outcome] = Counter()
+        self.rewritten = 0
+        """What reviews came to, and how many rows they changed."""
         self._declined: dict[Line, list[BootNs]] = {}
         self._now = NEVER
 
@@ -150,44 +147,81 @@ class Engine:
         self._run()
 
     def restore(self, session: Session, now: BootNs) -> bool:
-        """Take up a session that the disk has, under its pool's present terms.
+        """Take up a session that the disk has, under the terms of today.
 
-        False: the configuration no longer has its pool, or the pool not its address (any more, or it is the gateway's
-        now). It is then in the table all the same, for its end to be recorded: `clear` it.
+        False: its client would be granted nothing, or its address can no longer be served. It is then in the table all
+        the same, for its end to be recorded: `clear` it.
 
         Raises: pool.Exhaustion if somebody else holds its address.
         """
         lease = session.lease
         assert lease is not None
-        terms = self.pools.get(lease.pool)
-        if terms is None or lease.address not in terms.pool.network or lease.address == terms.pool.subnet.gateway:
-            self.table.put(session, now)
-            return False
-        terms.pool.hold(lease.address, session.client)
-        renewed = replace(
-            lease,
-            subnet=terms.pool.subnet,
-            duration=Ns(min(lease.duration, terms.duration)),
-            horizon=terms.horizon,
-            longer=terms.duration if terms.duration > lease.duration else Ns(0),
-        )
-        self.table.put(replace(session, lease=renewed), now)
-        return True
+        for terms in self._around(lease.address):
+            terms.pool.hold(lease.address, session.client)
+        reviewed = review(session, self.pools, self._authorization)
+        self.table.put(reviewed.session, now)
+        return reviewed.outcome is not Outcome.ENDED
 
-    def still_granted(self, id_: int, now: BootNs) -> bool:
-        """Ask again who a restored client is; take over what it gets today. False: not this address, or nothing."""
+    def _around(self, address: IPv4Address) -> list[PoolTerms]:
+        """The pool that an address is of, whatever its name was when the address was given: none, or one."""
+        return [terms for terms in self.pools.values() if address in terms.pool.network]
+
+    # ---- another configuration ----------------------------------------------------------
+
+    def reconfigure(
+        self, pools: dict[str, PoolTerms], authorization: Authorization, admission: dict[int, Admission]
+    ) -> None:
+        """Go by another configuration from now on; what the pools of before remember is taken over.
+
+        No session acts before it was looked at anew; `review` looks at those that do not act.
+        """
+        for terms in pools.values():
+            for before in self.pools.values():
+                if terms.pool.network.overlaps(before.pool.network):
+                    terms.pool.take_over(before.pool)
+        self.pools, self._authorization, self._admission = pools, authorization, admission
+        self._stale = dict.fromkeys(session.id for session in self.table)
+        self.reviewed.clear()
+        self.rewritten = 0
+
+    def review(self, now: BootNs, limit: int = REVIEWS, only: Iterable[int] | None = None) -> int:
+        """Look anew at some sessions, or at certain ones; returns how many are left."""
+        self._now = now
+        for id_ in list(islice(self._stale, limit)) if only is None else only:
+            self._review(id_)
+        self._run()
+        return len(self._stale)
+
+    def _review(self, id_: int) -> None:
+        if id_ not in self._stale:
+            return
+        del self._stale[id_]
         session = self.table.get(id_)
-        if session is None or session.lease is None:
-            return False
-        service = self._authorization.decide(session.client)
-        if isinstance(service, str) or service.pool != session.lease.pool:
-            return False
-        if session.service is not None and service.tenant != session.service.tenant:
-            return False
-        if service.address is not None and service.address != session.lease.address:
-            return False
-        self.table.put(replace(session, service=service), now)
-        return True
+        if session is None:
+            return
+        reviewed = review(session, self.pools, self._authorization)
+        if reviewed.outcome is Outcome.LATER:
+            self._stale[id_] = None
+            return
+        self.reviewed[reviewed.outcome] += 1
+        if reviewed.outcome is Outcome.ENDED:
+            self._step(id_, lifecycle.Cleared(CloseCause.RECONFIGURED))
+            return
+        changed = as_told(session, reviewed.session, self._now)
+        if changed != session:
+            self.table.put(changed, self._now)
+        if changed.installed and changed.phase is Phase.ACTIVE:
+            self._refreshing.append(id_)
+
+    def _refresh(self) -> None:
+        """Have the rows of the sessions that were looked at say what counts now; where there is no room, later."""
+        ids, self._refreshing = self._refreshing, []
+        sessions = [session for id_ in ids if (session := self.table.get(id_)) is not None]
+        try:
+            standing = [session for session in sessions if session.installed and session.phase is Phase.ACTIVE]
+            self.rewritten += self._plane.refresh(standing, self._now)
+        except PlaneFull:
+            self._stale |= dict.fromkeys(ids)
 
     # ---- the turn -----------------------------------------------------------------------
 
@@ -205,9 +239,13 @@ class Engine:
             while self._queue:
                 self._step(*self._queue.popleft())
             self._install()
+        if self._refreshing:
+            self._refresh()
         self._records.flush()
 
     def _step(self, id_: int, event: Event) -> None:
+        if id_ in self._stale:
+            self._review(id_)
         session = self.table.get(id_)
         if session is not None:
             changed, effects = lifecycle.advance(session, event, self._now)
@@ -313,8 +351,7 @@ class Engine:
         return lifecycle.Allocated(Lease(address, service.pool, terms.pool.subnet, terms.duration, terms.horizon))
 
     def _free(self, lease: Lease, quarantine: bool) -> None:
-        terms = self.pools.get(lease.pool)
-        if terms is not None:
+        for terms in self._around(lease.address):
             terms.pool.free(lease.address, after(self._now, terms.quarantine) if quarantine else None)
 
     def _install(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from wayleave.api.routes import application
 from wayleave.config.load import ConfigurationError, load
 from wayleave.daemon import logs
 from wayleave.daemon.app import Gateway
+from wayleave.daemon.reload import Reloader
 from wayleave.dataplane.maps import TableFull
 from wayleave.dataplane.objects import LoadError
 from wayleave.io import privileges
@@ -48,7 +50,7 @@ def main(path: Path) -> int:
         return _refused(gateway, str(error))
     except PermissionError as error:
         return _refused(gateway, f"{error.filename}: {error.strerror}: run has to be root")
-    uvloop.run(_serve(gateway, listener))
+    uvloop.run(_serve(gateway, Reloader(gateway, lambda: load(path)), listener))
     gateway.close()
     log.info("stopped", sessions=len(gateway.table), traffic="goes on")
     logs.LINES.flush()
@@ -62,9 +64,16 @@ def _refused(gateway: Gateway | None, why: str) -> int:
     return 1
 
 
-async def _serve(gateway: Gateway, listener: socket.socket) -> None:
-    """Run loop and API side by side."""
-    server = _Server(uvicorn.Config(application(gateway), log_level="warning", lifespan="off"))
+async def _serve(gateway: Gateway, reloader: Reloader, listener: socket.socket) -> None:
+    """Run loop and API side by side; SIGHUP reads the configuration anew."""
+    asked: set[asyncio.Task[object]] = set()  # the loop itself holds on to no task
+
+    def reload() -> None:
+        asked.add(task := asyncio.create_task(reloader.reload()))
+        task.add_done_callback(asked.discard)
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
+    server = _Server(uvicorn.Config(application(gateway, reloader), log_level="warning", lifespan="off"))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         await gateway.run()

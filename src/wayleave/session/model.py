@@ -156,6 +156,8 @@ class CloseCause(Enum):
     NO_ADDRESS = "no-address"
     STORE_FAILED = "store-failed"
     TABLE_FULL = "table-full"
+    RECONFIGURED = "reconfigured"
+    """The configuration that counts now grants the client nothing, or another address."""
 
 
 class Session(Struct, frozen=True, kw_only=True, gc=False):
@@ -189,6 +191,8 @@ class Session(Struct, frozen=True, kw_only=True, gc=False):
     """When `Due` is wanted next; NEVER: not at all."""
     left_at: BootNs = NEVER
     """When the client gave its address up: a renewal after that counts again."""
+    moving: bool = False
+    """Authorization names another address by now: served until the client asks next, and then told to start anew."""
     ask: object = None
     wanted: IPv4Address | None = None
     exact: bool = False

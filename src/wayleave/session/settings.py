@@ -29,6 +29,10 @@ class Leaf(BaseModel):
         return {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()}
 
 
+AT_START: dict[str, Any] = {"restart": True}
+"""As a field's `json_schema_extra`: what it says counts from the next start on; all else from the next reload."""
+
+
 def _parse_mac(text: Any) -> Mac:
     return text if isinstance(text, Mac) else Mac.parse(str(text))
 
@@ -111,8 +115,10 @@ ServiceText = Annotated[
 class TenantSettings(Leaf):
     """A provider with its own kernel route table."""
 
-    name: NameText = Field(max_length=11, description="names its host link, `wl-NAME`")
-    table: int = Field(default=254, ge=1, le=0xFFFFFFFF, description="kernel route table; 254 is main")
+    name: NameText = Field(max_length=11, description="names its host link, `wl-NAME`", json_schema_extra=AT_START)
+    table: int = Field(
+        default=254, ge=1, le=0xFFFFFFFF, description="kernel route table; 254 is main", json_schema_extra=AT_START
+    )
     services: tuple[ServiceText, ...] = Field(
         default=(),
         max_length=8,
@@ -138,7 +144,7 @@ class PoolSettings(Leaf):
     """Addresses of one subnet, and what clients in it are told."""
 
     name: str = Field(min_length=1)
-    tenant: str = "default"
+    tenant: str = Field(default="default", json_schema_extra=AT_START)
     network: Network4
     gateway: Address4
     exclude: tuple[Range, ...] = Field(default=(), description="addresses that no client is given")
