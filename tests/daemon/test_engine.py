@@ -898,6 +898,7 @@ def test_rows_that_find_no_room_are_written_later() -> None:
     stage.plane.refresh = refresh  # type: ignore[method-assign]
     assert stage.engine.review(stage.clock.boot()) == 0
     assert stage.engine.rewritten == 1
+    assert +stage.engine.reviewed == {Outcome.KEPT: 1}, "once"
 
 
 def test_a_client_that_keeps_its_address_at_a_restart_gets_what_goes_with_it_today() -> None:

@@ -97,6 +97,17 @@ def test_a_configuration_that_is_too_large_is_told_by_how_much(lab: Lab, gateway
     assert any(says in line for line in lines)
 
 
+def test_a_million_sessions_load_and_doctor_says_what_they_take(lab: Lab) -> None:
+    config = lab.config(gateway={"sessions": 1_000_000})
+    _, lines = doctor(lab, config)
+    (memory,) = (line for line in lines if " memory: " in line)
+    assert "1,000,000 sessions" in memory
+    assert "3528 MiB" in memory
+    lab.gateway.start(config)
+    lab.customers[0].dhcp("udhcpc")
+    assert lab.customers[0].ping(lab.server_address)
+
+
 def test_another_user_is_told_what_he_lacks_and_all_the_rest(lab: Lab) -> None:
     lab.gateway.start(lab.config())
     lab.folder.chmod(0o755)

@@ -210,6 +210,18 @@ def test_a_port_whose_program_cannot_be_attached_refuses_the_whole(lab: Lab) -> 
     assert str(THIRD) not in after["route"].decode()
 
 
+def test_the_gateway_takes_an_address_that_a_client_has(lab: Lab) -> None:
+    customer = lab.customers[0]
+    lease = customer.dhcp("udhcpc")
+    told = reload(lab, lab.config(pool={"gateway": str(lease.address)}))
+    assert told["sessions"] == {"kept": 0, "moved": 0, "ended": 1}
+    assert not customer.ping(lab.server_address, count=1, timeout=0.2)
+    customer.forget()
+    assert customer.dhcp("udhcpc").address != lease.address
+    assert customer.ping(lease.address), "it is the gateway's, and answers"
+    assert customer.ping(lab.server_address)
+
+
 def test_ports_come_and_go(lab: Lab) -> None:
     gateway, customer = lab.gateway, lab.customers[0]
     gateway.namespace.ip("link add new0 mtu 1508 type veth peer name far0", "link set far0 up")

@@ -216,12 +216,19 @@ class Engine:
     def _refresh(self) -> None:
         """Have the rows of the sessions that were looked at say what counts now; where there is no room, later."""
         ids, self._refreshing = self._refreshing, []
-        sessions = [session for id_ in ids if (session := self.table.get(id_)) is not None]
+        found = [session for id_ in ids if (session := self.table.get(id_)) is not None]
+        standing = [session for session in found if session.installed and session.phase is Phase.ACTIVE]
         try:
-            standing = [session for session in sessions if session.installed and session.phase is Phase.ACTIVE]
             self.rewritten += self._plane.refresh(standing, self._now)
         except PlaneFull:
-            self._stale |= dict.fromkeys(ids)
+            for session in standing:
+                self.reviewed[Outcome.MOVED if session.moving else Outcome.KEPT] -= 1
+                self._stale[session.id] = None
+
+    def holder(self, address: IPv4Address) -> Session | None:
+        """The session that has an address of a pool."""
+        clients = (terms.pool.holder(address) for terms in self._around(address))
+        return next((self.table.find(client) for client in clients if isinstance(client, Client)), None)
 
     # ---- the turn -----------------------------------------------------------------------
 

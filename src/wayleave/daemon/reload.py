@@ -42,7 +42,7 @@ AGAIN_S = 0.02
 """When sessions that could not be looked at yet are tried again: on their way to the disk, or no row was free."""
 
 PATIENCE_S = 60.0
-"""How long a reload waits for these before it leaves them to the loop's every second."""
+"""How long a reload waits while nothing goes on, before it leaves them to the loop's every second."""
 
 
 class Reloader:
@@ -183,9 +183,8 @@ class Reloader:
         gateway.ipoe.reconfigure(derived.ports, derived.deliveries)
         gateway.plane.standing = _standing(derived, gateway.ipoe)
         gateway.engine.reconfigure(derived.pools, derived.authorization, derived.admission)
-        own = set(gateway.own_addresses(addresses))
-        holders = [item.id for item in gateway.table if item.lease is not None and item.lease.address in own]
-        gateway.engine.review(now, only=holders)  # their rows go before the gateway's own stand there
+        holders = filter(None, map(gateway.engine.holder, gateway.own_addresses(addresses)))
+        gateway.engine.review(now, only=[session.id for session in holders])  # their rows make room for the gateway's
         gateway.links |= links
         gateway.set_own(addresses, now)
 
@@ -199,6 +198,7 @@ class Reloader:
             before = left
             gateway.end_turn()
             left = gateway.engine.review(gateway.clock.boot())
+            last = loop.time() + PATIENCE_S if left < before else last
             await _turn(0.0 if left < before else AGAIN_S)
         counts = gateway.engine.reviewed
         told.sessions = {outcome.value: counts[outcome] for outcome in _TOLD}
