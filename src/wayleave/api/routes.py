@@ -6,6 +6,7 @@ long.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from fastapi import FastAPI, HTTPException, Query, Response
@@ -39,6 +40,8 @@ class Running(Protocol):
 
     def clear(self, id_: int) -> bool: ...
 
+    def stop(self) -> None: ...
+
     def pool_views(self) -> list[PoolView]: ...
 
     def happenings(self) -> dict[str, Any]: ...
@@ -62,7 +65,12 @@ def application(gateway: Running) -> FastAPI:
 
     @app.get("/healthz")
     async def healthz() -> dict[str, object]:
-        return {"status": "ok", "version": __version__, "sessions": len(gateway.table)}
+        return {"status": "ok", "version": __version__, "sessions": len(gateway.table), "pid": os.getpid()}
+
+    @app.post("/stop", status_code=202)
+    async def stop() -> dict[str, str]:
+        gateway.stop()
+        return {"status": "stopping"}
 
     @app.get("/readyz")
     async def readyz(answer: Response) -> dict[str, object]:

@@ -80,6 +80,25 @@ def doctor(*, config: Path = DEFAULT_CONFIG) -> int:
 
 
 @app.command
+def stop(*, keep_traffic: Annotated[bool, Parameter(negative=())] = False, target: Target | None = None) -> int:
+    """Stop a running gateway, and end what it forwards. Leases stay on disk: a new start takes them up.
+
+    Parameters
+    ----------
+    keep_traffic
+        Leave the data plane on the ports: customers are forwarded, and renewed, until their promises run out.
+    """
+    from wayleave.cli import stop as ending
+
+    target = target or Target()
+    if not keep_traffic:
+        ending.settings_of(target.config)  # what it takes to detach is asked for before anything ends
+    ending.stop(target)
+    print("stopped" + (", traffic goes on" if keep_traffic else ""))
+    return 0 if keep_traffic else ending.detach(target.config)
+
+
+@app.command
 def detach(*, config: Path = DEFAULT_CONFIG) -> int:
     """Take a stopped gateway's data plane off its ports: what it forwards ends.
 
@@ -88,36 +107,9 @@ def detach(*, config: Path = DEFAULT_CONFIG) -> int:
     config
         The configuration file.
     """
-    from wayleave.config.load import ConfigurationError, load
-    from wayleave.dataplane.plane import remove_pins
-    from wayleave.io import hostlink
-    from wayleave.io.devices import DeviceError
-    from wayleave.io.store import StoreError, only_one
+    from wayleave.cli import stop as ending
 
-    try:
-        settings, _ = load(config)
-        folder = Path(settings.gateway.state)
-        if folder.exists():
-            only_one(folder)
-        removed = remove_pins(settings.gateway.name)
-        absent = [tenant.name for tenant in settings.tenants if not hostlink.remove(tenant.name)]
-    except ConfigurationError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except StoreError as error:
-        print(f"bng: {error} Stop it first.", file=sys.stderr)
-        return 1
-    except DeviceError as error:
-        print(f"bng: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"bng: {error.filename}: {error.strerror}: detach has to be root", file=sys.stderr)
-        return 1
-    print("detached" if removed else "nothing was attached")
-    for tenant in absent if removed else ():
-        kernel, _ = hostlink.names(tenant)
-        print(f"the host link {kernel} is not here: did the gateway run in another network namespace? It is left there")
-    return 0
+    return ending.detach(config)
 
 
 @app.command
@@ -183,7 +175,7 @@ def main() -> None:
         sys.exit(app())
     except ApiError as error:
         print(f"bng: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(error.status)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,9 @@ DEFAULT_CONFIG = Path("/etc/wayleave/bng.toml")
 
 
 class ApiError(Exception):
-    """The gateway did not answer, or said no; the text says why."""
+    """The gateway did not answer, or said no; the text says why. `status` is the command's exit status."""
+
+    status = 1
 
 
 class _Connection(http.client.HTTPConnection):
