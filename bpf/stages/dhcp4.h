@@ -61,14 +61,17 @@ static __always_inline int is_dhcp4(struct packet *p, const struct reply *reply)
 	return row && row->flags & SESSION_LOCAL;
 }
 
-/* Whether the frame's tags are those that its row puts on what it sends: the answer goes back the way the
- * request came.  VIDs are in the key; left are the TPIDs.  Tags with VID 0 count for nothing. */
-static __always_inline int has_tags_of(struct packet *p, const struct encapsulation *by)
+/* Whether what a row puts on what it sends is the way that the frame came: the tags, and the port's MAC, which
+ * may have changed with its device.  VIDs are in the key; left are the TPIDs.  Tags with VID 0 count for
+ * nothing. */
+static __always_inline int leads_back(struct packet *p, const struct encapsulation *by)
 {
 	const struct vlan_tag *tag;
 	__u32 offset, kept = 12;
 	const __be16 *tpid;
 
+	if (mac_load(&by->header[6]) != mac_load(p->port->mac))
+		return 0;
 #pragma unroll
 	for (offset = 12; offset < 20; offset += 4) {
 		if (offset + 2 == p->l3)
@@ -350,7 +353,7 @@ static __always_inline int stage_dhcp4(struct packet *p)
 	request = bpf_map_lookup_elem(&request_in_hand, &zero);
 	if (!reply || !request)
 		return up(p, DHCP4_UP_NO_REPLY);
-	if (!has_tags_of(p, &session->encapsulation))
+	if (!leads_back(p, &session->encapsulation))
 		return up(p, DHCP4_UP_FRAME);
 	length = read_datagram(p, request);
 	if (!length)

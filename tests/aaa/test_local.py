@@ -24,6 +24,13 @@ def test_any_line_gets_the_default_pool_and_its_ports_tenant() -> None:
     assert decide(Client(LINE, MAC)) == Service(tenant="isp", pool="residential")
 
 
+def test_a_port_that_is_not_configured_lets_nobody_on() -> None:
+    """Its clients of before a restart are asked about too."""
+    by_mac = Subscriber.model_validate({"name": "a", "mac": str(MAC), "tenant": "other"})
+    for entries in ((), (by_mac,)):
+        assert decide(Client(Line(2, 100, 7), MAC), *entries) == "port 2 is not configured"
+
+
 def test_without_a_default_only_known_subscribers_get_on() -> None:
     known = Subscriber.model_validate({"name": "alice", "line": "1:100.7", "pool": "business"})
     assert "not in the subscribers file" in str(decide(Client(Line(1, 100, 8), MAC), known, default=None))

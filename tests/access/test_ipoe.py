@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv4Network
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tests.access.messages import (
     ADDRESS,
@@ -302,6 +303,35 @@ def test_an_inform_is_told_everything_but_an_address_and_its_times() -> None:
     assert (said.message_type, said.yiaddr) == (MessageType.ACK, ZERO)
     assert not {51, 58, 59} & said.options.keys()
     assert said.options[6] == GATEWAY.packed
+
+
+BELIEVED = {
+    "a client of a VLAN of its own": (CLIENT, b"", True),
+    "with an option 82 that is not believed": (CLIENT, b"\1\1x", False),
+    "with one that is": (Client(Line(3, 100, 7), CLIENT_MAC), b"\1\1x", True),
+    "on a circuit": (Client(Line(2, 100, 7, b"door-1"), CLIENT_MAC), b"\1\6door-1", True),
+    "on no circuit, where they tell lines apart": (Client(Line(2, 100, 7), CLIENT_MAC), b"", False),
+    "on a circuit, where they no longer do": (Client(Line(3, 100, 7, b"door-1"), CLIENT_MAC), b"", False),
+    "on a port that is gone": (Client(Line(9, 100, 7), CLIENT_MAC), b"", False),
+}
+
+
+@pytest.mark.parametrize(("client", "agent", "may"), BELIEVED.values(), ids=BELIEVED.keys())
+def test_the_data_plane_may_answer_only_whom_a_frame_alone_tells(client: Client, agent: bytes, may: bool) -> None:
+    served = replace(session(client), lease=LEASE, form=b"\x37\1\3", agent=agent)
+    ipoe = Front().ipoe
+    assert (ipoe.standing(served) is not None) == may
+    for unlike in ({"relayed": True}, {"form": None}, {"lease": None}, {"lease": replace(LEASE, longer=HOUR)}):
+        assert ipoe.standing(replace(served, **unlike)) is None
+
+
+def test_what_the_data_plane_may_say_follows_the_lease() -> None:
+    ipoe = Front().ipoe
+    told = [
+        ipoe.standing(replace(session(), form=b"\x37\1\3", lease=replace(LEASE, duration=Ns(seconds * SECOND))))
+        for seconds in (60, 120)
+    ]
+    assert [reply and reply.lease_s for reply in told] == [60, 120]
 
 
 def test_what_was_said_is_counted() -> None:

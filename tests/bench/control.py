@@ -52,6 +52,7 @@ def resident(folder: Path, count: int) -> None:
     """Fill a lease store with `count` sessions, one a line."""
     clock = Clock()
     store = Store(folder, clock, "off", lambda _group, _error: None)
+    store.start()
     until = after(clock.boot(), population.LEASE)
     for number in range(count):
         store.save(population.session(number, until), until)

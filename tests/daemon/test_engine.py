@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -84,22 +84,27 @@ class Stage:
         clock: FakeClock | None = None,
         disk: Disk | None = None,
         plane: Plane | None = None,
+        ports: tuple[int, ...] = (1, 2),
+        meanwhile: Callable[[], None] = lambda: None,
     ) -> None:
+        """`meanwhile` happens after the leases are read and before the data plane is taken over."""
         self.clock, self.disk, self.plane = clock or FakeClock(), disk or Disk(), plane or Plane(rows)
         self.table = Table(sessions)
         self.pools = {item.name: _terms(item, subscribers) for item in pools}
         self.records = Records(self.disk, self.clock)
         self.said: list[tuple[Client, life.Reply]] = []
         authorization = LocalAuthorization(
-            AuthorizationSettings(default=pools[0].name), subscribers, dict.fromkeys((1, 2), tenants[0]), {}
+            AuthorizationSettings(default=pools[0].name), subscribers, dict.fromkeys(ports, tenants[0]), {}
         )
-        admission = dict.fromkeys((1, 2), Admission(clients, at_limit == "replace"))
+        admission = dict.fromkeys(ports, Admission(clients, at_limit == "replace"))
         self.engine = Engine(
             self.table, self.pools, authorization, self.records, self.plane, self._hear, admission, self._watch
         )
         self.recovery = Recovery(self.engine, self.clock)
         self.recovery.restore(self.disk.load(self.clock))
+        meanwhile()
         self.plane.repair([session for session in self.table if session.installed and session.live], self.clock.boot())
+        self.recovery.took_over()
         self.written()
 
     def _hear(self, session: Session, reply: life.Reply) -> None:
@@ -924,3 +929,96 @@ def test_a_line_that_declines_everything_cannot_put_a_whole_pool_into_quarantine
     stage.say(declines(stage.serve()))
     stage.wait(SECOND)
     assert stage.engine.counts.refused["declines-too-often"] == 46
+
+
+def test_a_port_that_is_no_longer_configured_ends_its_sessions_at_a_restart() -> None:
+    stage = Stage()
+    stage.serve()
+    after = stage.restart(ports=(2,))
+    after.wait(SECOND)
+    assert (len(after.table), after.disk.records, after.held) == (0, {}, 0)
+
+
+def test_a_shorter_promise_does_not_cut_a_lease_whose_client_did_not_hear_the_answer() -> None:
+    """Told four hours; under shorter terms its renewal is recorded, and lost with the power."""
+    stage = Stage((pool(lease="4h", promise="8h"),))
+    mine = stage.serve(A)
+    between = stage.restart(pool(lease="10m", promise="20m"))
+    between.say(requests(mine, encapsulation=b"moved"))
+    between.written()
+    after = between.reboot(pool(lease="10m", promise="20m"), in_1970=True)
+    after.wait(21 * MINUTE)
+    assert after.say(requests(mine, B, SOMEWHERE))[0].answer is Answer.REFUSE, "it may use it for hours yet"
+
+
+def test_a_record_made_under_shorter_terms_still_says_how_long_the_client_was_told() -> None:
+    stage = Stage((pool(lease="4h", promise="4h"),))
+    mine = stage.serve(A)
+    between = stage.restart(pool(lease="10m", promise="8h"))
+    between.wait(5 * MINUTE)
+    between.say(requests(mine))
+    between.written()
+    after = between.restart(pool(lease="10m", promise="8h"))
+    after.wait(3 * HOUR)
+    assert after.say(requests(mine, B, SOMEWHERE))[0].answer is Answer.REFUSE
+
+
+def test_what_the_data_plane_of_before_renews_while_a_process_starts_counts_under_the_terms_of_before() -> None:
+    stage = Stage((pool(lease="1h"),))
+    mine = stage.serve(A)
+    begun = stage.clock.boot()
+    renewed: list[object] = []
+
+    def meanwhile() -> None:
+        stage.clock.wait(5 * MINUTE)
+        renewed.append(stage.plane.renews(Client(LINE, A).key, mine, stage.clock.boot()))
+
+    after = stage.restart(pool(lease="10m"), meanwhile=meanwhile)
+    assert renewed != [None]
+    after.wait(begun + 5 * MINUTE + HOUR - after.clock.boot())
+    assert after.say(requests(mine, B, SOMEWHERE))[0].answer is Answer.REFUSE
+    after.wait(LEASE_GRACE + IN_FLIGHT)
+    assert after.held == 0
+
+
+def test_an_operators_word_while_keys_are_removed_keeps_a_renewal_in_flight_from_bringing_the_session_back() -> None:
+    stage = Stage()
+    mine = stage.serve()
+    stage.say(releases(mine))
+    session = stage.find()
+    assert session is not None
+    stage.engine.clear(session.id, CloseCause.ADMIN_RESET, stage.clock.boot())
+    stage.plane._renewed[session.id] = BootNs(stage.clock.boot() + 1)
+    stage.wait(SECOND)
+    assert stage.held == 0
+    assert stage.engine.counts.closed == {"admin-reset": 1}
+
+
+def test_a_declined_address_rests_whatever_an_operator_says_meanwhile() -> None:
+    stage = Stage()
+    mine = stage.serve()
+    stage.say(declines(mine))
+    session = stage.find()
+    assert session is not None
+    stage.engine.clear(session.id, CloseCause.ADMIN_RESET, stage.clock.boot())
+    stage.wait(SECOND)
+    assert stage.say(requests(mine, B))[0].answer is Answer.REFUSE
+    assert stage.engine.counts.closed["declined"] == 1
+
+
+def test_a_session_that_is_brought_back_to_a_full_data_plane_keeps_its_address() -> None:
+    stage = Stage(rows=1)
+    mine = stage.serve()
+    session = stage.find()
+    assert session is not None
+    stage.say(releases(mine))
+    stage.plane._renewed[session.id] = BootNs(stage.clock.boot() + 1)
+    stage.plane.capacity = 0
+    stage.wait(SECOND)
+    assert not stage.uses(mine)
+    assert stage.say(requests(mine, B, SOMEWHERE))[0].answer is Answer.REFUSE, "it was told that it has it"
+    stage.plane.capacity = 1
+    stage.say(requests(mine))
+    assert answers(stage.written()) == [Answer.CONFIRM]
+    assert stage.uses(mine)
+    assert stage.engine.counts.opened == 1

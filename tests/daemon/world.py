@@ -127,8 +127,14 @@ class Gateway:
         self._wake = 0
         self._woken = False
         self.recovery.restore(world.disk.load(self.clock))
+
+    def open(self) -> None:
+        """Take the data plane over: until now it went on as the process before had left it."""
         wanted = [session for session in self.table if session.installed and session.live]
         self.plane.repair(wanted, self.clock.boot())
+        self.recovery.took_over()
+        if self.records.pending:
+            self._submitted()
         self._end_turn()
         self._every_second()
         if self.plane.ring:
@@ -212,6 +218,7 @@ class World:
         self.plane = Plane(SESSIONS)
         self.disk = Disk()
         self.gateway: Gateway | None = None
+        self.starting: Gateway | None = None
         self._lossy = False
         self.terms_s = (LEASE_S, PROMISE_S)
         self.kernel_renews = self.chance.choice((0.0, 0.5, 1.0))
@@ -222,6 +229,7 @@ class World:
         for router in self.routers:
             self._by_vlan.setdefault((router.line.port, router.line.svid, router.line.cvid), []).append(router)
         self.gateway = Gateway(self)
+        self.gateway.open()
         for router in self.routers:
             self.at(self._some(30), self._switch_on, router)
         self.at(self._some(20), self._mischief)
@@ -421,19 +429,27 @@ class World:
             self.gateway._end_turn()
 
     def _kill(self) -> None:
-        if self.gateway is not None:
-            written = self.chance.randint(0, len(self.gateway.records.pending))
-            self.tell(f"the process is killed, {written} of {len(self.gateway.records.pending)} groups were written")
-            self.gateway.records.lose(written)
+        process = self.gateway or self.starting
+        if process is not None:
+            written = self.chance.randint(0, len(process.records.pending))
+            self.tell(f"the process is killed, {written} of {len(process.records.pending)} groups were written")
+            process.records.lose(written)
             self.stirred = True
-            self.gateway = None
+            self.gateway = self.starting = None
 
     def _start(self) -> None:
-        if self.gateway is None:
+        if self.gateway is None and self.starting is None:
             if self.trouble and self.chance.random() < 0.5:
-                self.terms_s = self.chance.choice(TERMS_S)
+                self.terms_s = self.chance.choice([terms for terms in TERMS_S if terms != self.terms_s])
             self.tell("the process starts with leases of {}s, promised for {}s".format(*self.terms_s))
-            self.gateway = Gateway(self)
+            self.starting = Gateway(self)
+            self.at(self._some(self.chance.choice((0.01, 5))), self._open, self.starting)
+
+    def _open(self, process: Gateway) -> None:
+        if self.starting is process:
+            self.tell("the process takes over")
+            self.gateway, self.starting = process, None
+            process.open()
 
     def _fail(self) -> None:
         """The power goes; routers have batteries. The gateway comes back with empty tables, and perhaps to 1970."""
@@ -466,6 +482,8 @@ class World:
         self.disk.failing = False
         self.clock.wall = self._right_wall()
         self._start()
+        if self.starting is not None:
+            self._open(self.starting)
         for router in self.routers:
             router.declines = 0
         for router in self.routers[len(STAYING) :]:

@@ -85,6 +85,11 @@ class Asked:
     to: IPv4Address = EVERYONE
     sport: int = 68
     udp_sum: bool = True
+    udp_length: int | None = None
+    """What the UDP header says; None: the truth. A wrong one has no checksum."""
+    fragment: int = 0
+    """Flags and offset of the IPv4 header."""
+    ip_options: bytes = b""
     trailing: int = 0
 
     def payload(self) -> bytes:
@@ -103,10 +108,21 @@ class Asked:
 
     def frame(self) -> bytes:
         datagram = udp(self.source, self.to, self.sport, 67, self.payload())
+        if self.udp_length is not None:
+            datagram = datagram[:4] + self.udp_length.to_bytes(2, "big") + b"\0\0" + datagram[8:]
         if not self.udp_sum:
             datagram = datagram[:6] + b"\0\0" + datagram[8:]
-        packet = ipv4(self.source, self.to, UDP, datagram, df=False)
+        packet = _refitted(ipv4(self.source, self.to, UDP, datagram, df=False), self.fragment, self.ip_options)
         return ethernet(self.to_mac, self.mac, IPV4, packet, self.tags) + bytes(self.trailing)
+
+
+def _refitted(packet: bytes, fragment: int, options: bytes) -> bytes:
+    """The packet with this word for flags and offset, and with options."""
+    length = 20 + len(options)
+    total = len(packet) + len(options)
+    head = bytes((0x40 | length // 4, packet[1])) + struct.pack("!H", total) + packet[4:6] + struct.pack("!H", fragment)
+    head += packet[8:10] + b"\0\0" + packet[12:20] + options
+    return head[:10] + struct.pack("!H", checksum(head)) + head[12:] + packet[20:]
 
 
 @dataclass(frozen=True)
@@ -237,6 +253,9 @@ DAMAGES: tuple[Damage, ...] = (
     ),
     lambda asked, chance: replace(asked, least=chance.choice([0, 244, 301, 500, 548, 900, 1016, 1017, 1400])),
     lambda asked, _: replace(asked, udp_sum=False),
+    lambda asked, chance: replace(asked, udp_length=chance.choice([0, 8, 247, 248, 300, 308, 309, 1400])),
+    lambda asked, chance: replace(asked, fragment=chance.choice([0x2000, 0x2001, 1, 0x4000, 0x8000])),
+    lambda asked, chance: replace(asked, ip_options=chance.choice([bytes(4), b"\x94\4\0\0", bytes(40)])),
     lambda asked, chance: replace(asked, trailing=chance.choice([1, 4, 46])),
     lambda asked, chance: replace(asked, sport=chance.choice([67, 68, 0, 1024, 256, 1023])),
     lambda asked, chance: replace(asked, tags=tuple(replace(tag, priority=chance.randrange(8)) for tag in asked.tags)),

@@ -190,6 +190,46 @@ def test_a_reply_without_room_is_left_to_python_until_another_has_rested() -> No
     loaded.close()
 
 
+def test_a_process_that_starts_slowly_writes_on_no_reply_that_rows_still_refer_to() -> None:
+    loaded = objects.load(objects.PROGRAM, {**SIZES, "replies": 3})
+    before = Tables(loaded.maps, NOW)
+    kept, changed = replying(1, b"one"), replying(2, b"two")
+    before.install([kept, changed], NOW)
+    after = Tables(loaded.maps, NOW)
+    later = BootNs(NOW + 10 * REST)
+    after.repair([kept, replying(2, b"new")], later)
+    assert found(after, changed).reply == 0, "there is no room for another until those that were read have rested"
+    after.install([replying(3, b"newer")], BootNs(later + REST - 1))
+    for reply, index in ((b"one", 1), (b"two", 2)):
+        assert reply_at(after, index) == replying(9, reply).reply
+    after.install([replying(3, b"newer")], BootNs(later + REST))
+    assert found(after, rows(3)).reply == 2, "nobody refers to it any more"
+    assert reply_at(after, 1) == kept.reply, "it is held"
+    loaded.close()
+
+
+def test_mending_twice_counts_nobody_twice() -> None:
+    loaded = objects.load(objects.PROGRAM, {**SIZES, "replies": 2})
+    tables = Tables(loaded.maps, NOW)
+    tables.install([replying(1, b"one")], NOW)
+    tables.repair([replying(1, b"one")], NOW)
+    tables.remove([1], NOW)
+    tables.install([replying(2, b"two")], BootNs(NOW + REST))
+    assert reply_at(tables, 1) == replying(2, b"two").reply
+    loaded.close()
+
+
+def test_a_batch_that_does_not_fit_holds_no_reply() -> None:
+    loaded = objects.load(objects.PROGRAM, {**SIZES, "replies": 2})
+    tables = Tables(loaded.maps, NOW)
+    with pytest.raises(TableFull):
+        tables.install([replying(id_, b"one") for id_ in range(CAPACITY + 1)], NOW)
+    assert len(tables.replies) == 0
+    tables.install([replying(1, b"two")], BootNs(NOW + REST))
+    assert reply_at(tables, 1) == replying(1, b"two").reply
+    loaded.close()
+
+
 def test_a_new_process_does_not_write_on_rows_that_packets_may_still_read(object_: objects.Object) -> None:
     before = Tables(object_.maps, NOW)
     before.install([rows(1), rows(2)], NOW)

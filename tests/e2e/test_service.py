@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from wayleave.io import privileges
 from wayleave.lab.access_node import Line
 from wayleave.lab.topology import Lab
 
@@ -36,6 +37,17 @@ def test_it_says_that_it_serves_that_it_lives_and_that_it_stops(manager: socket.
         assert lab.gateway.stop() == 0
         while heard[-1] != "STOPPING=1":
             heard.append(manager.recv(1000).decode())
+
+
+def test_once_it_serves_it_has_given_up_what_only_its_start_needed() -> None:
+    with Lab([Line(100, 1)]) as lab:
+        lab.gateway.start(lab.config())
+        assert lab.gateway.process is not None
+        threads = list(Path(f"/proc/{lab.gateway.process.pid}/task").iterdir())
+        assert len(threads) > 1, "the store writes on its own"
+        expected = {privileges.CAPABILITIES[name] for name in ("cap_net_admin", "cap_net_raw")}
+        assert [privileges.held(thread) for thread in threads] == [expected] * len(threads)
+        lab.customers[0].dhcp("udhcpc")
 
 
 def test_the_unit_is_understood_by_systemd() -> None:

@@ -99,6 +99,7 @@ def test_what_was_changed_behind_its_back_is_mended(lab: Lab) -> None:
         assert pins.row(here).address == here
         assert pins.row(here).encapsulation == row.encapsulation
     for customer in lab.customers:
+        customer.namespace.ip(f"neigh flush dev {customer.device}")  # it asked in vain while its row was damaged
         assert customer.ping(lab.server_address), f"{customer.line} is cut off"
     lab.gateway.kill9()
     lab.gateway.restart()
@@ -151,6 +152,11 @@ def test_a_device_that_was_made_anew_is_taken_up_again(lab: Lab, replug: object,
     )
     assert customer.ping(lab.server_address, count=5)
     assert customer.renew().address == address(lab, 0)
+    said = Meter(lab.gateway, "frames", "sent")
+    customer.run(
+        "busybox", "udhcpc", "-i", customer.device, "-n", "-q", "-t", "1", "-T", "1", "-V", "new", "-s", "/bin/true"
+    )
+    assert said.wait(), "Python's own frames leave by it"
     with lab.router.capture() as core:
         spoofed = dropped(lab.gateway, "spoofed-ipv4")
         customer.namespace.ip("addr add 203.0.113.5/32 dev eth0")

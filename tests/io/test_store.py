@@ -44,6 +44,7 @@ class Opened:
         self.done: queue.Queue[tuple[Sequence[Write], str | None]] = queue.Queue()
         self.clock = clock
         self.store = Store(folder, clock, "full", lambda group, error: self.done.put((group, error)))
+        self.store.start()
 
     def save(self, *sessions: Session, until: BootNs | None = None) -> str | None:
         for item in sessions:
@@ -200,6 +201,18 @@ def test_a_disk_that_refuses_is_told_and_the_store_goes_on(folder: Path) -> None
         other.execute("ROLLBACK")
     assert opened.save(session()) is None
     opened.store.close()
+
+
+def test_a_store_that_was_not_started_is_left_as_it_was(folder: Path) -> None:
+    """A start that is refused ends nothing that it would have ended."""
+    opened = Opened(folder, FakeClock())
+    opened.save(session())
+    opened.store.close()
+    refused = Store(folder, FakeClock(), "full", lambda _group, _error: None)
+    refused.erase(session().id)
+    refused.flush()
+    refused.close()
+    assert len(reopened(folder, Opened(folder, FakeClock()), FakeClock())) == 1
 
 
 def test_a_folder_that_cannot_be_used_is_refused_in_words(tmp_path: Path) -> None:

@@ -485,5 +485,5 @@ def test_it_stops_when_its_time_is_up(trunk: Lab) -> None:
     began = time.monotonic()
     with trunk.access_node.trunk.wire() as wire:
         run(crowd, wire, 0.3, linger_s=0.1)
-    assert 0.4 <= time.monotonic() - began < 2
+    assert 0.4 <= time.monotonic() - began < 10
     assert crowd.waiting == 1

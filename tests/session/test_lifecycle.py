@@ -184,6 +184,26 @@ def removing(cause: CloseCause) -> Session:
     return session
 
 
+@pytest.mark.parametrize("more", [{"agent": b"\1\1b"}, {"form": b"\x37\1\6"}, {"encapsulation": b"other"}])
+def test_what_the_rows_say_of_a_request_is_put_there_before_it_is_answered(more: dict[str, bytes]) -> None:
+    first = {"agent": b"\1\1a", "form": b"\x37\1\3"}
+    session, _ = advance(at(Phase.ACTIVE), requested(**first), NOW)
+    session, _ = advance(session, life.Installed(), NOW)
+    assert isinstance(advance(session, requested(**first), NOW)[1][0], Reply), "nothing has changed"
+    session, said = advance(session, requested(**first | more), NOW)
+    assert (session.phase, said) == (Phase.INSTALLING, (life.Install(),))
+    name, value = next(iter(more.items()))
+    assert getattr(session, name) == value
+
+
+def test_an_access_node_that_says_nothing_of_a_renewal_takes_nothing_back() -> None:
+    session, _ = advance(at(Phase.ACTIVE), requested(agent=b"\1\1a"), NOW)
+    session, _ = advance(session, life.Installed(), NOW)
+    session, said = advance(session, requested(), NOW)
+    assert session.agent == b"\1\1a"
+    assert isinstance(said[0], Reply)
+
+
 def test_a_lease_that_was_renewed_while_its_keys_were_taken_away_comes_back() -> None:
     session = removing(CloseCause.LEASE_EXPIRED)
     renewed = BootNs(session.deadline - 1)
@@ -201,8 +221,9 @@ def test_a_lease_that_comes_back_to_full_tables_keeps_its_address() -> None:
     session, _ = advance(session, life.Due(BootNs(session.deadline - 1)), session.deadline)
     session, said = advance(session, life.InstallFailed("full"), NOW)
     assert (session.phase, said) == (Phase.ACTIVE, ())
-    _, said = advance(session, requested(), NOW)
-    assert said == (life.Install(),), "its next request tries again"
+    session, said = advance(session, requested(), NOW)
+    assert isinstance(said[0], life.Record), "its next request tries again"
+    assert advance(session, life.Recorded(), NOW)[1] == (life.Install(),)
 
 
 @pytest.mark.parametrize(

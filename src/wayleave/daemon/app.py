@@ -98,7 +98,6 @@ class Gateway:
             self.table, self.pools, authorization, self.store, self.plane, self._reply, admission, _log_transition
         )
         self.recovery = Recovery(self.engine, self.clock)
-        self._early: list[tuple[Sequence[Write], str | None]] = []  # completed before the loop ran
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = NEVER
@@ -139,6 +138,7 @@ class Gateway:
             )
         for number, device in found.items():
             self._attach(self.ports[number], device)
+        self.recovery.took_over()
         self.plane.forget_others()
         logs.LINES.flush()
 
@@ -202,6 +202,7 @@ class Gateway:
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT."""
         loop = self._loop = asyncio.get_running_loop()
+        self.store.start()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         gc.collect()
@@ -255,9 +256,8 @@ class Gateway:
             self.frames.send(*answer)
 
     def _on_store_thread(self, group: Sequence[Write], error: str | None) -> None:
-        if self._loop is None:
-            self._early.append((group, error))
-        elif not self._loop.is_closed():
+        assert self._loop is not None
+        if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._on_recorded, group, error)
 
     def _on_recorded(self, group: Sequence[Write], error: str | None) -> None:
@@ -287,8 +287,6 @@ class Gateway:
         assert self._loop is not None
         self._loop.call_later(1.0, self._every_second)
         self._supervisor.alive()
-        while self._early:
-            self._on_recorded(*self._early.pop(0))
         self._reattach()
         self.store.follow_clock()
         if self.recovery.unknown and self.clock.plausible:
@@ -433,12 +431,7 @@ def _log_transition(session: Session, before: Session | None) -> None:
     """One event per session transition that an operator cares for."""
     if session.phase not in _LOGGED:
         return
-    if (
-        session.phase is Phase.ACTIVE
-        and before is not None
-        and before.phase is Phase.INSTALLING
-        and not before.installed
-    ):
+    if lifecycle.opens(session, before):
         lease = session.lease
         log.info("session-open", session=session.id, client=str(session.client), address=str(lease and lease.address))
     elif session.phase is Phase.CLOSED:

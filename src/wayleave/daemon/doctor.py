@@ -17,7 +17,7 @@ from wayleave.access.settings import PortSettings
 from wayleave.config.schema import Configuration
 from wayleave.dataplane import objects
 from wayleave.dataplane.plane import PINS, settings_of_kernel, sizes
-from wayleave.io import devices, machine
+from wayleave.io import devices, machine, privileges
 from wayleave.io.clock import Clock
 
 FLOOR = (5, 18)
@@ -59,7 +59,7 @@ def _verdict(holds: bool, what: str, good: str, bad: str, cure: str, level: Leve
 
 
 def _rights(_: Configuration) -> Findings:
-    missing = machine.missing_capabilities()
+    missing = privileges.missing()
     yield _verdict(
         not missing, "rights", "all capabilities", f"lacks {', '.join(missing)}", "run as root, or grant them"
     )

@@ -251,7 +251,7 @@ class Engine:
             self.journal.note(session.id, ENDING, self._now, session.cause.value)
         if session.phase is Phase.CLOSED and session.cause is not None:
             self.counts.closed[session.cause.value] += 1
-        if session.phase is Phase.ACTIVE and before is not None and not before.installed:
+        if lifecycle.opens(session, before):
             self.counts.opened += 1
 
     def _perform(self, session: Session, effect: lifecycle.Effect) -> None:

@@ -19,6 +19,7 @@ from wayleave.daemon import logs
 from wayleave.daemon.app import Gateway
 from wayleave.dataplane.maps import TableFull
 from wayleave.dataplane.objects import LoadError
+from wayleave.io import privileges
 from wayleave.io.devices import DeviceError
 from wayleave.io.store import StoreError
 
@@ -36,6 +37,7 @@ def main(path: Path) -> int:
         gateway = Gateway(settings, subscribers)
         listener = _listen(Path(settings.gateway.api))
         gateway.open()
+        privileges.keep_only(privileges.SERVING)
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return 2

@@ -16,8 +16,8 @@ from msgspec.structs import replace
 from wayleave.daemon.engine import Engine
 from wayleave.io.clock import Clock
 from wayleave.io.store import Restored, on_this_boot, promised
-from wayleave.net.units import BootNs, Ns, UtcNs
-from wayleave.session.model import CloseCause, Phase, Session
+from wayleave.net.units import BootNs, Ns, UtcNs, after
+from wayleave.session.model import LEASE_GRACE, CloseCause, Phase, Session
 from wayleave.session.pool import Exhaustion
 
 log = structlog.get_logger()
@@ -37,10 +37,11 @@ class Recovery:
     def __init__(self, engine: Engine, clock: Clock) -> None:
         self._engine, self._clock = engine, clock
         self.unknown: dict[int, Unknown] = {}
+        self._restored_at = BootNs(0)
 
     def restore(self, leases: Iterable[Restored]) -> None:
         """Take up every lease; end those whose client would not be granted that address today."""
-        now = self._clock.boot()
+        now = self._restored_at = self._clock.boot()
         homeless: list[Session] = []
         for restored in leases:
             session, lease = restored.session, restored.session.lease
@@ -61,6 +62,15 @@ class Recovery:
         for session in homeless:
             log.warning("lease-no-longer-granted", session=session.id, client=str(session.client))
             self._engine.clear(session.id, CloseCause.ADMIN_RESET, now)
+
+    def took_over(self) -> None:
+        """Count every lease from now: until now the data plane of before renewed them, under the terms of before."""
+        late = Ns(self._clock.boot() - self._restored_at)
+        for session in [session for session in self._engine.table if session.installed and session.live]:
+            assert session.lease is not None
+            leased = BootNs(min(session.lease.promise_until, after(session.leased_until, late)))
+            later = replace(session, leased_until=leased, deadline=after(leased, LEASE_GRACE))
+            self._engine.table.put(later, self._clock.boot())
 
     def settle(self) -> list[Session]:
         """Once the clock is plausible, find out which promises of before the reboot still stand.

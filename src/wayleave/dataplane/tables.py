@@ -44,10 +44,11 @@ class Replies:
         self._fresh = 1
         self.refused = 0
         """How often there was no room: those clients are answered by Python."""
-        self._adopt(now)
+        self._adopt()
+        self.forget_holders(now)
 
-    def _adopt(self, now: BootNs) -> None:
-        """Take up what an earlier process wrote: rows refer to it until they are looked at."""
+    def _adopt(self) -> None:
+        """Take up what an earlier process wrote."""
         view, stride = self._array.view, self._array.stride
         nothing = bytes(stride)
         for index in range(1, len(self._holders)):
@@ -55,7 +56,11 @@ class Replies:
             if value != nothing:
                 self._fresh = index + 1
                 self._index[value] = index
-                self._resting[value] = now + self._rest
+
+    def forget_holders(self, now: BootNs) -> None:
+        """The rows are about to be looked at: until they say which replies they refer to, all may be read."""
+        self._holders = [0] * len(self._holders)
+        self._resting = OrderedDict.fromkeys(self._index, now + self._rest)
 
     def __len__(self) -> int:
         return sum(map(bool, self._holders))
@@ -218,6 +223,7 @@ class Tables:
         missing: list[Rows] = []
         report: list[str] = []
         self._placed.clear()
+        self.replies.forget_holders(now)
         led_to = {Slot.unpack(slot).row for slots in (clients, hosts) for slot in slots.values()}
         self._resting = deque((when, index) for when, index in self._resting if index not in led_to)
         for rows in wanted:

@@ -1,6 +1,6 @@
-"""Facts about the machine that a gateway depends on: kernel, capabilities, memory, disks, what drivers can do.
+"""Facts about the machine that a gateway depends on: kernel, memory, disks, what drivers can do.
 
-Reads only. Source: proc(5), capabilities(7), include/uapi/linux/ethtool.h, Documentation/netlink/specs/netdev.yaml
+Reads only. Source: proc(5), include/uapi/linux/ethtool.h, Documentation/netlink/specs/netdev.yaml
 (kernel 6.3).
 """
 
@@ -18,9 +18,6 @@ from pyroute2.netlink import NLM_F_REQUEST, genlmsg
 from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.generic import GenericNetlinkSocket
 
-CAPABILITIES = {"cap_net_admin": 12, "cap_net_raw": 13, "cap_sys_admin": 21, "cap_perfmon": 38, "cap_bpf": 39}
-"""Those that the gateway uses: devices and routes, frames out, a bpffs to mount, BPF programs."""
-
 XDP_BASIC, XDP_REDIRECT, XDP_XMIT = 1, 2, 4
 """Bits of a driver's XDP features: it runs programs; they may redirect; frames may be redirected to it."""
 
@@ -32,14 +29,6 @@ def kernel() -> tuple[int, int]:
     """Return the kernel's version, as in (6, 1)."""
     major, minor = os.uname().release.split("-")[0].split(".")[:2]
     return int(major), int(minor)
-
-
-def missing_capabilities() -> list[str]:
-    """Return which of `CAPABILITIES` this process lacks."""
-    status = Path("/proc/self/status").read_text()
-    (line,) = (line for line in status.splitlines() if line.startswith("CapEff:"))
-    held = int(line.split()[1], 16)
-    return [name for name, bit in CAPABILITIES.items() if not held >> bit & 1]
 
 
 def available_memory() -> int:

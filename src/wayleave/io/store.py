@@ -131,7 +131,7 @@ class Restored(msgspec.Struct, frozen=True):
 
 
 class Store:
-    """Implements session.ports.Records; `close` writes what waits."""
+    """Implements session.ports.Records. It writes from `start` on; `close` writes what waits, if it was started."""
 
     def __init__(self, folder: Path, clock: Clock, durability: str, completed: Completion) -> None:
         self._clock = clock
@@ -151,6 +151,9 @@ class Store:
         except (sqlite3.Error, OSError) as error:
             raise StoreError(f"{folder}: {error}: is the folder writable, and is there room on the disk?") from error
         self._thread = threading.Thread(target=self._run, name="store", daemon=True)
+
+    def start(self) -> None:
+        """Write from now on: what was handed over before, too."""
         self._thread.start()
 
     def _check_schema(self) -> None:
@@ -203,10 +206,11 @@ class Store:
             self._collected = []
 
     def close(self) -> None:
-        """Write what waits, then close."""
-        self.flush()
-        self._waiting.put(None)
-        self._thread.join()
+        """Write what waits, then close. A store that was not started stays as it was."""
+        if self._thread.is_alive():
+            self.flush()
+            self._waiting.put(None)
+            self._thread.join()
         self._db.close()
         os.close(self._lock)
 
@@ -266,8 +270,12 @@ def only_one(folder: Path) -> int:
 
 _text = lru_cache(maxsize=1024)(str)
 """Networks and gateways are few, and writing one costs as much as all else of a row."""
-_shared = lru_cache(maxsize=4096)(bytes)
-"""Forms are few: sessions refer to the same octets."""
+
+
+@lru_cache(maxsize=4096)
+def _shared(form: bytes) -> bytes:
+    """Forms are few: a hundred thousand sessions refer to the same octets."""
+    return form
 
 
 def _json(rows: object) -> str:

@@ -286,6 +286,8 @@ def advance(session: Session, event: Event, now: BootNs) -> Step:
             return _close(session, CloseCause.OFFER_LAPSED, now)
         case _, (Released() | Declined() | Withdrawn()):
             return session, ()  # not what this session holds
+        case Phase.REMOVING, Cleared() if session.cause is not CloseCause.DECLINED:
+            return replace(session, cause=event.cause), ()  # nothing brings it back any more
         case ((Phase.REMOVING | Phase.FORGETTING | Phase.CLOSED), Cleared()):
             return session, ()
         case _, Cleared():
@@ -308,6 +310,11 @@ def advance(session: Session, event: Event, now: BootNs) -> Step:
             return session, ()  # the outcome of an effect from before it closed
         case _, _:
             return session, (Unexpected(session.phase, type(event).__name__),)
+
+
+def opens(session: Session, before: Session | None) -> bool:
+    """Whether a client that had no lease has one with this step."""
+    return session.phase is Phase.ACTIVE and before is not None and before.leased_until == NEVER
 
 
 def _address(session: Session) -> IPv4Address | None:
@@ -434,7 +441,7 @@ def _not_recorded(session: Session, now: BootNs) -> Step:
 
 def _not_installed(session: Session, now: BootNs) -> Step:
     """There is no room for a fresh row. Who has one keeps it, and asks again; its next request tries anew."""
-    if not session.installed:
+    if not session.installed and session.leased_until <= now:
         return _close(session, CloseCause.TABLE_FULL, now)
     deadline = after(session.leased_until, LEASE_GRACE)
     return replace(session, phase=Phase.ACTIVE, ask=None, encapsulation=b"", deadline=deadline), ()
@@ -465,7 +472,15 @@ def _bring_back(session: Session, renewed: BootNs) -> Step:
     """The client was told that it has a lease: its end is not made durable, and its keys are put back."""
     assert session.lease is not None
     until = after(renewed, session.lease.duration)
-    back = replace(session, phase=Phase.INSTALLING, cause=None, left_at=NEVER, leased_until=until, deadline=NEVER)
+    back = replace(
+        session,
+        phase=Phase.INSTALLING,
+        installed=False,
+        cause=None,
+        left_at=NEVER,
+        leased_until=until,
+        deadline=NEVER,
+    )
     return back, (Install(),)
 
 
