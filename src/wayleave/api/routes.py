@@ -12,16 +12,20 @@ from fastapi import FastAPI, HTTPException, Query, Response
 
 from wayleave import __version__
 from wayleave.api.explain import Question, Verdict, answer
+from wayleave.api.journal import JournalView, of_session, of_strangers
 from wayleave.api.metrics import CONTENT_TYPE, exposition
 from wayleave.api.schema import DhcpView, Page, PoolView, PuntView, SessionView, dhcp_view, view
 from wayleave.api.search import Filter, NotOne, search
+from wayleave.net.mac import Mac
 from wayleave.session.model import Phase, Session
 
 if TYPE_CHECKING:
     from wayleave.access.ipoe import Ipoe
     from wayleave.dataplane.counters import Counters, Usage
     from wayleave.dataplane.plane import DataPlane
+    from wayleave.dataplane.samples import Drops
     from wayleave.net.units import BootNs
+    from wayleave.session.journal import Journal
     from wayleave.session.ports import Clock
     from wayleave.session.table import Table
 
@@ -33,6 +37,12 @@ class Running(Protocol):
     plane: DataPlane
     ipoe: Ipoe
     repaired: list[str]
+
+    @property
+    def journal(self) -> Journal: ...
+
+    def dropped(self) -> Drops:
+        """What was dropped, up to now."""
 
     @property
     def clock(self) -> Clock: ...
@@ -103,6 +113,20 @@ def application(gateway: Running) -> FastAPI:
     async def session(id_: int) -> SessionView:
         item = found(id_)
         return told(item, gateway.clock.boot(), counters.usage(id_, item.since))
+
+    @app.get("/sessions/{id_}/journal")
+    async def journal(id_: int) -> JournalView:
+        item, drops, now = found(id_), gateway.dropped(), gateway.clock.boot()
+        return of_session(item, gateway.journal, drops, counters.renewed(id_), now)
+
+    @app.get("/journals")
+    async def journals(mac: str) -> list[JournalView]:
+        """Of clients without a session."""
+        try:
+            wanted = Mac.parse(mac)
+        except ValueError as error:
+            raise HTTPException(422, f"mac: {error}") from error
+        return of_strangers(wanted, gateway.journal, gateway.dropped(), gateway.table, gateway.clock.boot())
 
     @app.delete("/sessions/{id_}", status_code=202)
     async def clear(id_: int) -> dict[str, int]:

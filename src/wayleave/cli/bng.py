@@ -168,7 +168,7 @@ def clear_session(which: str, /, *, target: Target | None = None) -> int:
     Parameters
     ----------
     which
-        Its id, address or MAC.
+        Its id, address, MAC or subscriber.
     """
     target = target or Target()
     found = find(target, which)

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 from wayleave import __version__
-from wayleave.cli.target import Target, find
+from wayleave.cli.client import ApiError
+from wayleave.cli.target import Target, find, is_mac
 
 show = App(name="show", help="Look at a running gateway.")
 
@@ -58,20 +59,65 @@ def sessions(
 
 
 @show.command(name="session")
-def one_session(which: str, /, *, target: Target | None = None) -> int:
+def one_session(
+    which: str, /, *, journal: Annotated[bool, Parameter(negative=())] = False, target: Target | None = None
+) -> int:
     """Show one session and its counters.
 
     Parameters
     ----------
     which
-        Its id, address or MAC.
+        Its id, address, MAC or subscriber.
+    journal
+        Also what happened to it, and what was dropped of it.
     """
     target = target or Target()
     found = find(target, which)
     usage = found.get("usage") or {}
     rows = [(key, value) for key, value in found.items() if key != "usage"] + list(usage.items())
-    target.print(found, ("", ""), rows)
+    happened = target.call("GET", f"/sessions/{found['id']}/journal")["entries"] if journal else []
+    target.print(found | {"journal": happened} if journal else found, ("", ""), rows)
+    if journal and not target.as_json:
+        _tell(target, happened)
     return 0
+
+
+@show.command(name="journal")
+def one_journal(which: str, /, *, target: Target | None = None) -> int:
+    """Show what happened to a client, also if it has no session, and what was dropped of it.
+
+    Parameters
+    ----------
+    which
+        Its MAC; of a client with a session, also the session's id, its address or subscriber.
+    """
+    target = target or Target()
+    if is_mac(which):
+        ids = [item["id"] for item in target.sessions(100, mac=which)]
+    else:
+        ids = [find(target, which)["id"]]
+    found = [target.call("GET", f"/sessions/{id_}/journal") for id_ in ids]
+    if is_mac(which):
+        found += target.call("GET", "/journals", mac=which)
+    if not found:
+        raise ApiError(f"nothing was heard of {which} lately")
+    if target.as_json:
+        target.print(found, (), ())
+        return 0
+    for item in found:
+        session = f"session {item['session']}" if item["session"] is not None else "no session"
+        print(f"{item['client']}, {session}")
+        _tell(target, item["entries"])
+    return 0
+
+
+def _tell(target: Target, entries: Iterable[dict[str, Any]]) -> None:
+    rows = [(item["ago_s"], item["what"], _counted(item)) for item in entries]
+    target.table(("ago_s", "what", ""), rows)
+
+
+def _counted(entry: dict[str, Any]) -> str:
+    return str(entry["says"]) if entry["count"] is None else f"{entry['count']} or more: {entry['says']}"
 
 
 @show.command

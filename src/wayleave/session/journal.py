@@ -73,6 +73,11 @@ def _called(ask: object) -> bytes:
     return getattr(ask, "called", b"")
 
 
+def _of_ask(ask: object, text: str) -> bytes:
+    called = _called(ask)
+    return called + b": " + _words(text) if called else _words(text)
+
+
 def _asked(event: lifecycle.Discovered | lifecycle.Requested | lifecycle.Queried, _: Session | None) -> Note:
     wanted = event.address if isinstance(event, lifecycle.Requested) else getattr(event, "wanted", None)
     return 0 if wanted is None else int(wanted), _called(event.ask)
@@ -83,8 +88,7 @@ def _given_up(event: lifecycle.Released | lifecycle.Declined, _: Session | None)
 
 
 def _failed(event: Any, session: Session | None) -> Note:
-    asked = b"" if session is None else _called(session.ask)
-    return 0, (asked + b": " if asked else b"") + _words(event.why)
+    return 0, _of_ask(None if session is None else session.ask, event.why)
 
 
 def _offered(reply: Reply, session: Session | None) -> Note:
@@ -93,7 +97,7 @@ def _offered(reply: Reply, session: Session | None) -> Note:
     if service is None or reply.lease is None:
         return 0, _called(reply.ask)
     granted = f"{service.pool}, subscriber {service.subscriber}:" if service.subscriber else service.pool
-    return int(reply.lease.address), _called(reply.ask) + b": " + _words(granted)
+    return int(reply.lease.address), _of_ask(reply.ask, granted)
 
 
 def _confirmed(reply: Reply, _: Session | None) -> Note:
@@ -101,7 +105,7 @@ def _confirmed(reply: Reply, _: Session | None) -> Note:
 
 
 def _refused(reply: Reply, _: Session | None) -> Note:
-    return 0, _called(reply.ask) + b": " + _words(reply.why)
+    return 0, _of_ask(reply.ask, reply.why)
 
 
 def _told(reply: Reply, _: Session | None) -> Note:
