@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 from fastapi import FastAPI, HTTPException, Query, Response
 
 from wayleave import __version__
+from wayleave.api.capture import Busy, Capture, CaptureFile, CaptureView, Wanted
 from wayleave.api.explain import Question, Verdict, answer
 from wayleave.api.journal import JournalView, of_session, of_strangers
 from wayleave.api.metrics import CONTENT_TYPE, exposition
@@ -37,6 +38,7 @@ class Running(Protocol):
     plane: DataPlane
     ipoe: Ipoe
     repaired: list[str]
+    capture: Capture
 
     @property
     def journal(self) -> Journal: ...
@@ -66,6 +68,12 @@ def application(gateway: Running) -> FastAPI:
         if session is None:
             raise HTTPException(404, f"there is no session {id_}")
         return session
+
+    def read_mac(text: str) -> Mac:
+        try:
+            return Mac.parse(text)
+        except ValueError as error:
+            raise HTTPException(422, f"mac: {error}") from error
 
     def told(session: Session, now: BootNs, usage: Usage | None = None) -> SessionView:
         return view(session, now, usage, counters.seen(session.id), counters.renewed(session.id))
@@ -122,11 +130,7 @@ def application(gateway: Running) -> FastAPI:
     @app.get("/journals")
     async def journals(mac: str) -> list[JournalView]:
         """Of clients without a session."""
-        try:
-            wanted = Mac.parse(mac)
-        except ValueError as error:
-            raise HTTPException(422, f"mac: {error}") from error
-        return of_strangers(wanted, gateway.journal, gateway.dropped(), gateway.table, gateway.clock.boot())
+        return of_strangers(read_mac(mac), gateway.journal, gateway.dropped(), gateway.table, gateway.clock.boot())
 
     @app.delete("/sessions/{id_}", status_code=202)
     async def clear(id_: int) -> dict[str, int]:
@@ -153,6 +157,30 @@ def application(gateway: Running) -> FastAPI:
             return answer(gateway, asked)
         except ValueError as error:
             raise HTTPException(422, str(error)) from error
+
+    @app.post("/capture")
+    async def capture(
+        session: int | None = None,
+        mac: str | None = None,
+        port: Annotated[int, Query(ge=0)] = 0,
+        seconds: Annotated[float | None, Query(gt=0)] = None,
+        count: Annotated[int | None, Query(ge=1)] = None,
+    ) -> Response:
+        """One client's packets as they come: of a session, or of a MAC that may have none. A pcapng file."""
+        if session is not None:
+            client = found(session).client
+            wanted = Wanted(client.mac, client)
+        else:
+            wanted = Wanted(read_mac(mac or ""), port=port)
+        try:
+            gateway.capture.start(wanted)
+        except Busy as error:
+            raise HTTPException(409, str(error)) from error
+        return CaptureFile(gateway.capture, seconds, count)
+
+    @app.get("/capture")
+    async def captured() -> CaptureView:
+        return gateway.capture.view()
 
     @app.get("/counters")
     async def all_counters() -> dict[str, Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,6 +39,10 @@ class Target:
 
     def call(self, method: str, path: str, body: object = None, **query: object) -> Any:
         return client.call(self._where, method, path, body, (), **query)
+
+    def stream(self, method: str, path: str, **query: object) -> AbstractContextManager[Iterator[bytes]]:
+        """The pieces of an answer as they come."""
+        return client.stream(self._where, method, path, **query)
 
     def ask(self, path: str) -> Any:
         """GET what also answers when it says no."""

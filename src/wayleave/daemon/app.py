@@ -21,6 +21,7 @@ import structlog
 from wayleave.aaa.local import LocalAuthorization, Subscriber
 from wayleave.access.ipoe import Delivery, Ipoe
 from wayleave.access.settings import LAST_PORT, PortSettings
+from wayleave.api.capture import Capture
 from wayleave.api.schema import PoolView
 from wayleave.config.schema import Configuration
 from wayleave.daemon import logs
@@ -104,6 +105,7 @@ class Gateway:
             self.table, self.pools, authorization, self.store, self.plane, self._reply, admission, _log_transition
         )
         self.journal, self._drops = self.engine.journal, Drops()
+        self.capture = Capture(self.plane, self.clock)
         self.recovery = Recovery(self.engine, self.clock)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -223,6 +225,7 @@ class Gateway:
         self._supervisor.ready(len(self.table))
         await self._stopping.wait()
         self._supervisor.stopping()
+        self.capture.stop()
         loop.remove_reader(self.plane.ring.fileno())
         loop.remove_reader(self._watch.fileno())
 
@@ -261,6 +264,7 @@ class Gateway:
         answer = self.ipoe.reply(session, reply)
         if answer is not None:
             self.frames.send(*answer)
+            self.capture.sent(session, *answer)
 
     def _unheard(self, port: int, data: bytes, why: str) -> None:
         """A frame that came up led to nothing: its sender has a journal all the same."""
