@@ -52,7 +52,7 @@ class Frame:
 
 @pytest.fixture
 def lab() -> Iterator[Lab]:
-    with Lab([Line(100, 1), Line(100, 2)]) as lab:
+    with Lab([Line(100, 1), Line(100, 2), Line(100, 3)]) as lab:
         lab.gateway.start(lab.config())
         yield lab
 
@@ -102,7 +102,7 @@ def programs(lab: Lab) -> dict[str, int]:
 
 
 def test_dhcp_and_ping_of_one_client_on_both_sides_and_then_as_before(lab: Lab, tmp_path: Path) -> None:
-    customer, other = lab.customers
+    customer, other, newcomer = lab.customers
     other.dhcp("udhcpc")
     assert other.ping(lab.server_address)
     before = programs(lab)
@@ -114,6 +114,7 @@ def test_dhcp_and_ping_of_one_client_on_both_sides_and_then_as_before(lab: Lab, 
     assert customer.ping(lab.server_address, count=3)
     assert customer.ping(lab.pool_gateway, count=1)
     assert other.ping(lab.server_address, count=3)
+    newcomer.dhcp("udhcpc")
     customer.forget()
     customer.dhcp("udhcpc")
     wait_until(lambda: not packets_grow(lab), "the end of the traffic")
@@ -134,7 +135,7 @@ def test_dhcp_and_ping_of_one_client_on_both_sides_and_then_as_before(lab: Lab, 
     assert ("1", "came: answered in dhcp4") in said
     assert ("2", "leaves: answered in dhcp4") in said
     assert any(frame.protocol == "ARP" and frame.comment == "leaves: answered in arp" for frame in frames)
-    others = {str(other.mac), str(other.address)}
+    others = {str(item) for who in (other, newcomer) for item in (who.mac, who.address)}
     assert not [frame for frame in frames if others & {frame.source, frame.destination, frame.sender, frame.receiver}]
     assert other.ping(lab.server_address)
     assert customer.ping(lab.server_address)
@@ -212,6 +213,5 @@ def test_a_gateway_that_dies_while_it_captures_goes_on_forwarding_and_comes_back
 def test_stopping_the_gateway_ends_the_file(lab: Lab, tmp_path: Path) -> None:
     process = capture(lab, lab.customers[0].mac, tmp_path / "stopped.pcapng")
     assert lab.gateway.stop() == 0
-    assert process.wait() == 1
-    assert "no gateway answers" in process.output()
+    assert process.wait() == 0
     assert read(tmp_path / "stopped.pcapng") == []

@@ -12,6 +12,7 @@ from wayleave import __version__
 from wayleave.cli.client import DEFAULT_CONFIG, ApiError
 from wayleave.cli.show import show
 from wayleave.cli.target import Target, find, find_id
+from wayleave.cli.watch import with_seconds
 
 app = App(name="bng", help="A broadband network gateway.", version=__version__)
 clear = App(name="clear", help="End what is running.")
@@ -213,7 +214,7 @@ def clear_session(which: str, /, *, target: Target | None = None) -> int:
 def main() -> None:
     """Entry point."""
     try:
-        sys.exit(app())
+        sys.exit(app(with_seconds(sys.argv[1:])))
     except ApiError as error:
         print(f"bng: {error}", file=sys.stderr)
         sys.exit(1)

@@ -37,9 +37,16 @@ def run(target: Target, asked: dict[str, object], path: Path) -> int:
         pass
     except BrokenPipeError:
         sys.stdout = None  # or Python complains of it once more when it ends
-    told: dict[str, Any] = target.call("GET", "/capture")
-    print(f"{told['packets']} frames of {told['client']}, {told['lost']} lost", file=sys.stderr)
+    print(_summary(target), file=sys.stderr)
     return 0
+
+
+def _summary(target: Target) -> str:
+    try:
+        told: dict[str, Any] = target.call("GET", "/capture")
+    except ApiError:
+        return "the gateway has stopped; the file is whole"
+    return f"{told['packets']} frames of {told['client']}, {told['lost']} lost"
 
 
 @contextmanager

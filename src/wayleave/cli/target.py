@@ -36,6 +36,7 @@ class Target:
         as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
     ) -> None:
         self.config, self.socket, self.as_json = config, socket, as_json
+        self.indent: int | None = 2
 
     def call(self, method: str, path: str, body: object = None, **query: object) -> Any:
         return client.call(self._where, method, path, body, (), **query)
@@ -65,7 +66,7 @@ class Target:
     def print(self, value: Any, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Print `value` as JSON if asked to, else a table."""
         if self.as_json:
-            print(json.dumps(value, indent=2))
+            print(json.dumps(value, indent=self.indent))
         else:
             self.table(columns, rows)
 
