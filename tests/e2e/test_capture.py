@@ -7,6 +7,7 @@ import os
 import signal
 import struct
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address
@@ -172,6 +173,29 @@ def test_what_is_dropped_of_a_client_without_a_session(lab: Lab, tmp_path: Path)
     assert process.wait() == 0
     frames = read(tmp_path / "dropped.pcapng")
     assert [(f.device, f.comment) for f in frames] == [("acc0", "came: dropped in admit: no-session")] * 2
+    wait_until(lambda: not running(lab), "the end of the capture")
+
+
+def test_a_program_that_reads_it_as_it_comes_and_goes(lab: Lab, tmp_path: Path) -> None:
+    """`-w -` into a pipe whose reader leaves ends the capture, without a traceback."""
+    customer = lab.customers[0]
+    customer.dhcp("udhcpc")
+    command = f"{sys.executable} -m wayleave.cli.bng capture {customer.mac} -w - --config {lab.gateway.config_file}"
+    head = tmp_path / "head.pcapng"
+    argv = lab.gateway.namespace.command("sh", "-c", f"{command} | head -c 400 > {head}")
+    process = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: running(lab), "a capture")
+
+    def over() -> bool:
+        customer.ping(lab.server_address)
+        return process.poll() is not None
+
+    wait_until(over, "the end of the capture")
+    assert head.read_bytes()[:4] == bytes.fromhex("0a0d0d0a")
+    assert process.stderr is not None
+    with process.stderr as said:
+        assert f"frames of {customer.mac}" in (text := said.read())
+        assert "Traceback" not in text
     wait_until(lambda: not running(lab), "the end of the capture")
 
 

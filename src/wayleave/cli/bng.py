@@ -167,7 +167,7 @@ def capture(
     which: str,
     /,
     *,
-    write: Annotated[Path | None, Parameter(name=["--write", "-w"])] = None,
+    write: Annotated[Path | None, Parameter(name=["--write", "-w"], allow_leading_hyphen=True)] = None,
     seconds: float | None = None,
     count: int | None = None,
     port: int = 0,
