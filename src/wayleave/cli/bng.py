@@ -12,6 +12,7 @@ from wayleave import __version__
 from wayleave.cli.client import DEFAULT_CONFIG, ApiError
 from wayleave.cli.show import show
 from wayleave.cli.target import Target, find, find_id
+from wayleave.cli.watch import with_seconds
 
 app = App(name="bng", help="A broadband network gateway.", version=__version__)
 clear = App(name="clear", help="End what is running.")
@@ -153,6 +154,39 @@ def explain(
     return 0
 
 
+@app.command
+def capture(
+    which: str,
+    /,
+    *,
+    write: Annotated[Path | None, Parameter(name=["--write", "-w"], allow_leading_hyphen=True)] = None,
+    seconds: float | None = None,
+    count: int | None = None,
+    port: int = 0,
+    target: Target | None = None,
+) -> int:
+    """Write one client's packets into a pcapng file, as they come in and as they leave, until Ctrl-C.
+
+    Parameters
+    ----------
+    which
+        Its MAC; of a client with a session, also the session's id, its address or subscriber.
+    write
+        The file, `-` for standard output; `X.pcapng` if it is not said.
+    seconds
+        End after so many seconds.
+    count
+        End after so many frames: a packet that leaves again is two.
+    port
+        Only on the port of this number, where the MAC has no session.
+    """
+    from wayleave.cli import capture as capturing
+
+    target = target or Target()
+    asked = capturing.whose(target, which, port) | {"seconds": seconds, "count": count}
+    return capturing.run(target, asked, write or Path(f"{which.replace(':', '-')}.pcapng"))
+
+
 @clear.command(name="session")
 def clear_session(which: str, /, *, target: Target | None = None) -> int:
     """End one session: its address is free again, its client has to ask anew.
@@ -160,7 +194,7 @@ def clear_session(which: str, /, *, target: Target | None = None) -> int:
     Parameters
     ----------
     which
-        Its id, address or MAC.
+        Its id, address, MAC or subscriber.
     """
     target = target or Target()
     found = find(target, which)
@@ -172,7 +206,7 @@ def clear_session(which: str, /, *, target: Target | None = None) -> int:
 def main() -> None:
     """Entry point."""
     try:
-        sys.exit(app())
+        sys.exit(app(with_seconds(sys.argv[1:])))
     except ApiError as error:
         print(f"bng: {error}", file=sys.stderr)
         sys.exit(error.status)

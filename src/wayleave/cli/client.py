@@ -6,6 +6,8 @@ import http.client
 import json
 import socket
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -62,6 +64,32 @@ def call(
     if answer.status >= http.HTTPStatus.BAD_REQUEST and answer.status not in refused:
         raise ApiError(_refusal(said))
     return said
+
+
+@contextmanager
+def stream(path: str, method: str, target: str, **query: object) -> Iterator[Iterator[bytes]]:
+    """Yield the pieces of an answer as they come, however long it takes; leaving ends it. Raises: ApiError."""
+    given = {key: value for key, value in query.items() if value is not None}
+    connection = _Connection(path)
+    try:
+        try:
+            connection.request(method, target + (f"?{urlencode(given)}" if given else ""))
+            answer = connection.getresponse()
+        except (OSError, http.client.HTTPException) as error:
+            raise ApiError(f"no gateway answers at {path}: {error}: is `bng run` running?") from error
+        if answer.status >= http.HTTPStatus.BAD_REQUEST:
+            raise ApiError(_refusal(json.loads(answer.read() or b"null")))
+        connection.sock.settimeout(None)
+        yield _pieces(answer)
+    finally:
+        connection.close()
+
+
+def _pieces(answer: http.client.HTTPResponse) -> Iterator[bytes]:
+    try:
+        yield from iter(lambda: answer.read1(1 << 16), b"")
+    except (OSError, http.client.HTTPException) as error:
+        raise ApiError(f"the gateway has gone: {error}") from error
 
 
 def _refusal(body: Any) -> str:

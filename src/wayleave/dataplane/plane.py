@@ -7,12 +7,14 @@ old ones, fills the new tables from the store, swaps the programs under the link
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from wayleave.dataplane import abi, objects, syscall
+from wayleave.dataplane.capture import NOBODY, PROGRAMS, Copies
 from wayleave.dataplane.counters import Counters
 from wayleave.dataplane.events import Ring
 from wayleave.dataplane.explain import Explainer, Explanation
@@ -87,6 +89,8 @@ class DataPlane:
         self.counters = Counters(maps)
         self.ring = Ring(maps["ring"])
         self.samples = Samples(maps)
+        self.copies = Copies(maps)
+        self._capturing = False
         self._explainer = Explainer(self._object.programs, maps)
         self._standing = standing
         self.tenants: dict[str, model.Tenant] = {}
@@ -137,13 +141,24 @@ class DataPlane:
         self._ports.remove(number, but=ifindex)
         self._ports.put(port)
         self._egress.put(number, ifindex.to_bytes(4, "little"))
-        program = self._object.programs[ACCESS if kind is abi.PortKind.SUBSCRIBER else CORE]
-        link = objects.attach(program, ifindex, _MODES[xdp], self._folder / "links" / f"port-{number}")
+        link = objects.attach(self._program(kind), ifindex, _MODES[xdp], self._folder / "links" / f"port-{number}")
         before = self.attached.get(number)
         if before is not None:
             os.close(before.link)
         self.attached[number] = Attached(device, ifindex, port, xdp, link.fd)
         return link.reused
+
+    def _program(self, kind: abi.PortKind) -> int:
+        name = ACCESS if kind is abi.PortKind.SUBSCRIBER else CORE
+        return self._object.programs[PROGRAMS[name] if self._capturing else name]
+
+    def capture(self, wanted: abi.CaptureFilter | None) -> None:
+        """Have one client's packets copied into `copies` from now on, or nobody's; no packet is lost in between."""
+        self._capturing = wanted is not None
+        self.copies.choose(wanted or NOBODY)
+        for port in self.attached.values():
+            with contextlib.suppress(OSError):  # the device went: it gets its program when it is made anew
+                syscall.link_update(port.link, self._program(abi.PortKind(port.port.kind)))
 
     def explain(self, number: int, frame: bytes) -> Explanation:
         """Tell what would become of a frame that came in by an attached port. Raises: ValueError, KeyError."""
