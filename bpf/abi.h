@@ -21,6 +21,7 @@ enum constant {
 	BUCKET_COUNT = 65536,    /* hashed policer buckets of each kind: clients, lines, lines' use of the host link, samples */
 	PUNT_FRAME_MAX = 2048,
 	SAMPLE_FRAME_MAX = 128,
+	CAPTURE_FRAME_MAX = 2048,
 	PORT_SLOTS = 4096,       /* of the map `ports`, a power of two */
 	PORT_PROBES = 4,         /* slots a device may stand in */
 	PREFIX_MAX = 16,         /* of a tenant */
@@ -309,6 +310,43 @@ struct sample {
 	mac_addr source;
 	__u16 pad;
 };
+
+/* ---- Capture --------------------------------------------------------------------------- */
+
+/* Map `captures`, index 0: whose packets the capture programs put into the ring.  Those are the programs of the
+ * ports, in their place while `bng capture` runs; all zeros: nobody's. */
+struct capture_filter {
+	mac_addr mac;
+	__u16 port;              /* 0: whatever port it is on */
+	__u16 svid;
+	__u16 cvid;
+	__u16 tagged;            /* 1: only behind these tags */
+	__u16 pad;
+};
+
+enum capture_side {
+	CAPTURE_CAME = 0,        /* as it came in */
+	CAPTURE_LEFT = 1,        /* as it leaves */
+};
+
+/* A record of the ring `captured`: this, then the frame, up to CAPTURE_FRAME_MAX octets of it. */
+struct captured {
+	boot_ns at;
+	__u32 length;            /* octets of the frame */
+	__u16 port;              /* it came in by, or leaves by */
+	__u8 side;               /* enum capture_side */
+	__u8 stage;              /* where and how it ended */
+	__u8 outcome;
+	__u8 reason;
+	__u8 pad[6];
+};
+
+enum capture_result {
+	CAPTURE_TAKEN = 0,
+	CAPTURE_LOST = 1,        /* the ring is full */
+	CAPTURE_RESULT_COUNT = 2,
+};
+/* Map `capture_results` (per CPU), index enum capture_result. */
 
 /* ---- What `bng explain` is told -------------------------------------------------------- */
 

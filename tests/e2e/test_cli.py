@@ -443,6 +443,39 @@ def test_detach_ends_what_a_stopped_gateway_forwards(idle: Lab) -> None:
     assert idle.gateway.stop() == 0
 
 
+def test_stop_ends_process_and_traffic_or_keeps_the_traffic(idle: Lab) -> None:
+    customer = idle.customers[0]
+    idle.gateway.start(idle.config())
+    customer.dhcp("udhcpc")
+    assert said(idle, "stop", "--keep-traffic", run=process) == "stopped, traffic goes on\n"
+    assert idle.gateway.process is not None
+    assert idle.gateway.process.status == 0
+    assert customer.ping(idle.server_address)
+    nobody = process(idle, "stop")
+    assert nobody.returncode == 1
+    assert "no gateway answers" in nobody.stderr
+    assert customer.ping(idle.server_address), "it says so before it ends anything"
+    idle.gateway.restart()
+    assert said(idle, "stop", run=process) == "stopped\ndetached\n"
+    assert idle.gateway.process.status == 0
+    assert not customer.ping(idle.server_address, count=1, timeout=0.2)
+    idle.gateway.restart()
+    wait_until(lambda: customer.ping(idle.server_address, count=1, timeout=0.2), "traffic after a new start", 5)
+    assert idle.gateway.stop() == 0
+
+
+def test_stop_with_a_configuration_that_makes_no_sense_ends_nothing(idle: Lab) -> None:
+    idle.gateway.start(idle.config())
+    good = idle.gateway.config_file.read_text()
+    idle.gateway.config_file.write_text(good + "\n[nonsense]\n")
+    done = process(idle, "stop")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "nonsense" in done.stderr
+    assert idle.gateway.get("/healthz")["status"] == "ok"
+    idle.gateway.config_file.write_text(good)
+    assert idle.gateway.stop() == 0
+
+
 def test_detach_from_another_network_namespace_says_what_it_leaves_behind(idle: Lab) -> None:
     idle.gateway.start(idle.config())
     assert idle.gateway.stop() == 0

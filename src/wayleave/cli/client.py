@@ -9,7 +9,8 @@ import pwd
 import socket
 import stat
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -22,7 +23,9 @@ TIMEOUT_S = 10.0
 
 
 class ApiError(Exception):
-    """The gateway did not answer, or said no; the text says why."""
+    """The gateway did not answer, or said no; the text says why. `status` is the command's exit status."""
+
+    status = 1
 
 
 class _Connection(http.client.HTTPConnection):
@@ -94,6 +97,32 @@ def _named(find: Callable[[int], Any], number: int) -> str:
         return str(find(number)[0])
     except KeyError:
         return str(number)
+
+
+@contextmanager
+def stream(path: str, method: str, target: str, **query: object) -> Iterator[Iterator[bytes]]:
+    """Yield the pieces of an answer as they come, however long it takes; leaving ends it. Raises: ApiError."""
+    given = {key: value for key, value in query.items() if value is not None}
+    connection = _Connection(path, TIMEOUT_S)
+    try:
+        try:
+            connection.request(method, target + (f"?{urlencode(given)}" if given else ""))
+            answer = connection.getresponse()
+        except (OSError, http.client.HTTPException) as error:
+            raise ApiError(f"no gateway answers at {path}: {error}: is `bng run` running?") from error
+        if answer.status >= http.HTTPStatus.BAD_REQUEST:
+            raise ApiError(_refusal(json.loads(answer.read() or b"null")))
+        connection.sock.settimeout(None)
+        yield _pieces(answer)
+    finally:
+        connection.close()
+
+
+def _pieces(answer: http.client.HTTPResponse) -> Iterator[bytes]:
+    try:
+        yield from iter(lambda: answer.read1(1 << 16), b"")
+    except (OSError, http.client.HTTPException) as error:
+        raise ApiError(f"the gateway has gone: {error}") from error
 
 
 def _refusal(body: Any) -> str:

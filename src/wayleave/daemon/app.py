@@ -22,6 +22,7 @@ import structlog
 from wayleave.aaa.local import Subscriber
 from wayleave.access.ipoe import Ipoe
 from wayleave.access.settings import LAST_PORT, PortSettings
+from wayleave.api.capture import Capture
 from wayleave.api.schema import PoolView
 from wayleave.config.schema import Configuration
 from wayleave.daemon import logs
@@ -32,16 +33,19 @@ from wayleave.dataplane import abi, objects
 from wayleave.dataplane.maps import TableFull
 from wayleave.dataplane.plane import DataPlane, settings_of_kernel, sizes
 from wayleave.dataplane.rows import FIRST_LOCAL_ID, Rows, pack_prefixes, project_local
+from wayleave.dataplane.samples import Drops
 from wayleave.io import devices, hostlink
 from wayleave.io.clock import Clock
 from wayleave.io.frames import Transmitter
 from wayleave.io.hostlink import HostLink, Routed
 from wayleave.io.store import Erase, Save, Store, Write
 from wayleave.io.supervisor import Supervisor
+from wayleave.net import frame
+from wayleave.net.errors import Malformed
 from wayleave.net.mac import Mac
 from wayleave.net.units import SECOND, BootNs
 from wayleave.session import lifecycle
-from wayleave.session.model import NEVER, CloseCause, Phase, Session, Tenant
+from wayleave.session.model import NEVER, Client, CloseCause, Line, Phase, Session, Tenant
 from wayleave.session.settings import PoolSettings
 from wayleave.session.table import Table
 
@@ -49,6 +53,9 @@ log = structlog.get_logger()
 
 RING_BATCH = 256
 """Frames taken from the ring before the loop looks at anything else."""
+
+SAMPLES = 512
+"""Samples of dropped packets taken at once."""
 
 COLLECT_EVERY = 20_000
 """Objects made and kept between passes of Python's collector: nothing that stands for a session is in a cycle."""
@@ -68,7 +75,7 @@ class Gateway:
         self.frames = Transmitter()
         self.lag = Lag()
         self.table = Table(settings.gateway.sessions)
-        self.ipoe = Ipoe(self.ports, self.macs, derived.deliveries, self.table.find)
+        self.ipoe = Ipoe(self.ports, self.macs, derived.deliveries, self.table.find, self._unheard)
         self.tenants = {
             item.name: Tenant(item.name, number, item.table) for number, item in enumerate(settings.tenants)
         }
@@ -91,6 +98,8 @@ class Gateway:
             _log_transition,
         )
         self._services = derived.services
+        self.journal, self._drops = self.engine.journal, Drops()
+        self.capture = Capture(self.plane, self.clock)
         self.recovery = Recovery(self.engine, self.clock)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -245,6 +254,7 @@ class Gateway:
         logs.LINES.flush()
         await self._stopping.wait()
         self._supervisor.stopping()
+        self.capture.stop()
         loop.remove_reader(self.plane.ring.fileno())
         loop.remove_reader(self._watch.fileno())
 
@@ -283,6 +293,15 @@ class Gateway:
         answer = self.ipoe.reply(session, reply)
         if answer is not None:
             self.frames.send(*answer)
+            self.capture.sent(session, *answer)
+
+    def _unheard(self, port: int, data: bytes, why: str) -> None:
+        """A frame that came up led to nothing: its sender has a journal all the same."""
+        try:
+            outer = frame.decode(data)
+        except Malformed:
+            return
+        self.engine.unheard(Client(Line(port, *frame.vids(outer)), outer.source), why, self.clock.boot())
 
     def _on_store_thread(self, group: Sequence[Write], error: str | None) -> None:
         assert self._loop is not None
@@ -316,6 +335,7 @@ class Gateway:
         assert self._loop is not None
         self._loop.call_later(1.0, self._every_second)
         self._supervisor.alive()
+        self.dropped()
         self._reattach()
         self.engine.review(self.clock.boot())
         self.store.follow_clock()
@@ -351,6 +371,19 @@ class Gateway:
         ended = self.engine.clear(id_, CloseCause.ADMIN_RESET, self.clock.boot())
         self.end_turn()
         return ended
+
+    def dropped(self) -> Drops:
+        """Return what was dropped, up to now; of frames that neither came from a client nor were for one, nothing."""
+        for sample, octets in self.plane.samples.take(SAMPLES):
+            upstream = sample.port in self.ports and self.ports[sample.port].role == "subscriber"
+            client = Client(Line(sample.port, sample.svid, sample.cvid), sample.source)
+            if not upstream:
+                session = self.table.get(sample.session)
+                if session is None or session.since > sample.at:
+                    continue
+                client = session.client
+            self._drops.add(client.key, upstream, sample, octets)
+        return self._drops
 
     def unready(self) -> list[str]:
         """Why customers cannot all be served now; nothing: they can."""

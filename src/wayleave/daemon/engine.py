@@ -16,6 +16,7 @@ from itertools import islice
 from wayleave.daemon.review import Outcome, PoolTerms, as_told, review
 from wayleave.net.units import SECOND, BootNs, Ns, after
 from wayleave.session import lifecycle
+from wayleave.session.journal import ENDING, IGNORED, NOTED, RESTORED, Journal
 from wayleave.session.lifecycle import Event
 from wayleave.session.model import NEVER, Client, CloseCause, Lease, Line, Phase, Session
 from wayleave.session.pool import Exhaustion
@@ -71,7 +72,7 @@ class Engine:
         transition: Callable[[Session, Session | None], None] = lambda _after, _before: None,
     ) -> None:
         self.table, self.pools = table, pools
-        self.counts = Counts()
+        self.counts, self.journal = Counts(), Journal()
         self._authorization, self._records, self._plane = authorization, records, plane
         self._reply, self._admission, self._transition = reply, admission, transition
         self._queue: deque[tuple[int, Event]] = deque()
@@ -94,18 +95,32 @@ class Engine:
             if session is None:
                 if isinstance(event, lifecycle.Discovered | lifecycle.Requested):
                     self._begin(event)
+                else:
+                    self.journal.stranger(client, now, event)
                 continue
             if session.client.line != client.line:
-                self.counts.refused["mac-on-another-circuit"] += 1
+                self._turn_away(session, "mac-on-another-circuit")
                 continue
             if isinstance(event, lifecycle.Released | lifecycle.Declined) and self._overtaken(session, event.at):
-                self.counts.refused["asked-again-meanwhile"] += 1
+                self._turn_away(session, "asked-again-meanwhile")
                 continue
             if isinstance(event, lifecycle.Declined) and not self._may_decline(session):
-                self.counts.refused["declines-too-often"] += 1
+                self._turn_away(session, "declines-too-often")
                 event = lifecycle.Released(event.address, event.at)
             self._queue.append((session.id, event))
         self._run()
+
+    def _turn_away(self, session: Session, why: str) -> None:
+        self.counts.refused[why] += 1
+        self.journal.note(session.id, IGNORED, self._now, why)
+
+    def unheard(self, client: Client, why: str, now: BootNs) -> None:
+        """Take note of a client whose message led to nothing."""
+        session = self.table.find(client)
+        if session is None:
+            self.journal.stranger(client, now, why)
+        else:
+            self.journal.note(session.id, IGNORED, now, why)
 
     def _overtaken(self, session: Session, at: BootNs) -> bool:
         """Did the data plane give the address again since the client gave it up, while that lay in the ring?"""
@@ -156,6 +171,7 @@ class Engine:
         """
         lease = session.lease
         assert lease is not None
+        self.journal.note(session.id, RESTORED, now, number=int(lease.address))
         for terms in self._around(lease.address):
             terms.pool.hold(lease.address, session.client)
         reviewed = review(session, self.pools, self._authorization)
@@ -237,7 +253,10 @@ class Engine:
             id_ = self.table.new_id(self._now)
         except Full:
             self.counts.refused["table-full"] += 1
+            self.journal.stranger(event.client, self._now, event)
+            self.journal.stranger(event.client, self._now, "table-full")
             return
+        self.journal.begin(id_, event.client)
         session, effects = lifecycle.begin(id_, event, self._now)
         self._settle(session, None, effects)
 
@@ -256,6 +275,8 @@ class Engine:
         session = self.table.get(id_)
         if session is not None:
             changed, effects = lifecycle.advance(session, event, self._now)
+            if type(event) in NOTED or not effects:
+                self.journal.event(session, event, self._now)
             self._settle(changed, session, effects)
 
     def _settle(self, session: Session, before: Session | None, effects: Iterable[lifecycle.Effect]) -> None:
@@ -267,8 +288,12 @@ class Engine:
                 self._transition(session, before)
         for effect in effects:
             self._perform(session, effect)
+        if session.phase is Phase.CLOSED:
+            self.journal.end(session)
 
     def _count(self, session: Session, before: Session | None) -> None:
+        if session.cause is not None and session.lease is not None and before is not None and before.cause is None:
+            self.journal.note(session.id, ENDING, self._now, session.cause.value)
         if session.phase is Phase.CLOSED and session.cause is not None:
             self.counts.closed[session.cause.value] += 1
         if lifecycle.opens(session, before):
@@ -305,6 +330,7 @@ class Engine:
         self._queue.append((session.id, outcome))
 
     def _answer(self, session: Session, reply: lifecycle.Reply) -> None:
+        self.journal.answer(session, reply, self._now)
         match reply.answer:
             case lifecycle.Answer.OFFER:
                 self.counts.offered += 1

@@ -7,6 +7,7 @@ old ones, fills the new tables from the store, swaps the programs under the link
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from wayleave.dataplane import abi, objects, syscall
+from wayleave.dataplane.capture import NOBODY, PROGRAMS, Copies
 from wayleave.dataplane.counters import Counters
 from wayleave.dataplane.events import Ring
 from wayleave.dataplane.explain import Explainer, Explanation
@@ -88,6 +90,8 @@ class DataPlane:
         self.counters = Counters(maps)
         self.ring = Ring(maps["ring"])
         self.samples = Samples(maps)
+        self.copies = Copies(maps)
+        self._capturing = False
         self._explainer = Explainer(self._object.programs, maps)
         self.standing = standing
         self.tenants: dict[str, model.Tenant] = {}
@@ -144,9 +148,8 @@ class DataPlane:
         self._ports.remove(number, but=ifindex)
         self._ports.put(port)
         self._egress.put(number, ifindex.to_bytes(4, "little"))
-        program = self._object.programs[ACCESS if kind is abi.PortKind.SUBSCRIBER else CORE]
         try:
-            link = objects.attach(program, ifindex, _MODES[xdp], self._folder / "links" / f"port-{number}")
+            link = objects.attach(self._program(kind), ifindex, _MODES[xdp], self._folder / "links" / f"port-{number}")
         except objects.LoadError:
             if number not in self.attached:
                 self._forget(number)
@@ -167,6 +170,18 @@ class DataPlane:
     def _forget(self, number: int) -> None:
         self._egress.put(number, bytes(4))
         self._ports.remove(number)
+
+    def _program(self, kind: abi.PortKind) -> int:
+        name = ACCESS if kind is abi.PortKind.SUBSCRIBER else CORE
+        return self._object.programs[PROGRAMS[name] if self._capturing else name]
+
+    def capture(self, wanted: abi.CaptureFilter | None) -> None:
+        """Have one client's packets copied into `copies` from now on, or nobody's; no packet is lost in between."""
+        self._capturing = wanted is not None
+        self.copies.choose(wanted or NOBODY)
+        for port in self.attached.values():
+            with contextlib.suppress(OSError):  # the device went: it gets its program when it is made anew
+                syscall.link_update(port.link, self._program(abi.PortKind(port.port.kind)))
 
     def explain(self, number: int, frame: bytes) -> Explanation:
         """Tell what would become of a frame that came in by an attached port. Raises: ValueError, KeyError."""
