@@ -21,6 +21,7 @@ enum constant {
 	BUCKET_COUNT = 65536,    /* hashed policer buckets of each kind: clients, lines, lines' use of the host link, samples */
 	PUNT_FRAME_MAX = 2048,
 	SAMPLE_FRAME_MAX = 128,
+	CAPTURE_FRAME_MAX = 2048,
 	PORT_SLOTS = 4096,       /* of the map `ports`, a power of two */
 	PORT_PROBES = 4,         /* slots a device may stand in */
 	PREFIX_MAX = 16,         /* of a tenant */
@@ -220,11 +221,11 @@ enum drop_reason {
 	DROP_NONE = 0,
 	DROP_UNKNOWN_PORT = 1,          /* the device is not configured */
 	DROP_TRUNCATED = 2,             /* a header ends past the frame */
-	DROP_TOO_MANY_TAGS = 3,
+	DROP_TOO_MANY_TAGS = 3,         /* more than two VLAN tags */
 	DROP_ETHERTYPE = 4,             /* nothing here speaks it */
 	DROP_SOURCE_MAC = 5,            /* multicast or zero source MAC */
 	DROP_MALFORMED_IPV4 = 6,        /* version, header length or total length */
-	DROP_MALFORMED_ARP = 7,
+	DROP_MALFORMED_ARP = 7,         /* not ARP of IPv4 over Ethernet */
 	DROP_NO_SESSION = 8,            /* a client that was given no address */
 	DROP_STALE_KEY = 9,             /* key and row disagree: the row has moved on */
 	DROP_PROMISE_PAST = 10,         /* the lease's promise has run out */
@@ -233,10 +234,10 @@ enum drop_reason {
 	DROP_SPOOFED_ARP = 13,          /* sender is not the session's address */
 	DROP_ARP_OWN = 14,              /* a probe for or announcement of the asker's own address: never answered */
 	DROP_ARP_ELSEWHERE = 15,        /* target outside the client's subnet, or not a request */
-	DROP_MULTICAST = 16,
-	DROP_BROADCAST = 17,
+	DROP_MULTICAST = 16,            /* to 224/4: there is no multicast service */
+	DROP_BROADCAST = 17,            /* to 255.255.255.255 or in a group frame, and not DHCP */
 	DROP_BOGUS_DESTINATION = 18,    /* 0/8, 127/8, 240/4 */
-	DROP_NO_ROUTE = 19,
+	DROP_NO_ROUTE = 19,             /* the tenant's route table has none */
 	DROP_BLACKHOLE = 20,            /* the route says so */
 	DROP_NO_SUBSCRIBER = 21,        /* a pool address nobody holds */
 	DROP_LOCAL_SERVICE = 22,        /* to the gateway itself: not ICMP echo nor a declared service */
@@ -244,8 +245,8 @@ enum drop_reason {
 	DROP_NO_LINK = 24,              /* the tenant has no host link */
 	DROP_FORWARDING_OFF = 25,       /* net.ipv4.ip_forward is 0 */
 	DROP_PUNT_CLASS = 26,           /* the class's rate is used up */
-	DROP_PUNT_LINE = 27,            /* the line's */
-	DROP_PUNT_CLIENT = 28,          /* the client's */
+	DROP_PUNT_LINE = 27,            /* the line's rate is used up */
+	DROP_PUNT_CLIENT = 28,          /* the client's rate is used up */
 	DROP_PUNT_RING = 29,            /* the ring is full, or half full and this a new arrival */
 	DROP_ADJUST_HEAD = 30,          /* no headroom for the encapsulation */
 	DROP_LINK_NOISE = 31,           /* non-IPv4 from the kernel's end of the host link */
@@ -309,6 +310,43 @@ struct sample {
 	mac_addr source;
 	__u16 pad;
 };
+
+/* ---- Capture --------------------------------------------------------------------------- */
+
+/* Map `captures`, index 0: whose packets the capture programs put into the ring.  Those are the programs of the
+ * ports, in their place while `bng capture` runs; all zeros: nobody's. */
+struct capture_filter {
+	mac_addr mac;
+	__u16 port;              /* 0: whatever port it is on */
+	__u16 svid;
+	__u16 cvid;
+	__u16 tagged;            /* 1: only behind these tags */
+	__u16 pad;
+};
+
+enum capture_side {
+	CAPTURE_CAME = 0,        /* as it came in */
+	CAPTURE_LEFT = 1,        /* as it leaves */
+};
+
+/* A record of the ring `captured`: this, then the frame, up to CAPTURE_FRAME_MAX octets of it. */
+struct captured {
+	boot_ns at;
+	__u32 length;            /* octets of the frame */
+	__u16 port;              /* it came in by, or leaves by */
+	__u8 side;               /* enum capture_side */
+	__u8 stage;              /* where and how it ended */
+	__u8 outcome;
+	__u8 reason;
+	__u8 pad[6];
+};
+
+enum capture_result {
+	CAPTURE_TAKEN = 0,
+	CAPTURE_LOST = 1,        /* the ring is full */
+	CAPTURE_RESULT_COUNT = 2,
+};
+/* Map `capture_results` (per CPU), index enum capture_result. */
 
 /* ---- What `bng explain` is told -------------------------------------------------------- */
 

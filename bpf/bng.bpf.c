@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /* The gateway's data plane: one program for subscriber ports, one for network ports and host links, and
- * the same two for `bng explain`.  One translation unit, so that every map exists once.
+ * the same two for `bng explain` and for `bng capture`.  One translation unit, so that every map exists once.
  */
 #include <stddef.h>
 #include <linux/bpf.h>
@@ -49,31 +49,36 @@ static __always_inline int enter(struct packet *p, __u32 first, __u32 last)
 	return 0;
 }
 
-/* Everything between a frame and its verdict; `dry` for `bng explain`, which leaves no trace. */
-static __always_inline int from_subscribers(struct xdp_md *ctx, const __u32 dry)
+/* Everything between a frame and its verdict; `dry` for `bng explain`, which leaves no trace, `captures` for
+ * `bng capture`, which keeps copies. */
+static __always_inline int from_subscribers(struct xdp_md *ctx, const __u32 dry, const __u32 captures)
 {
 	struct packet packet = {
-		.ctx = ctx, .dry = dry, .told_dhcp4 = DHCP4_RESULT_COUNT, .told_receiver = NO_SESSION,
+		.ctx = ctx, .dry = dry, .captures = captures, .told_dhcp4 = DHCP4_RESULT_COUNT,
 	}, *p = &packet;
 	int verdict;
 
 	if (enter(p, PORT_SUBSCRIBER, PORT_SUBSCRIBER))
 		return finish(p, drop(p, DROP_UNKNOWN_PORT));
+	if (captures)
+		take_copy(p);
 	verdict = access(p);
 	if (verdict == TO_KERNEL)
 		verdict = up_host_link(p);
 	return finish(p, verdict);
 }
 
-static __always_inline int from_the_core(struct xdp_md *ctx, const __u32 dry)
+static __always_inline int from_the_core(struct xdp_md *ctx, const __u32 dry, const __u32 captures)
 {
 	struct packet packet = {
-		.ctx = ctx, .dry = dry, .told_dhcp4 = DHCP4_RESULT_COUNT, .told_receiver = NO_SESSION,
+		.ctx = ctx, .dry = dry, .captures = captures, .told_dhcp4 = DHCP4_RESULT_COUNT,
 	}, *p = &packet;
 	int verdict;
 
 	if (enter(p, PORT_NETWORK, PORT_HOST_LINK))
 		return finish(p, drop(p, DROP_UNKNOWN_PORT));
+	if (captures)
+		take_copy(p);
 	verdict = core(p);
 	if (verdict == TO_KERNEL)
 		verdict = up_host_link(p);
@@ -83,25 +88,37 @@ static __always_inline int from_the_core(struct xdp_md *ctx, const __u32 dry)
 SEC("xdp")
 int bng_access(struct xdp_md *ctx)
 {
-	return from_subscribers(ctx, 0);
+	return from_subscribers(ctx, 0, 0);
 }
 
 SEC("xdp")
 int bng_core(struct xdp_md *ctx)
 {
-	return from_the_core(ctx, 0);
+	return from_the_core(ctx, 0, 0);
 }
 
 SEC("xdp")
 int explain_access(struct xdp_md *ctx)
 {
-	return from_subscribers(ctx, 1);
+	return from_subscribers(ctx, 1, 0);
 }
 
 SEC("xdp")
 int explain_core(struct xdp_md *ctx)
 {
-	return from_the_core(ctx, 1);
+	return from_the_core(ctx, 1, 0);
+}
+
+SEC("xdp")
+int capture_access(struct xdp_md *ctx)
+{
+	return from_subscribers(ctx, 0, 1);
+}
+
+SEC("xdp")
+int capture_core(struct xdp_md *ctx)
+{
+	return from_the_core(ctx, 0, 1);
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

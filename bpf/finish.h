@@ -3,6 +3,7 @@
 #ifndef WAYLEAVE_FINISH_H
 #define WAYLEAVE_FINISH_H
 
+#include "capture.h"
 #include "sample.h"
 #include "verdict.h"
 
@@ -19,7 +20,7 @@ static __always_inline void note_end(const struct packet *p)
 	told->reason = p->reason;
 	told->dhcp4 = p->told_dhcp4;
 	told->session = p->session ? p->session->id : NO_SESSION;
-	told->receiver = p->told_receiver;
+	told->receiver = p->told_to ? p->told_to->id : NO_SESSION;
 	told->out = p->told_out;
 }
 
@@ -32,6 +33,8 @@ static __always_inline int finish(struct packet *p, int verdict)
 		note_end(p);
 		return verdict;
 	}
+	if (p->captures && p->port)
+		capture(p);
 	count(p, &outcomes, p->stage * OUTCOME_COUNT + p->outcome);
 	if (__builtin_expect(p->outcome != OUTCOME_DROPPED, 1))
 		return verdict;

@@ -32,10 +32,11 @@ struct packet {
 	__u32 l4;
 	__u32 kind;			/* enum port_kind */
 	__u32 stale;			/* a key led to a row that is somebody else's by now */
-	__u32 dry;			/* explain: leave no trace.  A constant in each entry program */
-	__u32 told_dhcp4;		/* for explain: enum dhcp4_result, */
-	__u32 told_receiver;		/* the id of whom it is delivered to, */
-	__u32 told_out;			/* and the port it leaves by */
+	__u32 dry;			/* explain: leave no trace.  A constant in each entry program, as is */
+	__u32 captures;			/* capture: look for the packets of one client */
+	__u32 told_dhcp4;		/* for explain: enum dhcp4_result; for both: */
+	__u32 told_out;			/* the port it leaves by, */
+	const struct session *told_to;	/* and whom it is delivered to, or NULL */
 	__u16 type;			/* Ethernet type behind the tags, in network order */
 	__u16 svid;
 	__u16 cvid;

@@ -1,4 +1,4 @@
-"""Write docs/reference from the code: configuration, drop reasons, DHCP options.
+"""Write docs/reference from the code: configuration and its JSON Schemas, drop reasons, DHCP options, metrics.
 
 python tools/gendocs.py            write the files
 python tools/gendocs.py --check    exit 1 if one is not what the code says
@@ -6,6 +6,7 @@ python tools/gendocs.py --check    exit 1 if one is not what the code says
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,10 @@ from pydantic.fields import FieldInfo
 
 from wayleave.aaa.local import Subscriber
 from wayleave.api.metrics import METRICS
+from wayleave.config.changes import needs_restart
+from wayleave.config.jsonschema import schema
 from wayleave.config.schema import Configuration
+from wayleave.config.wording import section_of
 from wayleave.dataplane.abi import Dhcp4Result, DropReason
 from wayleave.dataplane.counters import spoken
 from wayleave.net.duration import spoken_duration
@@ -34,7 +38,9 @@ def configuration() -> str:
     lines = [
         "# Configuration",
         "",
-        "The file that `bng run --config FILE` reads, TOML. `bng check` says what is wrong with one.",
+        "The file that `bng run --config FILE` reads, TOML. `bng check FILE` says what is wrong. For editors:",
+        "[gateway.schema.json](gateway.schema.json), [subscribers.schema.json](subscribers.schema.json); `bng schema`",
+        "prints them.",
         "",
     ]
     for path, model, repeated, info in _sections("", Configuration):
@@ -46,20 +52,11 @@ def configuration() -> str:
 
 def _sections(prefix: str, model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel], bool, FieldInfo]]:
     for name, info in model.model_fields.items():
-        inner, repeated = _model_of(info.annotation)
+        inner, repeated = section_of(info.annotation)
         if inner is not None:
             path = f"{prefix}.{name}" if prefix else name
             yield path, inner, repeated, info
             yield from _sections(path, inner)
-
-
-def _model_of(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation, False
-    for part in getattr(annotation, "__args__", ()):
-        if isinstance(part, type) and issubclass(part, BaseModel):
-            return part, True
-    return None, False
 
 
 def _section(title: str, model: type[BaseModel], whole: FieldInfo | None = None) -> list[str]:
@@ -68,15 +65,17 @@ def _section(title: str, model: type[BaseModel], whole: FieldInfo | None = None)
     properties = model.model_json_schema()["properties"]
     values = whole.default if whole is not None and isinstance(whole.default, model) else None
     for name, info in model.model_fields.items():
-        if _model_of(info.annotation)[0] is not None:
+        if section_of(info.annotation)[0] is not None:
             continue
         default = getattr(values, name) if values is not None else info.default
         shown = "absent" if default is None else f"`{_toml(default)}`"
         if values is None and info.is_required():
             shown = "required"
-        rows.append(f"| `{name}` | {_kind(properties[name])} | {shown} | {info.description or ''} |")
+        live = "restart" if needs_restart(info) else "reload"
+        rows.append(f"| `{name}` | {_kind(properties[name])} | {shown} | {live} | {info.description or ''} |")
     doc = (whole.description if whole is not None else None) or (model.__doc__ or "").strip().split("\n")[0]
-    return [f"## `{title}`", "", doc, "", "| key | value | default | |", "| --- | --- | --- | --- |", *rows, ""]
+    head = ["| key | value | default | counts from | |", "| --- | --- | --- | --- | --- |"]
+    return [f"## `{title}`", "", doc, "", *head, *rows, ""]
 
 
 def _kind(schema: dict[str, Any]) -> str:
@@ -125,13 +124,13 @@ def results() -> str:
 
 
 def _counted(title: str, says: str, enum: str, members: Sequence[IntEnum]) -> str:
-    """A table of an enum's members with abi.h's own words."""
+    """A table of an enum's members with abi.h's own words. Raises: KeyError for one that has none."""
     header = (ROOT / "bpf" / "abi.h").read_text()
     body = header[header.index(f"enum {enum} {{") :]
     body = body[: body.index("};")]
     said = dict(re.findall(r"[A-Z0-9]+?_(\w+) = \d+,\s*/\* (.*?) \*/", body))
     lines = [f"# {title}", "", says, "", "| name | what it means |", "| --- | --- |"]
-    lines += [f"| `{spoken(member.name)}` | {said.get(member.name, '')} |" for member in members]
+    lines += [f"| `{spoken(member.name)}` | {said[member.name]} |" for member in members]
     return "\n".join([*lines, ""])
 
 
@@ -153,19 +152,25 @@ def metrics() -> str:
     return "\n".join([*lines, ""])
 
 
+def _schema(file: str) -> str:
+    return json.dumps(schema(file), indent=2) + "\n"
+
+
 WRITERS = {
-    "configuration": configuration,
-    "drops": drops,
-    "dhcp4": results,
-    "dhcp4-options": options,
-    "metrics": metrics,
+    "configuration.md": lambda: NOTE + configuration(),
+    "drops.md": lambda: NOTE + drops(),
+    "dhcp4.md": lambda: NOTE + results(),
+    "dhcp4-options.md": lambda: NOTE + options(),
+    "metrics.md": lambda: NOTE + metrics(),
+    "gateway.schema.json": lambda: _schema("gateway"),
+    "subscribers.schema.json": lambda: _schema("subscribers"),
 }
 
 
 def main() -> int:
     stale = []
     for name, write in WRITERS.items():
-        path, text = REFERENCE / f"{name}.md", NOTE + write()
+        path, text = REFERENCE / name, write()
         if path.exists() and path.read_text() == text:
             continue
         stale.append(path.relative_to(ROOT))

@@ -12,7 +12,7 @@ static __always_inline int deliver_to(struct packet *p, const struct session *to
 		return TO_KERNEL;
 	if (p->total > to->mtu)
 		return drop(p, DROP_TOO_BIG);
-	p->told_receiver = to->id;
+	p->told_to = to;
 	if (leave_by(p, to->encapsulation.port))
 		return drop(p, DROP_NO_EGRESS);
 	if (encapsulate(p, &to->encapsulation))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import io
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -20,7 +21,7 @@ from tests.fakes.router import EVERYONE, ask, frame_of
 from wayleave.aaa.local import AuthorizationSettings, LocalAuthorization
 from wayleave.access.ipoe import Delivery, Ipoe
 from wayleave.access.settings import PortSettings
-from wayleave.daemon import app, logs
+from wayleave.daemon import app, derived, logs
 from wayleave.daemon.engine import Admission, Engine, Told
 from wayleave.dataplane.rows import project
 from wayleave.io import store
@@ -31,6 +32,7 @@ from wayleave.net.units import SECOND, BootNs
 from wayleave.proto.dhcp4 import message
 from wayleave.proto.dhcp4.message import ZERO, MessageType
 from wayleave.session import lifecycle
+from wayleave.session.journal import ROOM, Journal
 from wayleave.session.model import NEVER, Line, Session
 from wayleave.session.settings import PoolSettings
 from wayleave.session.table import Table
@@ -70,7 +72,7 @@ class Rig:
         authorization = LocalAuthorization(AuthorizationSettings(default=pool.name), (), {port.number: "default"}, {})
         self.engine = Engine(
             self.table,
-            {pool.name: app._terms(pool, ())},
+            {pool.name: derived.terms_of(pool, ())},
             authorization,
             self,
             self,
@@ -155,6 +157,16 @@ def turns(rig: Rig, clients: Iterable[int], spent: dict[str, list[float]]) -> No
         logs.LINES.flush()
 
 
+FULL = sys.getsizeof(bytes(ROOM))
+
+
+def _journal_octets(journal: Journal) -> int:
+    """Memory of a session's journal, its share of the table among it."""
+    kept = journal._of
+    whole = sys.getsizeof(kept) + sum(sys.getsizeof(id_) + sys.getsizeof(entries) for id_, entries in kept.items())
+    return whole // len(kept)
+
+
 def bench(quick: bool) -> Result:
     """A fresh gateway, one client after another, each on a line of its own."""
     count = TURN * (20 if quick else 500)
@@ -178,5 +190,6 @@ def bench(quick: bool) -> Result:
         f"exchange: CPU µs an exchange, {count:,} new clients, {TURN} a turn; median [min…max] of the turns",
         ("", "", "µs"),
         [*rows, ("all", "", shown(whole, 1))],
+        (f"Journals: {_journal_octets(rig.engine.journal)} octets of memory a session; {FULL} at most.",),
     )
     return Result([table], samples={f"{stage} us": values for stage, values in spent.items()})

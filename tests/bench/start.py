@@ -24,6 +24,10 @@ SCALED = ("sessions", "clients", "hosts4", "usage")
 """The maps that grow with the number of sessions."""
 
 
+MILLION = 1_000_000
+"""The largest `gateway.sessions`."""
+
+
 def cold_install(count: int) -> dict[str, float]:
     """Project and install `count` sessions into maps just made; returns seconds and the maps' octets."""
     now = Clock().boot()
@@ -91,6 +95,8 @@ def bench(quick: bool) -> Result:
     for _ in range(max(2, rounds - 2)):
         note("empty ", process(0, count + 1000))
         note("process ", process(count, count + 1000))
+    if not quick:
+        note("million ", process(MILLION, MILLION))
     pairs = zip(samples["process anonymous octets"], samples["empty anonymous octets"], strict=True)
     samples["python octets a session"] = [(full - empty) / count for full, empty in pairs]
     samples["kernel octets a session"] = [octets / count for octets in samples["scaled maps octets"]]
@@ -106,6 +112,8 @@ def _times(samples: dict[str, list[float]], count: int) -> Table:
         "the same without leases": "empty cold s",
         "bng, spawn to healthz, maps pinned by the last one": "process warm s",
     }
+    if "million cold s" in samples:
+        names |= {f"bng with {MILLION:,} leases": "million cold s", "the same, maps pinned": "million warm s"}
     rows = [(label, shown(samples[name], 2)) for label, name in names.items()]
     return Table(f"start: {count:,} sessions, seconds, median [min…max]", ("", "s"), rows)
 

@@ -36,7 +36,8 @@ def test_an_address_that_no_client_has_is_the_network_s() -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "udp", "sctp from 12 to 1.1.1.1", "udp to 1.1.1.1 from 12", "udp from 12 to home", "udp from 12 to 1.1.1.1:x",
-     "udp from somewhere to 1.1.1.1", "udp from 12 to 1.1.1.1:65536"],
+     "udp from somewhere to 1.1.1.1:53", "udp from 12 to 1.1.1.1:65536", "udp from 12 to 1.1.1.1",
+     "tcp from 12:80 to 1.1.1.1", "icmp from 12 to 1.1.1.1:53", "icmp from 192.0.2.9:7 to 100.64.0.2"],
 )  # fmt: skip
 def test_what_is_not_understood_is_told_how_to_say(text: str) -> None:
     with pytest.raises(ApiError, match="say it as"):

@@ -13,9 +13,10 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.plane import Plane
 from tests.fakes.records import Disk, Records, erased, saved
 from wayleave.aaa.local import AuthorizationSettings, LocalAuthorization, Subscriber
-from wayleave.daemon.app import _terms
+from wayleave.daemon.derived import terms_of
 from wayleave.daemon.engine import Admission, Engine, Told
 from wayleave.daemon.recovery import Recovery
+from wayleave.daemon.review import Outcome, PoolTerms
 from wayleave.net.mac import Mac
 from wayleave.net.units import SECOND, BootNs, Ns, UtcNs
 from wayleave.session import lifecycle as life
@@ -90,15 +91,12 @@ class Stage:
         """`meanwhile` happens after the leases are read and before the data plane is taken over."""
         self.clock, self.disk, self.plane = clock or FakeClock(), disk or Disk(), plane or Plane(rows)
         self.table = Table(sessions)
-        self.pools = {item.name: _terms(item, subscribers) for item in pools}
         self.records = Records(self.disk, self.clock)
         self.said: list[tuple[Client, life.Reply]] = []
-        authorization = LocalAuthorization(
-            AuthorizationSettings(default=pools[0].name), subscribers, dict.fromkeys(ports, tenants[0]), {}
-        )
-        admission = dict.fromkeys(ports, Admission(clients, at_limit == "replace"))
+        self.ports, self.tenants, self.admission = ports, tenants, Admission(clients, at_limit == "replace")
+        terms, authorization, admission = self.terms(pools, subscribers)
         self.engine = Engine(
-            self.table, self.pools, authorization, self.records, self.plane, self._hear, admission, self._watch
+            self.table, terms, authorization, self.records, self.plane, self._hear, admission, self._watch
         )
         self.recovery = Recovery(self.engine, self.clock)
         self.recovery.restore(self.disk.load(self.clock))
@@ -106,6 +104,33 @@ class Stage:
         self.plane.repair([session for session in self.table if session.installed and session.live], self.clock.boot())
         self.recovery.took_over()
         self.written()
+
+    def terms(
+        self, pools: tuple[PoolSettings, ...], subscribers: tuple[Subscriber, ...]
+    ) -> tuple[dict[str, PoolTerms], LocalAuthorization, dict[int, Admission]]:
+        """What the engine goes by under a configuration."""
+        return (
+            {item.name: terms_of(item, subscribers) for item in pools},
+            LocalAuthorization(
+                AuthorizationSettings(default=pools[0].name),
+                subscribers,
+                dict.fromkeys(self.ports, self.tenants[0]),
+                {},
+            ),
+            dict.fromkeys(self.ports, self.admission),
+        )
+
+    def reload(self, *pools: PoolSettings, subscribers: tuple[Subscriber, ...] = ()) -> Stage:
+        """Another configuration counts from now on."""
+        self.engine.reconfigure(*self.terms(pools or (pool(),), subscribers))
+        while self.engine.review(self.clock.boot()):
+            self.written()
+        self.written()
+        return self
+
+    @property
+    def pools(self) -> dict[str, PoolTerms]:
+        return self.engine.pools
 
     def _hear(self, session: Session, reply: life.Reply) -> None:
         self.said.append((session.client, reply))
@@ -671,25 +696,209 @@ def test_a_session_whose_tenant_is_gone_ends() -> None:
     assert (len(after.table), after.disk.records, after.held) == (0, {}, 0)
 
 
+TWO = (pool(), pool(name="other", network="10.0.1.0/24", gateway="10.0.1.1"))
 NO_LONGER = {
     "blocked": Subscriber(name="house", line=LINE, blocked=True),
-    "of another pool": Subscriber(name="house", line=LINE, pool="other"),
-    "with another address": Subscriber(name="house", line=LINE, address=address("5")),
     "of another tenant": Subscriber(name="house", line=LINE, tenant="other"),
 }
+MOVED = {
+    "of another pool": (Subscriber(name="house", line=LINE, pool="other"), IPv4Address("10.0.1.2")),
+    "with another address": (Subscriber(name="house", line=LINE, address=address("5")), address("5")),
+}
+ANEW = [lambda stage, **changes: stage.restart(*TWO, **changes), lambda stage, **changes: stage.reload(*TWO, **changes)]
 
 
+@pytest.mark.parametrize("anew", ANEW, ids=["restart", "reload"])
 @pytest.mark.parametrize("entry", NO_LONGER.values(), ids=NO_LONGER.keys())
-def test_a_client_that_would_not_be_granted_its_address_today_loses_it_at_a_restart(entry: Subscriber) -> None:
-    pools = (pool(), pool(name="other", network="10.0.1.0/24", gateway="10.0.1.1"))
-    stage = Stage(pools)
+def test_a_client_that_would_be_granted_nothing_today_ends(entry: Subscriber, anew: Callable[..., Stage]) -> None:
+    stage = Stage(TWO)
     mine, others = stage.serve(A), stage.serve(B, SOMEWHERE)
-    after = stage.restart(*pools, subscribers=(entry,))
+    after = anew(stage, subscribers=(entry,))
     assert not after.uses(mine, A)
     assert after.uses(others, B, SOMEWHERE)
     after.wait(SECOND)
-    assert after.engine.counts.closed == {"admin-reset": 1}
+    assert after.engine.counts.closed == {"reconfigured": 1}
     assert (len(after.table), len(after.disk.records), after.held) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("anew", ANEW, ids=["restart", "reload"])
+@pytest.mark.parametrize("how", ["asks to keep it", "looks around"])
+@pytest.mark.parametrize("who", MOVED)
+def test_a_client_that_would_get_another_address_today_gets_it_when_it_asks_next(
+    who: str, how: str, anew: Callable[..., Stage]
+) -> None:
+    entry, theirs = MOVED[who]
+    stage = Stage(TWO)
+    mine = stage.serve(A)
+    after = anew(stage, subscribers=(entry,))
+    assert after.uses(mine, A), "until then it is served as before"
+    if how == "asks to keep it":
+        assert answers(after.say(requests(mine))) == [Answer.REFUSE]
+    else:
+        assert after.say(discovers()) == [], "it asks again"
+    assert not after.uses(mine, A)
+    after.wait(SECOND)
+    assert after.engine.counts.closed == {"reconfigured": 1}
+    assert after.serve(A) == theirs
+    assert after.held == 1
+
+
+# ---- another configuration, while it runs -----------------------------------------------
+
+
+def test_a_session_goes_on_under_a_changed_pool_and_its_row_is_written_anew() -> None:
+    stage = Stage()
+    mine = stage.serve(A)
+    stage.reload(pool(network="10.0.0.0/28", promise="48h"))
+    session = stage.find(A)
+    assert session is not None
+    assert session.lease is not None
+    assert (session.lease.subnet.network.prefixlen, session.lease.horizon) == (28, 2 * DAY)
+    assert stage.plane.rows[session.id].session == session
+    assert stage.engine.rewritten == 1
+    assert stage.engine.reviewed == {Outcome.KEPT: 1}
+    assert stage.uses(mine, A)
+
+
+def test_a_reload_that_changes_nothing_for_a_session_writes_nothing() -> None:
+    stage = Stage()
+    mine = stage.serve(A)
+    stage.say(requests(mine))
+    stage.plane.repair(list(stage.table), stage.clock.boot())
+    before = stage.find(A)
+    stage.reload(pool())
+    assert stage.find(A) == before
+    assert stage.engine.rewritten == 0
+
+
+def test_a_longer_lease_is_on_disk_before_anybody_is_told_of_it_also_after_a_reload() -> None:
+    stage = Stage()
+    mine = stage.serve(A)
+    stage.reload(pool(lease="2h"))
+    session = stage.find(A)
+    assert session is not None
+    assert session.lease is not None
+    assert (session.lease.duration, session.lease.longer) == (HOUR, 2 * HOUR)
+    assert stage.say(requests(mine)) == []
+    (renewed,) = stage.written()
+    assert renewed.remaining == 2 * HOUR
+
+
+def test_a_shorter_lease_counts_from_the_next_renewal_and_cuts_nothing_that_the_kernel_has_told() -> None:
+    stage = Stage()
+    mine = stage.serve(A)
+    stage.wait(HOUR // 2)
+    assert stage.plane.renews(Client(LINE, A).key, mine, stage.clock.boot()), "for an hour, and Python does not know"
+    stage.reload(pool(lease="60s"))
+    stage.wait(HOUR - SECOND)
+    assert stage.uses(mine, A)
+    assert stage.say(requests(mine, B))[0].answer is Answer.REFUSE
+    assert stage.say(requests(mine))[0].remaining == MINUTE
+
+
+def test_terms_that_change_while_a_lease_is_on_its_way_to_the_disk_wait_for_it() -> None:
+    stage = Stage()
+    (offer,) = stage.say(discovers())
+    assert offer.lease is not None
+    stage.say(requests(offer.lease.address))
+    stage.engine.reconfigure(*stage.terms((pool(lease="2h"),), ()))
+    assert stage.engine.review(stage.clock.boot()) == 1, "it is asked again later"
+    (confirmed,) = stage.written()
+    assert confirmed.remaining == HOUR, "what is on disk"
+    assert stage.engine.review(stage.clock.boot()) == 0
+    session = stage.find(A)
+    assert session is not None
+    assert session.lease is not None
+    assert session.lease.longer == 2 * HOUR
+
+
+def test_no_session_acts_under_terms_of_before() -> None:
+    stage = Stage()
+    mine = stage.serve(A)
+    stage.engine.reconfigure(*stage.terms((pool(name="new", network="10.0.1.0/24", gateway="10.0.1.1"),), ()))
+    assert stage.say(requests(mine)) == [], "its pool is gone: it has ended, and asks anew"
+    assert not stage.uses(mine, A)
+
+
+def test_a_pool_by_another_name_is_the_same_addresses() -> None:
+    stage = Stage()
+    mine = stage.serve(A)
+    stage.reload(pool(name="new"))
+    assert stage.uses(mine, A)
+    session = stage.find(A)
+    assert session is not None
+    assert session.lease is not None
+    assert session.lease.pool == "new"
+    assert stage.held == 1
+    after = stage.restart(pool(name="new"))
+    assert after.uses(mine, A)
+
+
+def test_what_a_pool_remembers_goes_on() -> None:
+    stage = Stage(clients=8)
+    stage.serve(A)
+    theirs = stage.serve(B)
+    gone = stage.serve(C)
+    stage.say(declines(gone, C))
+    stage.say(releases(theirs, B))
+    stage.wait(SECOND)
+    stage.reload(pool(network="10.0.0.0/28"))
+    assert stage.pools["home"].pool.quarantined == 1
+    assert stage.serve(C) not in (gone, theirs)
+    assert stage.serve(B) == theirs
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"exclude": ["10.0.0.2"]},
+        {"reservations": [{"address": "10.0.0.2", "mac": str(C)}]},
+        {"reservations": [{"address": "10.0.0.6", "mac": str(A)}]},
+    ],
+    ids=["excluded", "reserved for another", "another is reserved"],
+)
+def test_an_address_that_is_not_for_its_holder_any_more_is_kept_until_it_asks(changes: dict[str, Any]) -> None:
+    stage = Stage()
+    mine = stage.serve(A)
+    assert mine == address("2")
+    stage.reload(pool(**changes))
+    assert stage.uses(mine, A)
+    assert answers(stage.say(requests(mine))) == [Answer.REFUSE]
+    stage.wait(SECOND)
+    assert stage.serve(A) != mine
+
+
+def test_a_move_that_is_taken_back_moves_nobody() -> None:
+    stage = Stage()
+    mine = stage.serve(A)
+    stage.reload(pool(exclude=["10.0.0.2"]))
+    stage.reload(pool())
+    assert answers(stage.say(requests(mine))) == [Answer.CONFIRM]
+
+
+def test_an_offer_of_another_address_is_taken_back() -> None:
+    stage = Stage()
+    (offer,) = stage.say(discovers())
+    assert offer.lease is not None
+    stage.reload(pool(exclude=["10.0.0.2"]))
+    assert stage.held == 0
+    assert stage.serve(A) == address("3")
+
+
+def test_rows_that_find_no_room_are_written_later() -> None:
+    stage = Stage()
+    stage.serve(A)
+    stage.engine.reconfigure(*stage.terms((pool(promise="48h"),), ()))
+
+    def full(*_: object) -> int:
+        raise PlaneFull("no room")
+
+    refresh, stage.plane.refresh = stage.plane.refresh, full  # type: ignore[method-assign]
+    assert stage.engine.review(stage.clock.boot()) == 1
+    stage.plane.refresh = refresh  # type: ignore[method-assign]
+    assert stage.engine.review(stage.clock.boot()) == 0
+    assert stage.engine.rewritten == 1
+    assert +stage.engine.reviewed == {Outcome.KEPT: 1}, "once"
 
 
 def test_a_client_that_keeps_its_address_at_a_restart_gets_what_goes_with_it_today() -> None:

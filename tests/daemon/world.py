@@ -22,9 +22,10 @@ from tests.fakes.router import Router, State
 from wayleave.aaa.local import AuthorizationSettings, LocalAuthorization, Subscriber
 from wayleave.access.ipoe import Delivery, Ipoe
 from wayleave.access.settings import PortSettings
-from wayleave.daemon.app import _terms
+from wayleave.daemon.derived import terms_of
 from wayleave.daemon.engine import Admission, Engine
 from wayleave.daemon.recovery import Recovery
+from wayleave.daemon.review import PoolTerms
 from wayleave.io.store import Write
 from wayleave.net import frame
 from wayleave.net.mac import BROADCAST, Mac
@@ -44,7 +45,7 @@ TERMS_S = ((30, 60), (LEASE_S, PROMISE_S), (600, 1200))
 SLOWEST = 1500 * MILLISECOND
 """No frame stays on the wire for longer: less than session.model.LEASE_GRACE."""
 SESSIONS = 40
-TAKEN_AWAY = (CloseCause.ADMIN_RESET, CloseCause.DISPLACED)
+TAKEN_AWAY = (CloseCause.ADMIN_RESET, CloseCause.DISPLACED, CloseCause.RECONFIGURED)
 LEAVING = (Phase.REMOVING, Phase.FORGETTING, Phase.CLOSED)
 
 PORTS = {
@@ -89,11 +90,17 @@ POOL = PoolSettings.model_validate(
 )
 SUBSCRIBERS = (Subscriber(name="static", mac=_mac(3), address=IPv4Address("10.0.0.14")),)
 
+OTHER_SUBSCRIBERS = (
+    SUBSCRIBERS,
+    (Subscriber(name="static", mac=_mac(4), address=IPv4Address("10.0.0.14")),),
+    (*SUBSCRIBERS, Subscriber(name="blocked", mac=_mac(21), blocked=True)),
+)
+
 # What goes wrong how often.
 MISCHIEF: dict[str, float] = {
     "a router restarts": 8, "a router releases": 5, "packets flow": 12, "the operator clears": 2,
     "the process is killed": 4, "the power fails": 1.5, "the disk fails": 1, "the wire is bad": 4,
-    "the street has power again": 1,
+    "the street has power again": 1, "the configuration changes": 3,
 }  # fmt: skip
 
 
@@ -112,16 +119,11 @@ class Gateway:
     def __init__(self, world: World) -> None:
         self.world, self.clock, self.plane = world, world.clock, world.plane
         self.table = Table(SESSIONS)
-        pool = POOL.model_copy(update={"lease": world.terms_s[0] * SECOND, "promise": world.terms_s[1] * SECOND})
-        self.pools = {POOL.name: _terms(pool, SUBSCRIBERS)}
         self.ipoe = _ipoe(self.table.find)
         self.records = Records(world.disk, self.clock, self._submitted)
-        authorization = LocalAuthorization(
-            AuthorizationSettings(default=POOL.name), SUBSCRIBERS, dict.fromkeys(PORTS, "default"), {}
-        )
-        admission = {port.number: Admission(port.clients, port.at_limit == "replace") for port in PORTS.values()}
+        pools, authorization, admission = self._terms()
         self.engine = Engine(
-            self.table, self.pools, authorization, self.records, self.plane, self._reply, admission, world.on_transition
+            self.table, pools, authorization, self.records, self.plane, self._reply, admission, world.on_transition
         )
         self.recovery = Recovery(self.engine, self.clock)
         self._wake = 0
@@ -139,6 +141,31 @@ class Gateway:
         self._every_second()
         if self.plane.ring:
             self.wake()
+
+    def _terms(self) -> tuple[dict[str, PoolTerms], LocalAuthorization, dict[int, Admission]]:
+        """What the configuration of the day says."""
+        lease_s, promise_s = self.world.terms_s
+        pool = POOL.model_copy(update={"lease": lease_s * SECOND, "promise": promise_s * SECOND})
+        people = self.world.subscribers
+        return (
+            {POOL.name: terms_of(pool, people)},
+            LocalAuthorization(AuthorizationSettings(default=POOL.name), people, dict.fromkeys(PORTS, "default"), {}),
+            {port.number: Admission(port.clients, port.at_limit == "replace") for port in PORTS.values()},
+        )
+
+    @property
+    def pools(self) -> dict[str, PoolTerms]:
+        return self.engine.pools
+
+    def reload(self) -> None:
+        self.engine.reconfigure(*self._terms())
+        self._review()
+
+    def _review(self) -> None:
+        """Sessions are looked at a few at a time; between that, everything goes on."""
+        if self.engine.review(self.clock.boot(), limit=3):
+            self.world.at(100 * MILLISECOND, self._if_alive, self._review)
+        self._end_turn()
 
     def wake(self) -> None:
         """Something lies in the ring; what comes close together is read together."""
@@ -221,6 +248,7 @@ class World:
         self.starting: Gateway | None = None
         self._lossy = False
         self.terms_s = (LEASE_S, PROMISE_S)
+        self.subscribers = SUBSCRIBERS
         self.kernel_renews = self.chance.choice((0.0, 0.5, 1.0))
         self.routers = [Router(line, mac, self.chance, declines=0.02) for line, mac in STAYING + SURPLUS]
         self.staying = self.routers[: len(STAYING)]
@@ -305,7 +333,7 @@ class World:
         """Offer and renew inside the promise, and leave it to the process to find out."""
         now = self.clock.boot()
         session = self.plane.client(router.key, now)
-        if session is None or session.lease is None:
+        if session is None or session.lease is None or session.moving:
             return False
         ipoe = _ipoe(lambda _client: session)
         told = ipoe.receive(port, data)
@@ -400,6 +428,8 @@ class World:
                 for sender in self.routers:
                     if self.chance.random() < 0.8:
                         self._uses(sender)
+            case "the configuration changes":
+                self._configure()
             case "the operator clears":
                 self._clear()
             case "the process is killed":
@@ -414,6 +444,14 @@ class World:
                 self._lossy = True
                 self.at(self._some(120), self._heal_wire)
         self.at(self._some(20), self._mischief)
+
+    def _configure(self) -> None:
+        """Other terms, and somebody has another address of his own; a process that runs reloads it."""
+        self.terms_s = self.chance.choice(TERMS_S)
+        self.subscribers = self.chance.choice(OTHER_SUBSCRIBERS)
+        self.tell("leases are of {}s now, promised for {}s".format(*self.terms_s))
+        if self.gateway is not None:
+            self.gateway.reload()
 
     def _heal_wire(self) -> None:
         self._lossy = False
@@ -484,6 +522,9 @@ class World:
         self._start()
         if self.starting is not None:
             self._open(self.starting)
+        self.subscribers = SUBSCRIBERS
+        if self.gateway is not None:
+            self.gateway.reload()
         for router in self.routers:
             router.declines = 0
         for router in self.routers[len(STAYING) :]:

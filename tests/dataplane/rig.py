@@ -314,6 +314,8 @@ class Bench:
         self.ring, self.sampled = Ring(self.maps["ring"]), Ring(self.maps["sampled"])
         self._placed: list[tuple[str, bytes]] = []
         self._buckets_used = False
+        self.twin = "bng"
+        """Which of the programs that belong on a device `run` runs: bng, capture."""
         self._configure()
 
     def put(self, name: str, key: bytes | int, value: bytes) -> None:
@@ -342,6 +344,7 @@ class Bench:
             syscall.delete(self.maps[name].fd, key)
         self._placed.clear()
         self._buckets_used = False
+        self.twin = "bng"
         self.open_only()
         for number in range(len(abi.Policer)):
             self.police(abi.Policer(number), 0, 0)
@@ -407,7 +410,7 @@ class Bench:
 
     def run(self, sent: bytes, on: str = "sub") -> syscall.Run:
         """Run the program that belongs on the device over one packet."""
-        return self.run_program("bng_access" if on.startswith("sub") else "bng_core", sent, on)
+        return self.run_program(f"{self.twin}_access" if on.startswith("sub") else f"{self.twin}_core", sent, on)
 
     def run_program(self, program: str, sent: bytes, on: str) -> syscall.Run:
         """Run a program over one packet as if it came in on the device."""

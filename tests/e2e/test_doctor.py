@@ -56,6 +56,10 @@ FAULTS: list[tuple[Callable[[Lab], object], int, str, str]] = [
     (lambda lab: lab.gateway.namespace.ip("link del core0"), 1, "there is no such device", "`ip link`"),
     (lambda lab: lab.access_node.namespace.ip("link set trunk down"), 0, "no carrier", "plug it in"),
     (lambda lab: lab.gateway.namespace.ip("route flush table main"), 0, "table 254 has no route", "ip route add"),
+    (
+        lambda lab: lab.gateway.namespace.ip("link add br0 type bridge", "link set core0 master br0"), 1,
+        "is a part of br0", "ip link set dev core0 nomaster",
+    ),
     (_foreign, 1, "another XDP program is attached", "ip link set dev acc0 xdp off"),
 ]  # fmt: skip
 
@@ -72,6 +76,17 @@ def test_a_fault_of_the_machine_is_named_with_its_cure(
     assert line.split()[0] == ("bad" if status else "warning")
 
 
+def test_a_bpffs_that_ends_with_a_mount_namespace_is_told(lab: Lab) -> None:
+    lab.gateway.config_file.write_text(lab.config())
+    words = ["ip", "netns", "exec", lab.gateway.namespace.name, sys.executable, "-m", "wayleave.cli.bng", "doctor"]
+    words += ["--config", str(lab.gateway.config_file)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    (line,) = (line for line in done.stdout.splitlines() if "pins: " in line)
+    assert line.startswith("bad ")
+    assert "nsenter --net=" in line
+
+
 @pytest.mark.parametrize(
     ("gateway", "says"),
     [({"sessions": 1_000_000, "state": "/proc/wayleave"}, "MiB free at /proc/wayleave, 1,000,000 leases may take")],
@@ -80,6 +95,17 @@ def test_a_configuration_that_is_too_large_is_told_by_how_much(lab: Lab, gateway
     status, lines = doctor(lab, lab.config(gateway=gateway))
     assert status == 1
     assert any(says in line for line in lines)
+
+
+def test_a_million_sessions_load_and_doctor_says_what_they_take(lab: Lab) -> None:
+    config = lab.config(gateway={"sessions": 1_000_000})
+    _, lines = doctor(lab, config)
+    (memory,) = (line for line in lines if " memory: " in line)
+    assert "1,000,000 sessions" in memory
+    assert "3528 MiB" in memory
+    lab.gateway.start(config)
+    lab.customers[0].dhcp("udhcpc")
+    assert lab.customers[0].ping(lab.server_address)
 
 
 def test_another_user_is_told_what_he_lacks_and_all_the_rest(lab: Lab) -> None:

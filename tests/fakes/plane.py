@@ -48,6 +48,11 @@ class Plane:
         for session in sessions:
             self._place(session)
 
+    def refresh(self, sessions: Sequence[Session], now: BootNs) -> int:
+        changed = [session for session in sessions if self.rows[session.id].session != session]
+        self.install(changed, now)
+        return len(changed)
+
     def remove(self, ids: Iterable[int], now: BootNs) -> None:  # noqa: ARG002
         for id_ in ids:
             row = self.rows.pop(id_, None)

@@ -60,11 +60,19 @@ def test_one_claim_alone_from_the_command_line(tmp_path: Path) -> None:
     assert (tmp_path / "trunk.pcap").stat().st_size > (tmp_path / "core.pcap").stat().st_size > 24
 
 
-def test_a_mutant_from_the_command_line_is_an_error() -> None:
+def test_a_mutant_from_the_command_line_turns_its_claim_red_as_it_should() -> None:
     words = [sys.executable, "-m", "wayleave.lab.demo", "--mutant", "antispoof-off"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "0 of 1 claims hold" in done.stdout
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "the mutant antispoof-off turned the claim antispoof red, as it should" in done.stdout
+
+
+def test_a_mutant_that_changes_nothing_is_an_error() -> None:
+    (claim,) = (item for item in CLAIMS if item.name == "antispoof")
+    holds = Verdict(claim, Outcome.HOLDS, "", 0.1)
+    good, words = demo._summary([holds], claim.mutant)
+    assert not good
+    assert "did not turn its claim red" in words
 
 
 def test_keep_stays_until_ctrl_c_and_leaves_nothing() -> None:

@@ -6,10 +6,10 @@ The most particular entry wins: MAC on a line, MAC, line (with its circuit-id), 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Address
 
 from pydantic import Field, model_validator
 
+from wayleave.net.ipv4 import Address4
 from wayleave.net.mac import Mac
 from wayleave.session.model import Client, Line, Service
 from wayleave.session.settings import Leaf, LineText, MacText
@@ -23,7 +23,7 @@ class Subscriber(Leaf):
     line: LineText | None = None
     circuit: str | None = None
     pool: str | None = Field(default=None, description="absent: authorization.default")
-    address: IPv4Address | None = None
+    address: Address4 | None = None
     tenant: str | None = Field(default=None, description="absent: the pool's")
     limit: int | None = Field(default=None, ge=1, description="clients on the line at once; absent: the port's")
     antispoof: bool = True

@@ -50,6 +50,20 @@ class Ask(Struct, frozen=True, gc=False):
     heard: Heard
     kind: Kind
 
+    @property
+    def called(self) -> bytes:
+        """The message's name, for the journal."""
+        return _CALLED[self.kind]
+
+
+_CALLED = {
+    Kind.DISCOVER: b"DISCOVER",
+    Kind.SELECTING: b"REQUEST (selecting)",
+    Kind.INIT_REBOOT: b"REQUEST (init-reboot)",
+    Kind.RENEWING: b"REQUEST (renewing)",
+    Kind.REBINDING: b"REQUEST (rebinding)",
+    Kind.INFORM: b"INFORM",
+}
 
 _NAMES: dict[int, str] = {kind: kind.name.lower() for kind in MessageType}
 """What is said → the name of its counter."""
@@ -72,13 +86,20 @@ class Ipoe:
         macs: Mapping[int, Mac],
         pools: Mapping[str, Delivery],
         known: Callable[[Client], Session | None],
+        unheard: Callable[[int, bytes, str], None] = lambda _port, _data, _why: None,
     ) -> None:
-        self._ports, self._macs, self._pools, self._known = ports, macs, pools, known
-        self._gateways = {delivery.gateway for delivery in pools.values()}
-        self._standing: dict[tuple[str, Ns, bytes], StandingReply | None] = {}
+        """`unheard` is told of a frame that leads to nothing: its port, the frame, and why."""
+        self._macs, self._known, self._unheard = macs, known, unheard
+        self.reconfigure(ports, pools)
         self.ignored: Counter[str] = Counter()
         self.heard: Counter[str] = Counter()
         self.said: Counter[str] = Counter()
+
+    def reconfigure(self, ports: Mapping[int, PortSettings], pools: Mapping[str, Delivery]) -> None:
+        """Go by another configuration from now on."""
+        self._ports, self._pools = ports, pools
+        self._gateways = {delivery.gateway for delivery in pools.values()}
+        self._standing: dict[tuple[str, Ns, bytes], StandingReply | None] = {}
 
     # ---- in -----------------------------------------------------------------------------
 
@@ -89,18 +110,22 @@ class Ipoe:
         """
         heard = hear(self._ports[port], data)
         if isinstance(heard, Ignored):
-            self.ignored[heard.value] += 1
+            self._ignore(port, data, heard.value)
             return None
         request = server.classify(heard.message, heard.unicast)
         if isinstance(request, server.Ignored):
-            self.ignored[request.reason.value] += 1
+            self._ignore(port, data, request.reason.value)
             return None
         client = self._client(heard)
         if client is None:
-            self.ignored[Ignored.NO_CIRCUIT_ID.value] += 1
+            self._ignore(port, data, Ignored.NO_CIRCUIT_ID.value)
             return None
         self.heard[request.kind.value] += 1
         return client, self._event(client, heard, request, at)
+
+    def _ignore(self, port: int, data: bytes, why: str) -> None:
+        self.ignored[why] += 1
+        self._unheard(port, data, why)
 
     def _client(self, heard: Heard) -> Client | None:
         """Find the line. Where many share a VLAN, a message without circuit-id is believed only of a known session."""
@@ -214,10 +239,13 @@ class Ipoe:
         """Return what the data plane may answer this client by itself; None: its requests come up.
 
         Where a circuit-id tells lines apart, only to a client that is known by one; where option 82 is not believed,
-        to no message that carries one. A lease that is to become longer is recorded as such before anybody hears of it.
+        to no message that carries one. A lease that is to become longer is recorded as such before anybody hears of it;
+        a client that is to have another address hears so from Python.
         """
         lease, port = session.lease, self._ports.get(session.client.line.port)
-        if lease is None or lease.longer or port is None or session.form is None or session.relayed:
+        if lease is None or lease.longer or session.moving or lease.pool not in self._pools:
+            return None
+        if port is None or session.form is None or session.relayed:
             return None
         if (port.line == "circuit") != bool(session.client.line.circuit) or (session.agent and not port.trusted):
             return None

@@ -6,22 +6,28 @@ long.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from fastapi import FastAPI, HTTPException, Query, Response
 
 from wayleave import __version__
+from wayleave.api.capture import Busy, Capture, CaptureFile, CaptureView, Wanted
 from wayleave.api.explain import Question, Verdict, answer
+from wayleave.api.journal import JournalView, of_session, of_strangers
 from wayleave.api.metrics import CONTENT_TYPE, exposition
-from wayleave.api.schema import DhcpView, Page, PoolView, PuntView, SessionView, dhcp_view, view
+from wayleave.api.schema import DhcpView, Page, PlanView, PoolView, PuntView, SessionView, dhcp_view, view
 from wayleave.api.search import Filter, NotOne, search
+from wayleave.net.mac import Mac
 from wayleave.session.model import Phase, Session
 
 if TYPE_CHECKING:
     from wayleave.access.ipoe import Ipoe
     from wayleave.dataplane.counters import Counters, Usage
     from wayleave.dataplane.plane import DataPlane
+    from wayleave.dataplane.samples import Drops
     from wayleave.net.units import BootNs
+    from wayleave.session.journal import Journal
     from wayleave.session.ports import Clock
     from wayleave.session.table import Table
 
@@ -33,11 +39,20 @@ class Running(Protocol):
     plane: DataPlane
     ipoe: Ipoe
     repaired: list[str]
+    capture: Capture
+
+    @property
+    def journal(self) -> Journal: ...
+
+    def dropped(self) -> Drops:
+        """What was dropped, up to now."""
 
     @property
     def clock(self) -> Clock: ...
 
     def clear(self, id_: int) -> bool: ...
+
+    def stop(self) -> None: ...
 
     def pool_views(self) -> list[PoolView]: ...
 
@@ -46,7 +61,15 @@ class Running(Protocol):
     def unready(self) -> list[str]: ...
 
 
-def application(gateway: Running) -> FastAPI:
+class Changing(Protocol):
+    """What the API needs of whoever changes a gateway's configuration."""
+
+    async def plan(self) -> PlanView: ...
+
+    async def reload(self) -> PlanView: ...
+
+
+def application(gateway: Running, configuration: Changing) -> FastAPI:
     """Return the API of a running gateway."""
     app = FastAPI(title="Wayleave gateway", version=__version__, docs_url=None, redoc_url=None)
     counters: Counters = gateway.plane.counters
@@ -57,12 +80,23 @@ def application(gateway: Running) -> FastAPI:
             raise HTTPException(404, f"there is no session {id_}")
         return session
 
+    def read_mac(text: str) -> Mac:
+        try:
+            return Mac.parse(text)
+        except ValueError as error:
+            raise HTTPException(422, f"mac: {error}") from error
+
     def told(session: Session, now: BootNs, usage: Usage | None = None) -> SessionView:
         return view(session, now, usage, counters.seen(session.id), counters.renewed(session.id))
 
     @app.get("/healthz")
     async def healthz() -> dict[str, object]:
-        return {"status": "ok", "version": __version__, "sessions": len(gateway.table)}
+        return {"status": "ok", "version": __version__, "sessions": len(gateway.table), "pid": os.getpid()}
+
+    @app.post("/stop", status_code=202)
+    async def stop() -> dict[str, str]:
+        gateway.stop()
+        return {"status": "stopping"}
 
     @app.get("/readyz")
     async def readyz(answer: Response) -> dict[str, object]:
@@ -104,6 +138,16 @@ def application(gateway: Running) -> FastAPI:
         item = found(id_)
         return told(item, gateway.clock.boot(), counters.usage(id_, item.since))
 
+    @app.get("/sessions/{id_}/journal")
+    async def journal(id_: int) -> JournalView:
+        item, drops, now = found(id_), gateway.dropped(), gateway.clock.boot()
+        return of_session(item, gateway.journal, drops, counters.renewed(id_), now)
+
+    @app.get("/journals")
+    async def journals(mac: str) -> list[JournalView]:
+        """Of clients without a session."""
+        return of_strangers(read_mac(mac), gateway.journal, gateway.dropped(), gateway.table, gateway.clock.boot())
+
     @app.delete("/sessions/{id_}", status_code=202)
     async def clear(id_: int) -> dict[str, int]:
         found(id_)
@@ -130,6 +174,30 @@ def application(gateway: Running) -> FastAPI:
         except ValueError as error:
             raise HTTPException(422, str(error)) from error
 
+    @app.post("/capture")
+    async def capture(
+        session: int | None = None,
+        mac: str | None = None,
+        port: Annotated[int, Query(ge=0)] = 0,
+        seconds: Annotated[float | None, Query(gt=0)] = None,
+        count: Annotated[int | None, Query(ge=1)] = None,
+    ) -> Response:
+        """One client's packets as they come: of a session, or of a MAC that may have none. A pcapng file."""
+        if session is not None:
+            client = found(session).client
+            wanted = Wanted(client.mac, client)
+        else:
+            wanted = Wanted(read_mac(mac or ""), port=port)
+        try:
+            gateway.capture.start(wanted)
+        except Busy as error:
+            raise HTTPException(409, str(error)) from error
+        return CaptureFile(gateway.capture, seconds, count)
+
+    @app.get("/capture")
+    async def captured() -> CaptureView:
+        return gateway.capture.view()
+
     @app.get("/counters")
     async def all_counters() -> dict[str, Any]:
         return {
@@ -139,6 +207,16 @@ def application(gateway: Running) -> FastAPI:
             "punts": counters.punts(),
             "samples": counters.samples(),
         } | gateway.happenings()
+
+    @app.get("/plan")
+    async def plan() -> PlanView:
+        return await configuration.plan()
+
+    @app.post("/reload")
+    async def reload(said: Response) -> PlanView:
+        told = await configuration.reload()
+        said.status_code = 409 if told.refused else 200
+        return told
 
     @app.get("/repaired")
     async def repaired() -> list[str]:

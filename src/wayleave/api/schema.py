@@ -46,6 +46,17 @@ class PoolView(BaseModel):
     quarantined: int
 
 
+class PlanView(BaseModel):
+    """What a reload would change, or has changed; or why it is refused, and then nothing is."""
+
+    refused: list[str] = Field(default_factory=list, description="why the configuration cannot count now")
+    changes: list[str] = Field(default_factory=list, description="settings and subscribers that differ")
+    sessions: dict[str, int] = Field(default_factory=dict, description="how many are kept, moved and ended")
+    examples: list[str] = Field(default_factory=list, description="some that are not kept, and why")
+    rows: int = Field(default=0, description="sessions whose rows in the data plane differ")
+    applied: bool = False
+
+
 class Page(BaseModel):
     """Some sessions, in order of id; perhaps none, as only a part of the table is looked at for an answer.
 

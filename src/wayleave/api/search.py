@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from ipaddress import IPv4Address
 from typing import TypeVar
 
+from wayleave.net.ipv4 import parse_address
 from wayleave.net.mac import Mac
 from wayleave.session.model import Line, Phase, Session
 from wayleave.session.table import Table
@@ -40,7 +40,7 @@ class Filter:
         """Raises: NotOne."""
         self.mac = _read("mac", Mac.parse, mac)
         self.line = _read("line", Line.parse, line)
-        self.address = _read("address", _address, address)
+        self.address = _read("address", parse_address, address)
         self._line = str(self.line)
         self.phase, self.pool, self.tenant, self.subscriber = phase, pool, tenant, subscriber
 
@@ -63,13 +63,6 @@ class Filter:
             return False
         text = str(line)
         return text == wanted or (text.startswith(wanted) and text[len(wanted)] in ".:/")
-
-
-def _address(text: str) -> IPv4Address:
-    try:
-        return IPv4Address(text)
-    except ValueError as error:
-        raise ValueError(f"{text!r} is not an IPv4 address: write it as 100.64.0.2") from error
 
 
 def _read(name: str, parse: Callable[[str], Read], text: str | None) -> Read | None:

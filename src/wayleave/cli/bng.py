@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
@@ -12,6 +13,7 @@ from wayleave import __version__
 from wayleave.cli.client import DEFAULT_CONFIG, ApiError
 from wayleave.cli.show import show
 from wayleave.cli.target import Target, find, find_id
+from wayleave.cli.watch import with_seconds
 
 app = App(name="bng", help="A broadband network gateway.", version=__version__)
 clear = App(name="clear", help="End what is running.")
@@ -34,16 +36,19 @@ def run(*, config: Path = DEFAULT_CONFIG) -> int:
 
 
 @app.command
-def check(*, config: Path = DEFAULT_CONFIG) -> int:
+def check(file: Path | None = None, /, *, config: Path = DEFAULT_CONFIG) -> int:
     """Say everything that is wrong with a configuration, without touching anything.
 
     Parameters
     ----------
+    file
+        The configuration file; --config says the same.
     config
         The configuration file.
     """
     from wayleave.config.load import ConfigurationError, load
 
+    config = file or config
     try:
         settings, subscribers = load(config)
     except ConfigurationError as error:
@@ -51,6 +56,21 @@ def check(*, config: Path = DEFAULT_CONFIG) -> int:
         print(f"{len(error.problems)} problem{'s' if len(error.problems) > 1 else ''}", file=sys.stderr)
         return 2
     print(f"{config}: good: {len(settings.ports)} ports, {len(settings.pools)} pools, {len(subscribers)} subscribers")
+    return 0
+
+
+@app.command
+def schema(file: Literal["gateway", "subscribers"] = "gateway", /) -> int:
+    """Print the JSON Schema of a configuration file, for an editor that knows TOML.
+
+    Parameters
+    ----------
+    file
+        Which file it describes: the gateway's, or that of its subscribers.
+    """
+    from wayleave.config.jsonschema import schema as schema_of
+
+    print(json.dumps(schema_of(file), indent=2))
     return 0
 
 
@@ -80,6 +100,25 @@ def doctor(*, config: Path = DEFAULT_CONFIG) -> int:
 
 
 @app.command
+def stop(*, keep_traffic: Annotated[bool, Parameter(negative=())] = False, target: Target | None = None) -> int:
+    """Stop a running gateway, and end what it forwards. Leases stay on disk: a new start takes them up.
+
+    Parameters
+    ----------
+    keep_traffic
+        Leave the data plane on the ports: customers are forwarded, and renewed, until their promises run out.
+    """
+    from wayleave.cli import stop as ending
+
+    target = target or Target()
+    if not keep_traffic:
+        ending.settings_of(target.config)  # what it takes to detach is asked for before anything ends
+    ending.stop(target)
+    print("stopped" + (", traffic goes on" if keep_traffic else ""))
+    return 0 if keep_traffic else ending.detach(target.config)
+
+
+@app.command
 def detach(*, config: Path = DEFAULT_CONFIG) -> int:
     """Take a stopped gateway's data plane off its ports: what it forwards ends.
 
@@ -88,36 +127,9 @@ def detach(*, config: Path = DEFAULT_CONFIG) -> int:
     config
         The configuration file.
     """
-    from wayleave.config.load import ConfigurationError, load
-    from wayleave.dataplane.plane import remove_pins
-    from wayleave.io import hostlink
-    from wayleave.io.devices import DeviceError
-    from wayleave.io.store import StoreError, only_one
+    from wayleave.cli import stop as ending
 
-    try:
-        settings, _ = load(config)
-        folder = Path(settings.gateway.state)
-        if folder.exists():
-            only_one(folder)
-        removed = remove_pins(settings.gateway.name)
-        absent = [tenant.name for tenant in settings.tenants if not hostlink.remove(tenant.name)]
-    except ConfigurationError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except StoreError as error:
-        print(f"bng: {error} Stop it first.", file=sys.stderr)
-        return 1
-    except DeviceError as error:
-        print(f"bng: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"bng: {error.filename}: {error.strerror}: detach has to be root", file=sys.stderr)
-        return 1
-    print("detached" if removed else "nothing was attached")
-    for tenant in absent if removed else ():
-        kernel, _ = hostlink.names(tenant)
-        print(f"the host link {kernel} is not here: did the gateway run in another network namespace? It is left there")
-    return 0
+    return ending.detach(config)
 
 
 @app.command
@@ -151,6 +163,8 @@ def explain(
     from wayleave.cli import explain as asking
 
     target = target or Target()
+    if (bool(words), hex_ is not None, pcap is not None).count(True) > 1:
+        raise ApiError("say one packet: in words, or with --hex, or with --pcap")
     question: dict[str, object] = {"frame": hex_, "port": port}
     if pcap is not None:
         question["frame"] = asking.frame_of(pcap, packet).hex()
@@ -161,6 +175,65 @@ def explain(
     return 0
 
 
+@app.command
+def plan(*, target: Target | None = None) -> int:
+    """Say what `bng reload` would change, and change nothing. Exit status, as of diff: 0 nothing, 1 some, 2 refused."""
+    from wayleave.cli.plan import told
+
+    target = target or Target()
+    try:
+        found = target.change("GET", "/plan")
+    except ApiError as error:
+        print(f"bng: {error}", file=sys.stderr)
+        return 2
+    told(target, found)
+    return 2 if found["refused"] else int(bool(found["changes"]))
+
+
+@app.command
+def reload(*, target: Target | None = None) -> int:
+    """Have a running gateway go by its configuration as it is on disk now, or refuse it whole; exit status 2."""
+    from wayleave.cli.plan import told
+
+    target = target or Target()
+    found = target.change("POST", "/reload")
+    told(target, found)
+    return 2 if found["refused"] else 0
+
+
+@app.command
+def capture(
+    which: str,
+    /,
+    *,
+    write: Annotated[Path | None, Parameter(name=["--write", "-w"], allow_leading_hyphen=True)] = None,
+    seconds: float | None = None,
+    count: int | None = None,
+    port: int = 0,
+    target: Target | None = None,
+) -> int:
+    """Write one client's packets into a pcapng file, as they come in and as they leave, until Ctrl-C.
+
+    Parameters
+    ----------
+    which
+        Its MAC; of a client with a session, also the session's id, its address or subscriber.
+    write
+        The file, `-` for standard output; `X.pcapng` if it is not said.
+    seconds
+        End after so many seconds.
+    count
+        End after so many frames: a packet that leaves again is two.
+    port
+        Only on the port of this number, where the MAC has no session.
+    """
+    from wayleave.cli import capture as capturing
+
+    target = target or Target()
+    asked = capturing.whose(target, which, port) | {"seconds": seconds, "count": count}
+    return capturing.run(target, asked, write or Path(f"{which.replace(':', '-')}.pcapng"))
+
+
 @clear.command(name="session")
 def clear_session(which: str, /, *, target: Target | None = None) -> int:
     """End one session: its address is free again, its client has to ask anew.
@@ -168,7 +241,7 @@ def clear_session(which: str, /, *, target: Target | None = None) -> int:
     Parameters
     ----------
     which
-        Its id, address or MAC.
+        Its id, address, MAC or subscriber.
     """
     target = target or Target()
     found = find(target, which)
@@ -180,10 +253,10 @@ def clear_session(which: str, /, *, target: Target | None = None) -> int:
 def main() -> None:
     """Entry point."""
     try:
-        sys.exit(app())
+        sys.exit(app(with_seconds(sys.argv[1:])))
     except ApiError as error:
         print(f"bng: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(error.status)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import grp
 import http.client
 import json
+import pwd
 import socket
+import stat
 import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -13,13 +18,19 @@ from urllib.parse import urlencode
 DEFAULT_CONFIG = Path("/etc/wayleave/bng.toml")
 
 
+TIMEOUT_S = 10.0
+"""How long an answer may take; what looks at every session is given longer."""
+
+
 class ApiError(Exception):
-    """The gateway did not answer, or said no; the text says why."""
+    """The gateway did not answer, or said no; the text says why. `status` is the command's exit status."""
+
+    status = 1
 
 
 class _Connection(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=10)
+    def __init__(self, path: str, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
         self._path = path
 
     def connect(self) -> None:
@@ -39,7 +50,13 @@ def socket_of(config: Path) -> str:
 
 
 def call(
-    path: str, method: str, target: str, body: object = None, refused: tuple[int, ...] = (), **query: object
+    path: str,
+    method: str,
+    target: str,
+    body: object = None,
+    refused: tuple[int, ...] = (),
+    timeout_s: float = TIMEOUT_S,
+    **query: object,
 ) -> Any:
     """Return the decoded answer; `body` is sent as JSON. A status among `refused` is an answer as well.
 
@@ -47,12 +64,14 @@ def call(
     """
     text = None if body is None else json.dumps(body)
     given = {key: value for key, value in query.items() if value is not None}
-    connection = _Connection(path)
+    connection = _Connection(path, timeout_s)
     try:
         headers = {"Content-Type": "application/json"} if text is not None else {}
         connection.request(method, target + (f"?{urlencode(given)}" if given else ""), text, headers)
         answer = connection.getresponse()
         said = json.loads(answer.read() or b"null")
+    except PermissionError as error:
+        raise ApiError(f"{path}: permission denied: only {_owner(path)} may talk to this gateway") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise ApiError(f"no gateway answers at {path}: {error}: is `bng run` running?") from error
     finally:
@@ -60,6 +79,50 @@ def call(
     if answer.status >= http.HTTPStatus.BAD_REQUEST and answer.status not in refused:
         raise ApiError(_refusal(said))
     return said
+
+
+def _owner(path: str) -> str:
+    """Who may open the socket, as far as this user can see: its owner, and its group if that may write."""
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return "root"
+    user = f"user {_named(pwd.getpwuid, found.st_uid)}"
+    return user if not found.st_mode & stat.S_IWGRP else f"{user} and group {_named(grp.getgrgid, found.st_gid)}"
+
+
+def _named(find: Callable[[int], Any], number: int) -> str:
+    """The name of a user or group; its number if it has none."""
+    try:
+        return str(find(number)[0])
+    except KeyError:
+        return str(number)
+
+
+@contextmanager
+def stream(path: str, method: str, target: str, **query: object) -> Iterator[Iterator[bytes]]:
+    """Yield the pieces of an answer as they come, however long it takes; leaving ends it. Raises: ApiError."""
+    given = {key: value for key, value in query.items() if value is not None}
+    connection = _Connection(path, TIMEOUT_S)
+    try:
+        try:
+            connection.request(method, target + (f"?{urlencode(given)}" if given else ""))
+            answer = connection.getresponse()
+        except (OSError, http.client.HTTPException) as error:
+            raise ApiError(f"no gateway answers at {path}: {error}: is `bng run` running?") from error
+        if answer.status >= http.HTTPStatus.BAD_REQUEST:
+            raise ApiError(_refusal(json.loads(answer.read() or b"null")))
+        connection.sock.settimeout(None)
+        yield _pieces(answer)
+    finally:
+        connection.close()
+
+
+def _pieces(answer: http.client.HTTPResponse) -> Iterator[bytes]:
+    try:
+        yield from iter(lambda: answer.read1(1 << 16), b"")
+    except (OSError, http.client.HTTPException) as error:
+        raise ApiError(f"the gateway has gone: {error}") from error
 
 
 def _refusal(body: Any) -> str:

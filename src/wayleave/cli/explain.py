@@ -10,7 +10,7 @@ from typing import Any
 
 from wayleave.cli.client import ApiError
 
-FORM = "say it as: udp|tcp|icmp from CLIENT or ADDRESS[:PORT] to ADDRESS[:PORT]"
+FORM = "say it as: udp|tcp from CLIENT or ADDRESS[:PORT] to ADDRESS:PORT, or icmp from CLIENT or ADDRESS to ADDRESS"
 _PROTOCOLS = ("udp", "tcp", "icmp")
 _MAGICS = {b"\xd4\xc3\xb2\xa1": "<", b"\xa1\xb2\xc3\xd4": ">", b"\x4d\x3c\xb2\xa1": "<", b"\xa1\xb2\x3c\x4d": ">"}
 _ETHERNET = 1
@@ -26,6 +26,10 @@ def question(words: Sequence[str], port: int | None, find: Callable[[str], int |
         raise ApiError(f"{' '.join(words) or 'no packet'}: {FORM}")
     sender, sport = _end(said[2])
     to, dport = _end(said[4])
+    if said[0] == "icmp" and (sport, dport) != (None, None):
+        raise ApiError(f"icmp has no ports: {FORM}")
+    if said[0] != "icmp" and dport is None:
+        raise ApiError(f"{said[0]} needs a port to go to, such as {to}:53: {FORM}")
     asked: dict[str, object] = {"protocol": said[0], "destination": str(_address(to)), "port": port}
     if dport is not None:
         asked["dport"] = dport

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any
 
-from cyclopts import App, Parameter
+from cyclopts import App, Parameter, validators
 
 from wayleave import __version__
-from wayleave.cli.target import Target, find
+from wayleave.cli.client import ApiError
+from wayleave.cli.target import Target, find, is_mac, remark
+from wayleave.cli.watch import View, watched
 
 show = App(name="show", help="Look at a running gateway.")
 
@@ -16,6 +18,7 @@ _SESSION_COLUMNS = ("id", "address", "mac", "line", "phase", "pool", "subscriber
 
 
 @show.command
+@watched
 def sessions(
     *,
     mac: str | None = None,
@@ -25,8 +28,8 @@ def sessions(
     pool: str | None = None,
     tenant: str | None = None,
     subscriber: str | None = None,
-    limit: int = 100,
-    target: Target | None = None,
+    limit: Annotated[int, Parameter(validator=validators.Number(gte=1))] = 100,
+    target: View | None = None,
 ) -> int:
     """List sessions.
 
@@ -49,33 +52,85 @@ def sessions(
     limit
         At most so many.
     """
-    target = target or Target()
-    found = target.sessions(
-        limit, mac=mac, line=line, address=address, phase=phase, pool=pool, tenant=tenant, subscriber=subscriber
-    )
+    target = target or View()
+    wanted = {"mac": mac, "line": line, "address": address, "phase": phase, "pool": pool, "tenant": tenant}
+    wanted["subscriber"] = subscriber
+    found, more = target.sessions(limit, **wanted)
     target.print(found, _SESSION_COLUMNS, ([item[key] for key in _SESSION_COLUMNS] for item in found))
+    if more:
+        remark(f"there are more than these {limit}: say --limit")
+    elif not found:
+        remark("there is no such session" if any(wanted.values()) else "there is no session")
     return 0
 
 
 @show.command(name="session")
-def one_session(which: str, /, *, target: Target | None = None) -> int:
+@watched
+def one_session(
+    which: str, /, *, journal: Annotated[bool, Parameter(negative=())] = False, target: View | None = None
+) -> int:
     """Show one session and its counters.
 
     Parameters
     ----------
     which
-        Its id, address or MAC.
+        Its id, address, MAC or subscriber.
+    journal
+        Also what happened to it, and what was dropped of it.
     """
-    target = target or Target()
+    target = target or View()
     found = find(target, which)
     usage = found.get("usage") or {}
     rows = [(key, value) for key, value in found.items() if key != "usage"] + list(usage.items())
-    target.print(found, ("", ""), rows)
+    happened = target.call("GET", f"/sessions/{found['id']}/journal")["entries"] if journal else []
+    target.print(found | {"journal": happened} if journal else found, ("", ""), rows)
+    if journal and not target.as_json:
+        _tell(target, happened)
     return 0
 
 
+@show.command(name="journal")
+@watched
+def one_journal(which: str, /, *, target: View | None = None) -> int:
+    """Show what happened to a client, also if it has no session, and what was dropped of it.
+
+    Parameters
+    ----------
+    which
+        Its MAC; of a client with a session, also the session's id, its address or subscriber.
+    """
+    target = target or View()
+    if is_mac(which):
+        ids = [item["id"] for item in target.sessions(100, mac=which)[0]]
+    else:
+        ids = [find(target, which)["id"]]
+    found = [target.call("GET", f"/sessions/{id_}/journal") for id_ in ids]
+    if is_mac(which):
+        found += target.call("GET", "/journals", mac=which)
+    if not found:
+        raise ApiError(f"nothing was heard of {which} lately")
+    if target.as_json:
+        target.print(found, (), ())
+        return 0
+    for item in found:
+        session = f"session {item['session']}" if item["session"] is not None else "no session"
+        print(f"{item['client']}, {session}")
+        _tell(target, item["entries"])
+    return 0
+
+
+def _tell(target: Target, entries: Iterable[dict[str, Any]]) -> None:
+    rows = [(item["ago_s"], item["what"], _counted(item)) for item in entries]
+    target.table(("ago_s", "what", ""), rows)
+
+
+def _counted(entry: dict[str, Any]) -> str:
+    return str(entry["says"]) if entry["count"] is None else f"{entry['count']} or more: {entry['says']}"
+
+
 @show.command
-def drops(*, every: Annotated[bool, Parameter(name="--all", negative=())] = False, target: Target | None = None) -> int:
+@watched
+def drops(*, every: Annotated[bool, Parameter(name="--all", negative=())] = False, target: View | None = None) -> int:
     """Packets dropped, by reason; `dhcp4:` where Python took no notice of one.
 
     Parameters
@@ -83,18 +138,21 @@ def drops(*, every: Annotated[bool, Parameter(name="--all", negative=())] = Fals
     every
         Also the reasons that never occurred.
     """
-    target = target or Target()
+    target = target or View()
     found = target.call("GET", "/drops")
     shown: dict[str, int] = {reason: count for reason, count in found.items() if count or every}
     ordered = sorted(shown, key=lambda reason: shown[reason], reverse=True)
     target.print(shown, ("reason", "packets"), ((reason, shown[reason]) for reason in ordered))
+    if not shown:
+        remark("nothing was dropped; --all lists every reason")
     return 0
 
 
 @show.command
-def dhcp(*, target: Target | None = None) -> int:
+@watched
+def dhcp(*, target: View | None = None) -> int:
     """Who answers DHCP: the data plane by itself, or Python; and why what went up to Python did."""
-    target = target or Target()
+    target = target or View()
     found = target.call("GET", "/dhcp")
     rows = [(f"answered by {who}: {kind}", count) for who in ("kernel", "python") for kind, count in found[who].items()]
     rows += [(f"left to python: {why}", count) for why, count in found["up"].items() if count]
@@ -104,9 +162,10 @@ def dhcp(*, target: Target | None = None) -> int:
 
 
 @show.command
-def punt(*, target: Target | None = None) -> int:
+@watched
+def punt(*, target: View | None = None) -> int:
     """What came up to Python, or was kept from it, by class; and what waits in the ring."""
-    target = target or Target()
+    target = target or View()
     found = target.call("GET", "/punt")
     rows = [(f"{class_}: {result}", count) for class_, row in found["classes"].items() for result, count in row.items()]
     waiting = ("octets waiting in the ring", f"{found['ring_waiting']} of {found['ring_size']}")
@@ -115,9 +174,10 @@ def punt(*, target: Target | None = None) -> int:
 
 
 @show.command
-def version(*, target: Target | None = None) -> int:
+@watched
+def version(*, target: View | None = None) -> int:
     """The versions of this command and of the running gateway, and whether that is ready."""
-    target = target or Target()
+    target = target or View()
     running, ready = target.call("GET", "/healthz"), target.ask("/readyz")
     found = {"command": __version__, "gateway": running["version"], "ready": ready["ready"], "why_not": ready["why"]}
     rows = [*found.items()][:3] + [("why not", why) for why in ready["why"]]
@@ -126,9 +186,10 @@ def version(*, target: Target | None = None) -> int:
 
 
 @show.command
-def pools(*, target: Target | None = None) -> int:
+@watched
+def pools(*, target: View | None = None) -> int:
     """How full the pools are."""
-    target = target or Target()
+    target = target or View()
     found = target.call("GET", "/pools")
     columns = ("name", "tenant", "network", "gateway", "size", "held", "quarantined")
     target.print(found, columns, ([item[key] for key in columns] for item in found))
@@ -136,9 +197,10 @@ def pools(*, target: Target | None = None) -> int:
 
 
 @show.command
-def counters(*, target: Target | None = None) -> int:
+@watched
+def counters(*, target: View | None = None) -> int:
     """Everything that is counted: packets by stage and outcome, punts by class, what clients said and were told."""
-    target = target or Target()
+    target = target or View()
     found = target.call("GET", "/counters")
     target.print(found, ("counter", "value"), _flatten("", found))
     return 0

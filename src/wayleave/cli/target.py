@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,33 +36,46 @@ class Target:
         as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
     ) -> None:
         self.config, self.socket, self.as_json = config, socket, as_json
+        self.indent: int | None = 2
 
     def call(self, method: str, path: str, body: object = None, **query: object) -> Any:
-        return client.call(self._where, method, path, body, (), **query)
+        return client.call(self._where, method, path, body, (), client.TIMEOUT_S, **query)
+
+    def stream(self, method: str, path: str, **query: object) -> AbstractContextManager[Iterator[bytes]]:
+        """The pieces of an answer as they come."""
+        return client.stream(self._where, method, path, **query)
 
     def ask(self, path: str) -> Any:
         """GET what also answers when it says no."""
         return client.call(self._where, "GET", path, refused=(503,))
 
+    def change(self, method: str, path: str) -> Any:
+        """Have a configuration planned or reloaded; a refusal is an answer."""
+        return client.call(self._where, method, path, refused=(409,), timeout_s=600.0)
+
     @property
     def _where(self) -> str:
         return self.socket or client.socket_of(self.config)
 
-    def sessions(self, limit: int, **wanted: str | None) -> list[dict[str, Any]]:
-        """Find at most `limit` sessions; the gateway looks at a part of its table a call."""
+    def sessions(self, limit: int, **wanted: str | None) -> tuple[list[dict[str, Any]], bool]:
+        """Find at most `limit` sessions, and tell whether there are more: the gateway looks at a part a call."""
         found: list[dict[str, Any]] = []
         after: int | None = -1
-        while after is not None and len(found) < limit:
-            page = self.call("GET", "/sessions", after=after, limit=limit - len(found), **wanted)
+        while after is not None and len(found) <= limit:
+            page = self.call("GET", "/sessions", after=after, limit=limit + 1 - len(found), **wanted)
             found += page["sessions"]
             after = page["after"]
-        return found
+        return found[:limit], len(found) > limit
 
     def print(self, value: Any, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Print `value` as JSON if asked to, else a table."""
         if self.as_json:
-            print(json.dumps(value, indent=2))
-            return
+            print(json.dumps(value, indent=self.indent))
+        else:
+            self.table(columns, rows)
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+        """Print a table."""
         from rich import box
         from rich.console import Console
         from rich.table import Table
@@ -72,21 +86,34 @@ class Target:
         Console(width=None if sys.stdout.isatty() else 250).print(table)
 
 
+def remark(words: str) -> None:
+    """Say something beside what was asked for; a table or JSON stays clean."""
+    print(f"bng: {words}", file=sys.stderr)
+
+
+def is_mac(text: str) -> bool:
+    """Whether it is written as a MAC is."""
+    return text.count(":") == 5 or text.count("-") == 5
+
+
 def find_id(target: Target, which: str) -> int | None:
-    """The id of the one session of this id, address or MAC; None: no client has that address. Raises: ApiError."""
+    """The id of the one session of this id, address, MAC or subscriber; None: no client has that address.
+
+    Raises: ApiError.
+    """
     if which.isdigit():
         return int(which)
-    key = "mac" if which.count(":") == 5 or which.count("-") == 5 else "address"
-    found = target.sessions(2, **{key: which})
-    if not found and key == "mac":
-        raise ApiError(f"there is no session with mac {which}")
+    key = "mac" if is_mac(which) else "address" if which.count(".") == 3 else "subscriber"
+    found, _ = target.sessions(2, **{key: which})
+    if not found and key != "address":
+        raise ApiError(f"there is no session with {key} {which}")
     if len(found) > 1:
         raise ApiError(f"more than one session has {key} {which}: say its id; `bng show sessions --{key} {which}`")
     return int(found[0]["id"]) if found else None
 
 
 def find(target: Target, which: str) -> dict[str, Any]:
-    """Find one session by id, address or MAC. Raises: ApiError."""
+    """Find one session by id, address, MAC or subscriber. Raises: ApiError."""
     id_ = find_id(target, which)
     if id_ is None:
         raise ApiError(f"there is no session with address {which}")

@@ -20,6 +20,7 @@ from wayleave.config.schema import (
     items,
     parts,
 )
+from wayleave.config.wording import what, where
 
 Tree = TypeVar("Tree", bound=BaseModel)
 
@@ -77,26 +78,8 @@ def _validated(model: type[Tree], raw: dict[str, Any]) -> tuple[Tree | None, lis
     try:
         return model.model_validate(raw), []
     except ValidationError as error:
-        return None, [(_where(item["loc"]), _what(item["type"], item["msg"])) for item in error.errors()]
+        return None, [(where(item["loc"]), what(model, item)) for item in error.errors()]
 
 
 def _told(path: Path, problems: Iterable[Problem]) -> list[str]:
-    return [f"{path}: {where}: {what}" for where, what in problems]
-
-
-def _where(location: tuple[int | str, ...]) -> str:
-    """Write ("pools", 0, "network") as pools[0].network."""
-    text = ""
-    for step in location:
-        text += f"[{step}]" if isinstance(step, int) else f".{step}"
-    return text.lstrip(".") or "the file"
-
-
-def _what(kind: str, message: str) -> str:
-    match kind:
-        case "extra_forbidden":
-            return "there is no such setting"
-        case "missing":
-            return "is missing"
-        case _:
-            return message.removeprefix("Value error, ")
+    return [f"{path}: {place}: {words}" for place, words in problems]

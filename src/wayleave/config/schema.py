@@ -4,41 +4,76 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, WithJsonSchema
 
 from wayleave.aaa.local import AuthorizationSettings, Subscriber
 from wayleave.access.settings import PortSettings
 from wayleave.dataplane.settings import PuntSettings
 from wayleave.proto.dhcp4.options import BY_NAME
 from wayleave.proto.dhcp4.server import BY_THE_SERVER
-from wayleave.session.settings import Leaf, PoolSettings, TenantSettings
+from wayleave.session.model import Line
+from wayleave.session.settings import AT_START, Leaf, NameText, PoolSettings, TenantSettings
 
 Item = TypeVar("Item", bound=BaseModel)
 Problem = tuple[str, str]
 """Where, as a path, and what is wrong there."""
 
 
+SOCKET_PATH_MAX = 107
+"""Octets of a Unix socket's path (unix(7))."""
+
+
+def _whole_path(text: str) -> str:
+    if not text.startswith("/"):
+        raise ValueError(f'"{text}" depends on where `bng` is started: write the whole path, from /')
+    return text
+
+
+def _socket_path(text: str) -> str:
+    if len(text.encode()) > SOCKET_PATH_MAX:
+        raise ValueError(f"has {len(text.encode())} octets: the path of a socket has at most {SOCKET_PATH_MAX}")
+    return _whole_path(text)
+
+
+_PATH = WithJsonSchema({"type": "string", "pattern": "^/", "examples": ["/var/lib/wayleave/bng1"]})
+_SOCKET = WithJsonSchema({"type": "string", "pattern": "^/.{1,106}$", "examples": ["/run/wayleave/bng1.sock"]})
+
+
 class GatewaySettings(Leaf):
     """The gateway itself."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$", description="instance; names the pins")
-    state: str = Field(description="folder of the lease store")
-    api: str = Field(description="path of the local API's socket")
-    sessions: int = Field(default=65536, ge=16, le=1_000_000, description="clients at once, at most")
-    ring: int = Field(default=8 << 20, ge=1 << 16, description="octets of the punt ring, a power of two")
+    name: NameText = Field(max_length=63, description="instance; names the pins", json_schema_extra=AT_START)
+    state: Annotated[str, AfterValidator(_whole_path), _PATH] = Field(
+        description="folder of the lease store", json_schema_extra=AT_START
+    )
+    api: Annotated[str, AfterValidator(_socket_path), _SOCKET] = Field(
+        description="path of the local API's socket", json_schema_extra=AT_START
+    )
+    sessions: int = Field(
+        default=65536, ge=16, le=1_000_000, description="clients at once, at most", json_schema_extra=AT_START
+    )
+    ring: int = Field(
+        default=8 << 20,
+        ge=1 << 16,
+        le=1 << 30,
+        description="octets of the punt ring, a power of two",
+        json_schema_extra=AT_START,
+    )
     kernel_dhcp: bool = Field(
         default=True, description="the data plane answers DHCP of clients that it knows; false: Python answers all"
     )
-    durability: str = Field(default="full", pattern="^(full|normal)$", description="SQLite synchronous")
+    durability: Literal["full", "normal"] = Field(
+        default="full", description="SQLite synchronous", json_schema_extra=AT_START
+    )
 
 
 class Configuration(Leaf):
     """What `bng run --config FILE` reads."""
 
     gateway: GatewaySettings
-    tenants: tuple[TenantSettings, ...] = (TenantSettings(name="default"),)
+    tenants: tuple[TenantSettings, ...] = Field(default=(TenantSettings(name="default"),), json_schema_extra=AT_START)
     ports: tuple[PortSettings, ...]
     pools: tuple[PoolSettings, ...]
     authorization: AuthorizationSettings = AuthorizationSettings()
@@ -141,34 +176,78 @@ def _pools(tree: Parts) -> Iterator[Problem]:
         for before, other in pools.items():
             if before < index and pool.network.overlaps(other.network):
                 yield f"{path}.network", f"{pool.network} overlaps {other.network} of pool {other.name}"
+        for number, item in enumerate(pool.reservations):
+            if item.line is not None:
+                yield from _line(f"{path}.reservations[{number}].line", item.line, tree.ports)
         for name, value in pool.options.items():
             why = _why_not_option(name, value)
             if why is not None:
                 yield f"{path}.options.{name}", why
 
 
+def _line(path: str, line: Line, ports: Items[PortSettings]) -> Iterator[Problem]:
+    """Complain of a line that no client can be on."""
+    port = next((port for port in ports.good.values() if port.number == line.port), None)
+    if port is None:
+        if ports.whole:
+            numbers = sorted(port.number for port in ports.good.values() if port.role == "subscriber")
+            yield (
+                path,
+                f"there is no port {line.port}; of subscribers there is {', '.join(map(str, numbers)) or 'none'}",
+            )
+    elif port.role != "subscriber":
+        yield path, f'port {line.port} is a network port: clients are on those with role = "subscriber"'
+    elif line.circuit and port.line != "circuit":
+        yield path, f'port {line.port} tells no circuits apart: leave out /CIRCUIT-ID, or set line = "circuit" there'
+    elif port.line == "circuit" and not line.circuit:
+        yield path, f"port {line.port} tells lines apart by circuit-id: write {line}/CIRCUIT-ID"
+
+
 def contradictions_of(subscribers: Mapping[int, Subscriber], tree: Parts) -> Iterator[Problem]:
     """Yield what is wrong with entries of the subscribers file beside each other and beside the configuration."""
     keys: dict[object, int] = {}
-    addresses: dict[object, int] = {}
-    pools = {pool.name: pool for pool in tree.pools.good.values()}
-    default = tree.authorization.default if tree.authorization is not None else None
+    addresses: dict[object, str] = {
+        item.address: f"reserved in pool {pool.name}" for pool in tree.pools.good.values() for item in pool.reservations
+    }
     for index, entry in subscribers.items():
         path = f"subscribers[{index}]"
         if keys.setdefault(entry.key, index) != index:
             yield path, f"is known by the same as subscribers[{keys[entry.key]}]"
+        if entry.line is not None:
+            yield from _line(f"{path}.line", entry.line, tree.ports)
+        if entry.circuit is not None and tree.ports.whole and not _told_apart(tree.ports):
+            yield f"{path}.circuit", 'no port tells lines apart by circuit-id (line = "circuit")'
         if entry.tenant is not None:
             yield from _exists(f"{path}.tenant", "tenant", entry.tenant, tree.tenants)
-        if entry.pool is not None:
-            yield from _exists(f"{path}.pool", "pool", entry.pool, tree.pools)
-        name = entry.pool or default
-        pool = pools.get(name or "")
-        if pool is not None and entry.tenant not in (None, pool.tenant):
-            yield f"{path}.tenant", f"is {entry.tenant}, but pool {name} is tenant {pool.tenant}'s"
-        if pool is not None and entry.address is not None and entry.address not in pool.network:
-            yield f"{path}.address", f"{entry.address} is not inside {pool.network} of pool {name}"
-        if entry.address is not None and addresses.setdefault(entry.address, index) != index:
-            yield f"{path}.address", f"{entry.address} is already subscribers[{addresses[entry.address]}]'s"
+        if entry.address is not None:
+            here = f"subscribers[{index}]'s"
+            if addresses.setdefault(entry.address, here) != here:
+                yield f"{path}.address", f"{entry.address} is already {addresses[entry.address]}"
+        yield from _pool_of(path, entry, tree)
+
+
+def _told_apart(ports: Items[PortSettings]) -> bool:
+    return any(port.line == "circuit" for port in ports.good.values())
+
+
+def _pool_of(path: str, entry: Subscriber, tree: Parts) -> Iterator[Problem]:
+    """Complain of an entry's pool, and of what does not go with it."""
+    if entry.pool is not None:
+        yield from _exists(f"{path}.pool", "pool", entry.pool, tree.pools)
+    default = tree.authorization.default if tree.authorization is not None else None
+    name = entry.pool or default
+    if name is None:
+        if tree.authorization is not None and not entry.blocked:
+            yield f"{path}.pool", "is missing, and so is authorization.default: the subscriber would get nothing"
+        return
+    pool = next((pool for pool in tree.pools.good.values() if pool.name == name), None)
+    if pool is None:
+        return
+    if entry.tenant not in (None, pool.tenant):
+        yield f"{path}.tenant", f"is {entry.tenant}, but pool {name} is tenant {pool.tenant}'s"
+    why = pool.why_not_static(entry.address, f" of pool {name}") if entry.address is not None else None
+    if why is not None:
+        yield f"{path}.address", why
 
 
 def _why_not_option(name: str, value: object) -> str | None:

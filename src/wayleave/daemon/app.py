@@ -11,37 +11,41 @@ import gc
 import signal
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network, collapse_addresses
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import structlog
 
-from wayleave.aaa.local import LocalAuthorization, Subscriber
-from wayleave.access.ipoe import Delivery, Ipoe
+from wayleave.aaa.local import Subscriber
+from wayleave.access.ipoe import Ipoe
 from wayleave.access.settings import LAST_PORT, PortSettings
+from wayleave.api.capture import Capture
 from wayleave.api.schema import PoolView
 from wayleave.config.schema import Configuration
 from wayleave.daemon import logs
-from wayleave.daemon.engine import Admission, Engine, PoolTerms
+from wayleave.daemon.derived import derive
+from wayleave.daemon.engine import Engine
 from wayleave.daemon.recovery import Recovery
 from wayleave.dataplane import abi, objects
 from wayleave.dataplane.maps import TableFull
 from wayleave.dataplane.plane import DataPlane, settings_of_kernel, sizes
-from wayleave.dataplane.rows import Rows, pack_prefixes, project_local
+from wayleave.dataplane.rows import FIRST_LOCAL_ID, Rows, pack_prefixes, project_local
+from wayleave.dataplane.samples import Drops
 from wayleave.io import devices, hostlink
 from wayleave.io.clock import Clock
 from wayleave.io.frames import Transmitter
 from wayleave.io.hostlink import HostLink, Routed
 from wayleave.io.store import Erase, Save, Store, Write
 from wayleave.io.supervisor import Supervisor
+from wayleave.net import frame
+from wayleave.net.errors import Malformed
 from wayleave.net.mac import Mac
 from wayleave.net.units import SECOND, BootNs
-from wayleave.proto.dhcp4.options import by_code as options_by_code
 from wayleave.session import lifecycle
-from wayleave.session.model import NEVER, Client, CloseCause, Phase, Session, Subnet, Tenant
-from wayleave.session.pool import Pool
+from wayleave.session.model import NEVER, Client, CloseCause, Line, Phase, Session, Tenant
 from wayleave.session.settings import PoolSettings
 from wayleave.session.table import Table
 
@@ -50,10 +54,11 @@ log = structlog.get_logger()
 RING_BATCH = 256
 """Frames taken from the ring before the loop looks at anything else."""
 
+SAMPLES = 512
+"""Samples of dropped packets taken at once."""
+
 COLLECT_EVERY = 20_000
 """Objects made and kept between passes of Python's collector: nothing that stands for a session is in a cycle."""
-
-_PROTOCOLS = {"tcp": 6, "udp": 17}
 
 
 class Gateway:
@@ -63,19 +68,14 @@ class Gateway:
         self.settings = settings
         self.clock = Clock()
         self.started = self.clock.boot()
-        self.ports = {port.number: port for port in settings.ports}
+        derived = derive(settings, subscribers)
+        self.subscribers = subscribers
+        self.ports = derived.ports
         self.macs: dict[int, Mac] = {}
         self.frames = Transmitter()
         self.lag = Lag()
         self.table = Table(settings.gateway.sessions)
-        self.pools = {pool.name: _terms(pool, subscribers) for pool in settings.pools}
-        deliveries = {
-            pool.name: Delivery(
-                pool.network, pool.gateway, pool.dns, pool.ntp, pool.domain, options_by_code(pool.options)
-            )
-            for pool in settings.pools
-        }
-        self.ipoe = Ipoe(self.ports, self.macs, deliveries, self.table.find)
+        self.ipoe = Ipoe(self.ports, self.macs, derived.deliveries, self.table.find, self._unheard)
         self.tenants = {
             item.name: Tenant(item.name, number, item.table) for number, item in enumerate(settings.tenants)
         }
@@ -85,18 +85,21 @@ class Gateway:
             sizes(settings.gateway.sessions, settings.gateway.ring),
             settings_of_kernel(),
             self.clock.boot,
-            self.ipoe.standing if settings.gateway.kernel_dhcp else lambda _session: None,
+            self.ipoe.standing if settings.gateway.kernel_dhcp else no_standing_reply,
         )
-        authorization = LocalAuthorization(
-            settings.authorization,
-            subscribers,
-            {port.number: port.tenant for port in settings.ports},
-            {pool.name: pool.tenant for pool in settings.pools},
-        )
-        admission = {port.number: Admission(port.clients, port.at_limit == "replace") for port in settings.ports}
         self.engine = Engine(
-            self.table, self.pools, authorization, self.store, self.plane, self._reply, admission, _log_transition
+            self.table,
+            derived.pools,
+            derived.authorization,
+            self.store,
+            self.plane,
+            self._reply,
+            derived.admission,
+            _log_transition,
         )
+        self._services = derived.services
+        self.journal, self._drops = self.engine.journal, Drops()
+        self.capture = Capture(self.plane, self.clock)
         self.recovery = Recovery(self.engine, self.clock)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -105,6 +108,8 @@ class Gateway:
         self._stopping = asyncio.Event()
         self._store_failed: str | None = None
         self._supervisor = Supervisor()
+        self.links: dict[Tenant, HostLink] = {}
+        self._local: dict[tuple[Tenant, IPv4Address], int] = {}
         self.repaired: list[str] = []
 
     # ---- start --------------------------------------------------------------------------
@@ -118,14 +123,13 @@ class Gateway:
             raise devices.DeviceError("tenants other than on route table 254 (main) need a kernel of 6.5 or later")
         devices.enable_forwarding()
         self.plane.set_policers(self.settings.punt.rows())
-        services = [_service(text) for tenant in self.settings.tenants for text in tenant.services]
-        self.plane.set_services(services)
+        self.plane.set_services(self._services)
         found = {port.number: devices.prepare(port.device, port.role) for port in self.settings.ports}
-        links = {name: self._link(tenant) for name, tenant in self.tenants.items()}
+        self.links = {tenant: self._link(tenant) for tenant in self.tenants.values()}
         self.recovery.restore(self.store.load())
         self._repair()
         for tenant in self.tenants.values():
-            ours = links[tenant.name].ours
+            ours = self.links[tenant].ours
             self.plane.attach(
                 LAST_PORT + 1 + tenant.number,
                 abi.PortKind.HOST_LINK,
@@ -137,22 +141,28 @@ class Gateway:
                 "native",
             )
         for number, device in found.items():
-            self._attach(self.ports[number], device)
+            self.attach(self.ports[number], device)
         self.recovery.took_over()
         self.plane.forget_others()
         logs.LINES.flush()
 
     def _link(self, tenant: Tenant) -> HostLink:
-        pools = [Routed(pool.network, pool.gateway) for pool in self.settings.pools if pool.tenant == tenant.name]
-        link = hostlink.ensure(tenant.name, tenant.table, pools)
-        own = [IPv4Network(address) for address, owner in self._own_addresses() if owner == tenant]
-        prefixes = pack_prefixes(collapse_addresses([pool.network for pool in pools] + own))
+        link = hostlink.ensure(tenant.name, tenant.table, routed(self.settings.pools, tenant))
+        self._set_tenant(tenant, link, hostlink.addresses())
+        return link
+
+    def _set_tenant(self, tenant: Tenant, link: HostLink, addresses: Iterable[IPv4Address]) -> None:
+        """Tell the data plane what a tenant may know; `addresses` are the local kernel's."""
+        own = [IPv4Network(address) for address in self.own_addresses(addresses)]
+        prefixes = pack_prefixes(
+            collapse_addresses([pool.network for pool in routed(self.settings.pools, tenant)] + own)
+        )
         number = LAST_PORT + 1 + tenant.number
         row = abi.Tenant(tenant.table, link.kernel.ifindex, number, link.kernel.mac, link.ours.mac, *prefixes)
         self.plane.set_tenant(tenant, row)
-        return link
 
-    def _attach(self, port: PortSettings, device: devices.Device) -> None:
+    def attach(self, port: PortSettings, device: devices.Device) -> None:
+        """Put the program on a port. Raises: DeviceError, TableFull."""
         kind = abi.PortKind.SUBSCRIBER if port.role == "subscriber" else abi.PortKind.NETWORK
         tenant = self.tenants[port.tenant].number
         try:
@@ -174,17 +184,43 @@ class Gateway:
             self.frames.open(port.number, device.name)
         log.info("port-attached", port=port.number, device=device.name, xdp=port.xdp, program_exchanged=reused)
 
-    def _own_addresses(self) -> list[tuple[IPv4Address, Tenant]]:
-        """Every address that the local kernel answers to, for every tenant: none of them may be routed to."""
+    def detach(self, number: int) -> None:
+        """Take the program off a port that is no longer configured."""
+        self.plane.detach(number)
+        self.frames.close(number)
+        self.macs.pop(number, None)
+
+    def own_addresses(self, addresses: Iterable[IPv4Address]) -> list[IPv4Address]:
+        """What the local kernel answers to, of what it has and will have: none of them may be routed to."""
         gateways = {pool.gateway for pool in self.settings.pools}
-        found = sorted(gateways | {address for address in hostlink.addresses() if not address.is_loopback})
-        return [(address, tenant) for tenant in self.tenants.values() for address in found]
+        return sorted(gateways | {address for address in addresses if not address.is_loopback})
+
+    def set_own(self, addresses: Iterable[IPv4Address], now: BootNs) -> None:
+        """Have the data plane know the gateway's own addresses and its tenants' pools as they are now."""
+        before, known = set(self._local.values()), list(addresses)
+        rows = self._local_rows(known)
+        gone = before - set(self._local.values())
+        self.plane.tables.remove([FIRST_LOCAL_ID + number for number in gone], now)
+        try:
+            self.plane.tables.install([item for item in rows if not self.plane.tables.stands(item)], now)
+        except TableFull as error:
+            log.error("own-addresses-not-installed", why=str(error))
+        for tenant, link in self.links.items():
+            self._set_tenant(tenant, link, known)
+
+    def _local_rows(self, addresses: Iterable[IPv4Address]) -> list[Rows]:
+        """The rows of the gateway's own addresses, for every tenant. An address keeps its number while it is there."""
+        own = self.own_addresses(addresses)
+        wanted = [(tenant, address) for tenant in self.tenants.values() for address in own]
+        known = {key: self._local.get(key, self.plane.local_number(*key)) for key in wanted}
+        kept = {key: number for key, number in known.items() if number is not None}
+        free = (number for number in count() if number not in kept.values())
+        self._local = kept | {key: next(free) for key in wanted if key not in kept}
+        return [project_local(number, address, tenant) for (tenant, address), number in self._local.items()]
 
     def _wanted(self) -> list[Rows]:
         """Everything the tables should hold: the gateway's own addresses and every installed session."""
-        local = [
-            project_local(number, address, tenant) for number, (address, tenant) in enumerate(self._own_addresses())
-        ]
+        local = self._local_rows(hostlink.addresses())
         return local + [self.plane.rows(session) for session in self.table if session.installed and session.live]
 
     def _repair(self) -> None:
@@ -214,8 +250,11 @@ class Gateway:
         self._every_second()
         self.lag.start(loop)
         self._supervisor.ready(len(self.table))
+        log.info("serving", sessions=len(self.table), ports=len(self.ports), api=self.settings.gateway.api)
+        logs.LINES.flush()
         await self._stopping.wait()
         self._supervisor.stopping()
+        self.capture.stop()
         loop.remove_reader(self.plane.ring.fileno())
         loop.remove_reader(self._watch.fileno())
 
@@ -242,9 +281,9 @@ class Gateway:
             if punt.port in self.ports and (item := receive(punt.port, frame, punt.at)) is not None
         ]
         self.engine.take(told, self.clock.boot())
-        self._end_turn()
+        self.end_turn()
 
-    def _end_turn(self) -> None:
+    def end_turn(self) -> None:
         """Let out what the turn made: frames, log lines; and see when to wake up next."""
         self.frames.flush()
         logs.LINES.flush()
@@ -254,6 +293,15 @@ class Gateway:
         answer = self.ipoe.reply(session, reply)
         if answer is not None:
             self.frames.send(*answer)
+            self.capture.sent(session, *answer)
+
+    def _unheard(self, port: int, data: bytes, why: str) -> None:
+        """A frame that came up led to nothing: its sender has a journal all the same."""
+        try:
+            outer = frame.decode(data)
+        except Malformed:
+            return
+        self.engine.unheard(Client(Line(port, *frame.vids(outer)), outer.source), why, self.clock.boot())
 
     def _on_store_thread(self, group: Sequence[Write], error: str | None) -> None:
         assert self._loop is not None
@@ -268,12 +316,12 @@ class Gateway:
         if error is not None:
             log.error("store-failed", why=error, writes=len(group))
         self.engine.recorded(saved, erased, error, self.clock.boot())
-        self._end_turn()
+        self.end_turn()
 
     def _on_timer(self) -> None:
         self._timer, self._timer_at = None, NEVER
         self.engine.due(self.clock.boot())
-        self._end_turn()
+        self.end_turn()
 
     def _wake_at(self, deadline: BootNs) -> None:
         if deadline == NEVER or self._loop is None or (self._timer is not None and self._timer_at <= deadline):
@@ -287,7 +335,9 @@ class Gateway:
         assert self._loop is not None
         self._loop.call_later(1.0, self._every_second)
         self._supervisor.alive()
+        self.dropped()
         self._reattach()
+        self.engine.review(self.clock.boot())
         self.store.follow_clock()
         if self.recovery.unknown and self.clock.plausible:
             self._clock_is_set()
@@ -295,7 +345,7 @@ class Gateway:
 
     def _clock_is_set(self) -> None:
         self.plane.install(self.recovery.settle(), self.clock.boot())
-        self._end_turn()
+        self.end_turn()
 
     # ---- devices that come and go -------------------------------------------------------
 
@@ -310,7 +360,7 @@ class Gateway:
             if port is None or devices.find(port.device) is None:
                 continue
             try:
-                self._attach(port, devices.prepare(port.device, port.role))
+                self.attach(port, devices.prepare(port.device, port.role))
             except (devices.DeviceError, TableFull, OSError) as error:
                 log.error("port-not-attached", port=number, device=port.device, why=str(error))
 
@@ -319,8 +369,21 @@ class Gateway:
     def clear(self, id_: int) -> bool:
         """End a session as an operator would."""
         ended = self.engine.clear(id_, CloseCause.ADMIN_RESET, self.clock.boot())
-        self._end_turn()
+        self.end_turn()
         return ended
+
+    def dropped(self) -> Drops:
+        """Return what was dropped, up to now; of frames that neither came from a client nor were for one, nothing."""
+        for sample, octets in self.plane.samples.take(SAMPLES):
+            upstream = sample.port in self.ports and self.ports[sample.port].role == "subscriber"
+            client = Client(Line(sample.port, sample.svid, sample.cvid), sample.source)
+            if not upstream:
+                session = self.table.get(sample.session)
+                if session is None or session.since > sample.at:
+                    continue
+                client = session.client
+            self._drops.add(client.key, upstream, sample, octets)
+        return self._drops
 
     def unready(self) -> list[str]:
         """Why customers cannot all be served now; nothing: they can."""
@@ -340,9 +403,9 @@ class Gateway:
                 tenant=item.tenant,
                 network=str(item.network),
                 gateway=str(item.gateway),
-                size=self.pools[item.name].pool.size,
-                held=self.pools[item.name].pool.held,
-                quarantined=self.pools[item.name].pool.quarantined,
+                size=self.engine.pools[item.name].pool.size,
+                held=self.engine.pools[item.name].pool.held,
+                quarantined=self.engine.pools[item.name].pool.quarantined,
             )
             for item in self.settings.pools
         ]
@@ -399,29 +462,13 @@ def _ifindex(name: str) -> int | None:
     return None if device is None else device.ifindex
 
 
-def _service(text: str) -> abi.Service:
-    protocol, _, port = text.partition("/")
-    return abi.Service(int(port), _PROTOCOLS[protocol])
+def routed(pools: Iterable[PoolSettings], tenant: Tenant) -> list[Routed]:
+    """A tenant's pools as its host link sees them."""
+    return [Routed(pool.network, pool.gateway) for pool in pools if pool.tenant == tenant.name]
 
 
-def _terms(pool: PoolSettings, subscribers: Sequence[Subscriber]) -> PoolTerms:
-    excluded = {IPv4Address(number) for low, high in pool.exclude for number in range(int(low), int(high) + 1)}
-    static = {entry.address for entry in subscribers if entry.address is not None and entry.address in pool.network}
-    reserved = frozenset(static | {item.address for item in pool.reservations})
-
-    def reservation(client: Client) -> IPv4Address | None:
-        for item in pool.reservations:
-            if item.mac in (None, client.mac) and item.line in (None, client.line):
-                return item.address
-        return None
-
-    return PoolTerms(
-        Pool(pool.name, Subnet(pool.network, pool.gateway), frozenset(excluded), reserved),
-        pool.lease,
-        pool.promise,
-        pool.quarantine,
-        reservation,
-    )
+def no_standing_reply(_session: Session) -> None:
+    """With `gateway.kernel_dhcp = false` the data plane answers nobody by itself."""
 
 
 _LOGGED = frozenset((Phase.ACTIVE, Phase.CLOSED))

@@ -91,6 +91,18 @@ def _kernel(settings: Configuration) -> Findings:
     )
 
 
+def _pins(_: Configuration) -> Findings:
+    private = machine.is_private(objects.BPFFS)
+    if private is not None:
+        yield _verdict(
+            not private,
+            "pins",
+            f"{objects.BPFFS} is the machine's",
+            f"{objects.BPFFS} is this mount namespace's own (`ip netns exec` makes one): what is pinned ends with it",
+            "nsenter --net=/run/netns/NAME bng run",
+        )
+
+
 def _program(_: Configuration) -> Findings:
     """Load it as it would be loaded, but small and unpinned, and let it go."""
     try:
@@ -118,6 +130,10 @@ def _ports(settings: Configuration) -> Findings:
             f"ip link set dev {port.device} mtu {least}",
         )
         yield from _xdp(port, what, device.ifindex, settings.gateway.name)
+        above = machine.master(device.ifindex)
+        if above is not None:
+            cure = f"ip link set dev {port.device} nomaster"
+            yield Finding(Level.BAD, what, f"is a part of {above}, which takes and sends its packets as well", cure)
         if not machine.is_up(port.device):
             yield Finding(Level.WARNING, what, "no carrier", f"plug it in; ip link set dev {port.device} up")
 
@@ -186,5 +202,5 @@ def _clock(_: Configuration) -> Findings:
 
 
 CHECKS: tuple[Callable[[Configuration], Findings], ...] = (
-    _rights, _kernel, _program, _ports, _routes, _room, _clock,
+    _rights, _kernel, _pins, _program, _ports, _routes, _room, _clock,
 )  # fmt: skip

@@ -11,14 +11,15 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
+from itertools import islice
 
-from msgspec.structs import replace
-
+from wayleave.daemon.review import Outcome, PoolTerms, as_told, review
 from wayleave.net.units import SECOND, BootNs, Ns, after
 from wayleave.session import lifecycle
+from wayleave.session.journal import ENDING, IGNORED, NOTED, RESTORED, Journal
 from wayleave.session.lifecycle import Event
 from wayleave.session.model import NEVER, Client, CloseCause, Lease, Line, Phase, Session
-from wayleave.session.pool import Exhaustion, Pool
+from wayleave.session.pool import Exhaustion
 from wayleave.session.ports import Authorization, Plane, PlaneFull, Records
 from wayleave.session.table import Full, Table
 
@@ -27,6 +28,9 @@ Told = tuple[Client, Event]
 
 BATCH = 512
 """Deadlines taken a turn."""
+
+REVIEWS = 200
+"""Sessions looked at anew a turn, after the configuration changed: a few milliseconds."""
 
 DECLINES, DECLINE_WINDOW, DECLINE_LINES = 4, Ns(600 * SECOND), 1024
 """Addresses that one line can put into quarantine in ten minutes; and how many such lines are remembered."""
@@ -38,17 +42,6 @@ class Admission:
 
     clients: int
     replace: bool
-
-
-@dataclass(frozen=True, slots=True)
-class PoolTerms:
-    """A pool with what its leases promise, and what it keeps for whom."""
-
-    pool: Pool
-    duration: Ns
-    horizon: Ns
-    quarantine: Ns
-    reservation: Callable[[Client], IPv4Address | None]
 
 
 @dataclass(slots=True)
@@ -79,11 +72,16 @@ class Engine:
         transition: Callable[[Session, Session | None], None] = lambda _after, _before: None,
     ) -> None:
         self.table, self.pools = table, pools
-        self.counts = Counts()
+        self.counts, self.journal = Counts(), Journal()
         self._authorization, self._records, self._plane = authorization, records, plane
         self._reply, self._admission, self._transition = reply, admission, transition
         self._queue: deque[tuple[int, Event]] = deque()
         self._installing: list[int] = []
+        self._refreshing: list[int] = []
+        self._stale: dict[int, None] = {}  # a set in order: sessions not looked at since the configuration changed
+        self.reviewed: Counter[Outcome] = Counter()
+        self.rewritten = 0
+        """What reviews came to, and how many rows they changed."""
         self._declined: dict[Line, list[BootNs]] = {}
         self._now = NEVER
 
@@ -97,18 +95,32 @@ class Engine:
             if session is None:
                 if isinstance(event, lifecycle.Discovered | lifecycle.Requested):
                     self._begin(event)
+                else:
+                    self.journal.stranger(client, now, event)
                 continue
             if session.client.line != client.line:
-                self.counts.refused["mac-on-another-circuit"] += 1
+                self._turn_away(session, "mac-on-another-circuit")
                 continue
             if isinstance(event, lifecycle.Released | lifecycle.Declined) and self._overtaken(session, event.at):
-                self.counts.refused["asked-again-meanwhile"] += 1
+                self._turn_away(session, "asked-again-meanwhile")
                 continue
             if isinstance(event, lifecycle.Declined) and not self._may_decline(session):
-                self.counts.refused["declines-too-often"] += 1
+                self._turn_away(session, "declines-too-often")
                 event = lifecycle.Released(event.address, event.at)
             self._queue.append((session.id, event))
         self._run()
+
+    def _turn_away(self, session: Session, why: str) -> None:
+        self.counts.refused[why] += 1
+        self.journal.note(session.id, IGNORED, self._now, why)
+
+    def unheard(self, client: Client, why: str, now: BootNs) -> None:
+        """Take note of a client whose message led to nothing."""
+        session = self.table.find(client)
+        if session is None:
+            self.journal.stranger(client, now, why)
+        else:
+            self.journal.note(session.id, IGNORED, now, why)
 
     def _overtaken(self, session: Session, at: BootNs) -> bool:
         """Did the data plane give the address again since the client gave it up, while that lay in the ring?"""
@@ -150,44 +162,89 @@ class Engine:
         self._run()
 
     def restore(self, session: Session, now: BootNs) -> bool:
-        """Take up a session that the disk has, under its pool's present terms.
+        """Take up a session that the disk has, under the terms of today.
 
-        False: the configuration no longer has its pool, or the pool not its address (any more, or it is the gateway's
-        now). It is then in the table all the same, for its end to be recorded: `clear` it.
+        False: its client would be granted nothing, or its address can no longer be served. It is then in the table all
+        the same, for its end to be recorded: `clear` it.
 
         Raises: pool.Exhaustion if somebody else holds its address.
         """
         lease = session.lease
         assert lease is not None
-        terms = self.pools.get(lease.pool)
-        if terms is None or lease.address not in terms.pool.network or lease.address == terms.pool.subnet.gateway:
-            self.table.put(session, now)
-            return False
-        terms.pool.hold(lease.address, session.client)
-        renewed = replace(
-            lease,
-            subnet=terms.pool.subnet,
-            duration=Ns(min(lease.duration, terms.duration)),
-            horizon=terms.horizon,
-            longer=terms.duration if terms.duration > lease.duration else Ns(0),
-        )
-        self.table.put(replace(session, lease=renewed), now)
-        return True
+        self.journal.note(session.id, RESTORED, now, number=int(lease.address))
+        for terms in self._around(lease.address):
+            terms.pool.hold(lease.address, session.client)
+        reviewed = review(session, self.pools, self._authorization)
+        self.table.put(reviewed.session, now)
+        return reviewed.outcome is not Outcome.ENDED
 
-    def still_granted(self, id_: int, now: BootNs) -> bool:
-        """Ask again who a restored client is; take over what it gets today. False: not this address, or nothing."""
+    def _around(self, address: IPv4Address) -> list[PoolTerms]:
+        """The pool that an address is of, whatever its name was when the address was given: none, or one."""
+        return [terms for terms in self.pools.values() if address in terms.pool.network]
+
+    # ---- another configuration ----------------------------------------------------------
+
+    def reconfigure(
+        self, pools: dict[str, PoolTerms], authorization: Authorization, admission: dict[int, Admission]
+    ) -> None:
+        """Go by another configuration from now on; what the pools of before remember is taken over.
+
+        No session acts before it was looked at anew; `review` looks at those that do not act.
+        """
+        for terms in pools.values():
+            for before in self.pools.values():
+                if terms.pool.network.overlaps(before.pool.network):
+                    terms.pool.take_over(before.pool)
+        self.pools, self._authorization, self._admission = pools, authorization, admission
+        self._stale = dict.fromkeys(session.id for session in self.table)
+        self.reviewed.clear()
+        self.rewritten = 0
+
+    def review(self, now: BootNs, limit: int = REVIEWS, only: Iterable[int] | None = None) -> int:
+        """Look anew at some sessions, or at certain ones; returns how many are left."""
+        self._now = now
+        for id_ in list(islice(self._stale, limit)) if only is None else only:
+            self._review(id_)
+        self._run()
+        return len(self._stale)
+
+    def _review(self, id_: int) -> None:
+        if id_ not in self._stale:
+            return
+        del self._stale[id_]
         session = self.table.get(id_)
-        if session is None or session.lease is None:
-            return False
-        service = self._authorization.decide(session.client)
-        if isinstance(service, str) or service.pool != session.lease.pool:
-            return False
-        if session.service is not None and service.tenant != session.service.tenant:
-            return False
-        if service.address is not None and service.address != session.lease.address:
-            return False
-        self.table.put(replace(session, service=service), now)
-        return True
+        if session is None:
+            return
+        reviewed = review(session, self.pools, self._authorization)
+        if reviewed.outcome is Outcome.LATER:
+            self._stale[id_] = None
+            return
+        self.reviewed[reviewed.outcome] += 1
+        if reviewed.outcome is Outcome.ENDED:
+            self._step(id_, lifecycle.Cleared(CloseCause.RECONFIGURED))
+            return
+        changed = as_told(session, reviewed.session, self._now)
+        if changed != session:
+            self.table.put(changed, self._now)
+        if changed.installed and changed.phase is Phase.ACTIVE:
+            self._refreshing.append(id_)
+
+    def _refresh(self) -> None:
+        """Have the rows of the sessions that were looked at say what counts now; where there is no room, later."""
+        ids, self._refreshing = self._refreshing, []
+        found = [session for id_ in ids if (session := self.table.get(id_)) is not None]
+        standing = [session for session in found if session.installed and session.phase is Phase.ACTIVE]
+        try:
+            self.rewritten += self._plane.refresh(standing, self._now)
+        except PlaneFull:
+            for session in standing:
+                self.reviewed[Outcome.MOVED if session.moving else Outcome.KEPT] -= 1
+                self._stale[session.id] = None
+
+    def holder(self, address: IPv4Address) -> Session | None:
+        """The session that has an address of a pool."""
+        clients = (terms.pool.holder(address) for terms in self._around(address))
+        return next((self.table.find(client) for client in clients if isinstance(client, Client)), None)
 
     # ---- the turn -----------------------------------------------------------------------
 
@@ -196,7 +253,10 @@ class Engine:
             id_ = self.table.new_id(self._now)
         except Full:
             self.counts.refused["table-full"] += 1
+            self.journal.stranger(event.client, self._now, event)
+            self.journal.stranger(event.client, self._now, "table-full")
             return
+        self.journal.begin(id_, event.client)
         session, effects = lifecycle.begin(id_, event, self._now)
         self._settle(session, None, effects)
 
@@ -205,12 +265,18 @@ class Engine:
             while self._queue:
                 self._step(*self._queue.popleft())
             self._install()
+        if self._refreshing:
+            self._refresh()
         self._records.flush()
 
     def _step(self, id_: int, event: Event) -> None:
+        if id_ in self._stale:
+            self._review(id_)
         session = self.table.get(id_)
         if session is not None:
             changed, effects = lifecycle.advance(session, event, self._now)
+            if type(event) in NOTED or not effects:
+                self.journal.event(session, event, self._now)
             self._settle(changed, session, effects)
 
     def _settle(self, session: Session, before: Session | None, effects: Iterable[lifecycle.Effect]) -> None:
@@ -222,8 +288,12 @@ class Engine:
                 self._transition(session, before)
         for effect in effects:
             self._perform(session, effect)
+        if session.phase is Phase.CLOSED:
+            self.journal.end(session)
 
     def _count(self, session: Session, before: Session | None) -> None:
+        if session.cause is not None and session.lease is not None and before is not None and before.cause is None:
+            self.journal.note(session.id, ENDING, self._now, session.cause.value)
         if session.phase is Phase.CLOSED and session.cause is not None:
             self.counts.closed[session.cause.value] += 1
         if lifecycle.opens(session, before):
@@ -260,6 +330,7 @@ class Engine:
         self._queue.append((session.id, outcome))
 
     def _answer(self, session: Session, reply: lifecycle.Reply) -> None:
+        self.journal.answer(session, reply, self._now)
         match reply.answer:
             case lifecycle.Answer.OFFER:
                 self.counts.offered += 1
@@ -313,8 +384,7 @@ class Engine:
         return lifecycle.Allocated(Lease(address, service.pool, terms.pool.subnet, terms.duration, terms.horizon))
 
     def _free(self, lease: Lease, quarantine: bool) -> None:
-        terms = self.pools.get(lease.pool)
-        if terms is not None:
+        for terms in self._around(lease.address):
             terms.pool.free(lease.address, after(self._now, terms.quarantine) if quarantine else None)
 
     def _install(self) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import structlog
 import uvicorn
 import uvloop
 
@@ -17,11 +19,14 @@ from wayleave.api.routes import application
 from wayleave.config.load import ConfigurationError, load
 from wayleave.daemon import logs
 from wayleave.daemon.app import Gateway
+from wayleave.daemon.reload import Reloader
 from wayleave.dataplane.maps import TableFull
 from wayleave.dataplane.objects import LoadError
 from wayleave.io import privileges
 from wayleave.io.devices import DeviceError
 from wayleave.io.store import StoreError
+
+log = structlog.get_logger()
 
 
 class ListenError(Exception):
@@ -45,8 +50,9 @@ def main(path: Path) -> int:
         return _refused(gateway, str(error))
     except PermissionError as error:
         return _refused(gateway, f"{error.filename}: {error.strerror}: run has to be root")
-    uvloop.run(_serve(gateway, listener))
+    uvloop.run(_serve(gateway, Reloader(gateway, lambda: load(path)), listener))
     gateway.close()
+    log.info("stopped", sessions=len(gateway.table), traffic="goes on")
     logs.LINES.flush()
     return 0
 
@@ -58,9 +64,16 @@ def _refused(gateway: Gateway | None, why: str) -> int:
     return 1
 
 
-async def _serve(gateway: Gateway, listener: socket.socket) -> None:
-    """Run loop and API side by side."""
-    server = _Server(uvicorn.Config(application(gateway), log_level="warning", lifespan="off"))
+async def _serve(gateway: Gateway, reloader: Reloader, listener: socket.socket) -> None:
+    """Run loop and API side by side; SIGHUP reads the configuration anew."""
+    asked: set[asyncio.Task[object]] = set()  # the loop itself holds on to no task
+
+    def reload() -> None:
+        asked.add(task := asyncio.create_task(reloader.reload()))
+        task.add_done_callback(asked.discard)
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
+    server = _Server(uvicorn.Config(application(gateway, reloader), log_level="warning", lifespan="off"))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         await gateway.run()

@@ -48,11 +48,11 @@ class Recovery:
             assert lease is not None
             session = replace(session, installed=lease.promise_until > now)
             try:
-                kept = self._engine.restore(session, now)
+                granted = self._engine.restore(session, now)
             except Exhaustion as error:
                 log.error("lease-not-restored", session=session.id, client=str(session.client), why=str(error))
                 continue
-            if not kept or not self._engine.still_granted(session.id, now):
+            if not granted:
                 homeless.append(session)
             elif restored.unknown_until is not None:
                 self.unknown[session.id] = Unknown(restored.unknown_until, lease.duration)
@@ -61,7 +61,7 @@ class Recovery:
             log.info("leases-restored", sessions=len(self._engine.table), waiting_for_clock=len(self.unknown))
         for session in homeless:
             log.warning("lease-no-longer-granted", session=session.id, client=str(session.client))
-            self._engine.clear(session.id, CloseCause.ADMIN_RESET, now)
+            self._engine.clear(session.id, CloseCause.RECONFIGURED, now)
 
     def took_over(self) -> None:
         """Count every lease from now: until now the data plane of before renewed them, under the terms of before."""

@@ -14,7 +14,7 @@ from wayleave.net.units import BootNs
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-LAYOUT = "a026b32c9a17"
+LAYOUT = "2d93d1f23639"
 """Changes whenever a struct, enum or constant of abi.h does."""
 
 PORT_MAX = 1024
@@ -23,6 +23,7 @@ SERVICE_MAX = 8
 BUCKET_COUNT = 0x10000
 PUNT_FRAME_MAX = 2048
 SAMPLE_FRAME_MAX = 128
+CAPTURE_FRAME_MAX = 2048
 PORT_SLOTS = 4096
 PORT_PROBES = 4
 PREFIX_MAX = 16
@@ -570,6 +571,74 @@ class Sample:
     def unpack(cls, data: Buffer, offset: int = 0) -> Sample:
         at, session, length, port, svid, cvid, reason, stage, source = cls.FORMAT.unpack_from(data, offset)
         return cls(BootNs(at), session, length, port, svid, cvid, reason, stage, Mac(source))
+
+
+@dataclass(slots=True)
+class CaptureFilter:
+    """struct capture_filter: 16 octets."""
+
+    FORMAT: ClassVar[Struct] = Struct("<6sHHHH2x")
+    SIZE: ClassVar[int] = 16
+    OFFSET: ClassVar[dict[str, int]] = {"mac": 0, "port": 6, "svid": 8, "cvid": 10, "tagged": 12}
+    mac: Mac
+    port: int
+    svid: int
+    cvid: int
+    tagged: int
+
+    def pack(self) -> bytes:
+        return self.FORMAT.pack(self.mac, self.port, self.svid, self.cvid, self.tagged)
+
+    @classmethod
+    def unpack(cls, data: Buffer, offset: int = 0) -> CaptureFilter:
+        mac, port, svid, cvid, tagged = cls.FORMAT.unpack_from(data, offset)
+        return cls(Mac(mac), port, svid, cvid, tagged)
+
+
+class CaptureSide(IntEnum):
+    """enum capture_side."""
+
+    CAME = 0
+    LEFT = 1
+
+
+@dataclass(slots=True)
+class Captured:
+    """struct captured: 24 octets."""
+
+    FORMAT: ClassVar[Struct] = Struct("<QIHBBBB6x")
+    SIZE: ClassVar[int] = 24
+    OFFSET: ClassVar[dict[str, int]] = {
+        "at": 0,
+        "length": 8,
+        "port": 12,
+        "side": 14,
+        "stage": 15,
+        "outcome": 16,
+        "reason": 17,
+    }
+    at: BootNs
+    length: int
+    port: int
+    side: int
+    stage: int
+    outcome: int
+    reason: int
+
+    def pack(self) -> bytes:
+        return self.FORMAT.pack(self.at, self.length, self.port, self.side, self.stage, self.outcome, self.reason)
+
+    @classmethod
+    def unpack(cls, data: Buffer, offset: int = 0) -> Captured:
+        at, length, port, side, stage, outcome, reason = cls.FORMAT.unpack_from(data, offset)
+        return cls(BootNs(at), length, port, side, stage, outcome, reason)
+
+
+class CaptureResult(IntEnum):
+    """enum capture_result."""
+
+    TAKEN = 0
+    LOST = 1
 
 
 @dataclass(slots=True)

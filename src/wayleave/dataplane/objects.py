@@ -18,7 +18,6 @@ from pathlib import Path
 from wayleave.dataplane import syscall
 
 BPFFS = Path("/sys/fs/bpf")
-BPFFS_MAGIC = 0xCAFE4A11
 PROGRAM = Path(__file__).with_name("bng.bpf.o")
 
 

@@ -7,17 +7,20 @@ old ones, fills the new tables from the store, swaps the programs under the link
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 
 from wayleave.dataplane import abi, objects, syscall
+from wayleave.dataplane.capture import NOBODY, PROGRAMS, Copies
 from wayleave.dataplane.counters import Counters
 from wayleave.dataplane.events import Ring
 from wayleave.dataplane.explain import Explainer, Explanation
 from wayleave.dataplane.maps import Array, Ports, TableFull
-from wayleave.dataplane.rows import Rows, project
+from wayleave.dataplane.rows import FIRST_LOCAL_ID, Rows, project
 from wayleave.dataplane.samples import Samples
 from wayleave.dataplane.tables import Tables
 from wayleave.net.mac import Mac
@@ -87,8 +90,10 @@ class DataPlane:
         self.counters = Counters(maps)
         self.ring = Ring(maps["ring"])
         self.samples = Samples(maps)
+        self.copies = Copies(maps)
+        self._capturing = False
         self._explainer = Explainer(self._object.programs, maps)
-        self._standing = standing
+        self.standing = standing
         self.tenants: dict[str, model.Tenant] = {}
         self._ports, self._egress = Ports(maps["ports"]), Array(maps["egress"])
         self._tenants, self._policers, self._services = (
@@ -112,6 +117,12 @@ class DataPlane:
     def set_tenant(self, tenant: model.Tenant, row: abi.Tenant) -> None:
         self.tenants[tenant.name] = tenant
         self._tenants.put(tenant.number, row.pack())
+
+    def local_number(self, tenant: model.Tenant, address: IPv4Address) -> int | None:
+        """The number under which an address stands as the gateway's own (`rows.project_local`), if it does."""
+        slot = self.tables.hosts4.get(abi.Host4Key(tenant.number, address).pack())
+        id_ = abi.Slot.unpack(slot).id if slot is not None else 0
+        return id_ - FIRST_LOCAL_ID if id_ >= FIRST_LOCAL_ID else None
 
     # ---- ports --------------------------------------------------------------------------
 
@@ -137,13 +148,40 @@ class DataPlane:
         self._ports.remove(number, but=ifindex)
         self._ports.put(port)
         self._egress.put(number, ifindex.to_bytes(4, "little"))
-        program = self._object.programs[ACCESS if kind is abi.PortKind.SUBSCRIBER else CORE]
-        link = objects.attach(program, ifindex, _MODES[xdp], self._folder / "links" / f"port-{number}")
+        try:
+            link = objects.attach(self._program(kind), ifindex, _MODES[xdp], self._folder / "links" / f"port-{number}")
+        except objects.LoadError:
+            if number not in self.attached:
+                self._forget(number)
+            raise
         before = self.attached.get(number)
         if before is not None:
             os.close(before.link)
         self.attached[number] = Attached(device, ifindex, port, xdp, link.fd)
         return link.reused
+
+    def detach(self, number: int) -> None:
+        """Take the program off a port, and forget it; what comes by it is the kernel's again."""
+        at = self.attached.pop(number)
+        (self._folder / "links" / f"port-{number}").unlink(missing_ok=True)
+        self._forget(number)
+        os.close(at.link)
+
+    def _forget(self, number: int) -> None:
+        self._egress.put(number, bytes(4))
+        self._ports.remove(number)
+
+    def _program(self, kind: abi.PortKind) -> int:
+        name = ACCESS if kind is abi.PortKind.SUBSCRIBER else CORE
+        return self._object.programs[PROGRAMS[name] if self._capturing else name]
+
+    def capture(self, wanted: abi.CaptureFilter | None) -> None:
+        """Have one client's packets copied into `copies` from now on, or nobody's; no packet is lost in between."""
+        self._capturing = wanted is not None
+        self.copies.choose(wanted or NOBODY)
+        for port in self.attached.values():
+            with contextlib.suppress(OSError):  # the device went: it gets its program when it is made anew
+                syscall.link_update(port.link, self._program(abi.PortKind(port.port.kind)))
 
     def explain(self, number: int, frame: bytes) -> Explanation:
         """Tell what would become of a frame that came in by an attached port. Raises: ValueError, KeyError."""
@@ -185,9 +223,11 @@ class DataPlane:
     # ---- session.ports.Plane ------------------------------------------------------------
 
     def rows(self, session: model.Session) -> Rows:
-        service = session.service
-        assert service is not None
-        return project(session, self.tenants[service.tenant], self._standing(session))
+        return project(session, self._tenant_of(session), self.standing(session))
+
+    def _tenant_of(self, session: model.Session) -> model.Tenant:
+        assert session.service is not None
+        return self.tenants[session.service.tenant]
 
     def install(self, sessions: Sequence[model.Session], now: BootNs) -> None:
         self.begin(sessions)
@@ -195,6 +235,24 @@ class DataPlane:
             self.tables.install([self.rows(session) for session in sessions], now)
         except TableFull as error:
             raise PlaneFull(str(error)) from error
+
+    def refresh(self, sessions: Sequence[model.Session], now: BootNs) -> int:
+        changed = self.changed(sessions)
+        try:
+            self.tables.install(changed, now)
+        except TableFull as error:
+            raise PlaneFull(str(error)) from error
+        return len(changed)
+
+    def changed(
+        self,
+        sessions: Iterable[model.Session],
+        standing: Callable[[model.Session], StandingReply | None] | None = None,
+    ) -> list[Rows]:
+        """Return the rows of these sessions that are not what stands; `standing` as at another configuration."""
+        told = standing or self.standing
+        wanted = (project(session, self._tenant_of(session), told(session)) for session in sessions)
+        return [rows for rows in wanted if not self.tables.stands(rows)]
 
     def begin(self, sessions: Iterable[model.Session]) -> None:
         """Have usage count from here on for those of whom nothing was counted yet."""

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator
 
-from wayleave.dataplane.abi import Sample
+from msgspec import Struct
+
+from wayleave.dataplane.abi import DropReason, Sample, Stage
 from wayleave.dataplane.events import Ring
 from wayleave.dataplane.objects import Map
+from wayleave.net.units import BootNs
+from wayleave.session.table import Key
 
 
 class Samples:
@@ -21,3 +26,59 @@ class Samples:
             sample = Sample.unpack(record)
             length = min(sample.length, len(record) - Sample.SIZE)
             yield sample, bytes(record[Sample.SIZE : Sample.SIZE + length])
+
+
+CLIENTS, REASONS = 4096, 6
+"""Clients whose drops are remembered, those sampled last; and of how many different reasons."""
+
+
+class Drop(Struct, frozen=True, gc=False):
+    """Samples of one client dropped for one reason: how many, when, and the last one.
+
+    `upstream`: sent by the client, else on its way to it. There were at least `count`: samples are policed.
+    """
+
+    reason: DropReason
+    stage: Stage
+    upstream: bool
+    count: int
+    first: BootNs
+    last: BootNs
+    length: int
+    octets: bytes
+
+
+class Drops:
+    """Every client's drops, as sampled: whether or not it has a session."""
+
+    def __init__(self, most: int = CLIENTS) -> None:
+        self._most = most
+        self._of: OrderedDict[Key, dict[tuple[int, bool], Drop]] = OrderedDict()
+
+    def add(self, key: Key, upstream: bool, sample: Sample, octets: bytes) -> None:
+        """Take a sample to those of its client."""
+        mine = self._of.setdefault(key, {})
+        before = mine.pop((sample.reason, upstream), None)
+        mine[sample.reason, upstream] = Drop(
+            DropReason(sample.reason),
+            Stage(sample.stage),
+            upstream,
+            1 + (before.count if before is not None else 0),
+            before.first if before is not None else sample.at,
+            sample.at,
+            sample.length,
+            octets,
+        )
+        if len(mine) > REASONS:
+            del mine[next(iter(mine))]
+        self._of.move_to_end(key)
+        if len(self._of) > self._most:
+            self._of.popitem(last=False)
+
+    def of(self, key: Key) -> list[Drop]:
+        """What is remembered of a client, the last reason at the end."""
+        return list(self._of.get(key, {}).values())
+
+    def with_mac(self, mac: bytes) -> list[Key]:
+        """Clients that have this MAC, those sampled last at the end."""
+        return [key for key in self._of if key[3] == mac]

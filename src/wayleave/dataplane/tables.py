@@ -131,6 +131,13 @@ class Tables:
         self._fresh = used[-1] + 1 if used else 0
         self._resting.extend((now + self._rest, index) for index in used)
 
+    def stands(self, rows: Rows) -> bool:
+        """Whether the tables say this of the session already; a reply that found no room does not count."""
+        placed = self._placed.get(rows.id)
+        if placed is None:
+            return False
+        return placed[0] == rows or (placed[0].reply is None and placed[0] == replace(rows, reply=None))
+
     def _take_row(self, now: BootNs) -> int:
         if self._resting and self._resting[0][0] <= now:
             return self._resting.popleft()[1]

@@ -83,11 +83,8 @@ def set_offload(name: str, feature: str, on: bool) -> None:
         _ethtool(name, setter, int(on))
 
 
-def prepare(name: str, role: str) -> Device:
-    """Make a port ready for native XDP: up, every VLAN let through, tags in the frame, nothing aggregated.
-
-    Raises: DeviceError if the device is missing, its MTU too small, or the driver insists on tags or LRO.
-    """
+def usable(name: str, role: str) -> Device:
+    """Find the device of a port. Raises: DeviceError if it is missing or its MTU too small."""
     device = find(name)
     if device is None:
         raise DeviceError(f"there is no device {name}: `ip link` lists what there is")
@@ -98,6 +95,15 @@ def prepare(name: str, role: str) -> Device:
         )
     if role == "network" and device.mtu < 1500:
         raise DeviceError(f"{name} has MTU {device.mtu}: `ip link set dev {name} mtu 1500`")
+    return device
+
+
+def prepare(name: str, role: str) -> Device:
+    """Make a port ready for native XDP: up, every VLAN let through, tags in the frame, nothing aggregated.
+
+    Raises: DeviceError if the device is missing, its MTU too small, or the driver insists on tags or LRO.
+    """
+    device = usable(name, role)
     set_up(name)
     unwanted = _FLAG_LRO | (_FLAG_RXVLAN | _FLAG_TXVLAN if role == "subscriber" else 0)
     with suppress(OSError):

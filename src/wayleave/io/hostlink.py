@@ -6,8 +6,8 @@ neighbour, so that nothing ever asks by ARP. What comes up it, a tenant's own ta
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
@@ -22,6 +22,8 @@ MTU = 3400
 
 RT_TABLE_MAIN = 254
 _RULE_PRIORITY = 10_000
+_OURS = 4
+"""RTPROT_STATIC, as pyroute2 marks a route that it makes: not the kernel's own, nor a routing daemon's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ def names(tenant: str) -> tuple[str, str]:
 
 
 def ensure(tenant: str, table: int, pools: Sequence[Routed]) -> HostLink:
-    """Make the link and its addresses, routes and rules, or complete what stands.
+    """Make the link and its addresses, routes and rules, or complete what stands; what is another pool's is taken away.
 
     Blocks; not to be called from a running event loop (pyroute2 runs one of its own).
 
@@ -61,6 +63,7 @@ def ensure(tenant: str, table: int, pools: Sequence[Routed]) -> HostLink:
             _configure(kernel, ours)
             ends = HostLink(_known(kernel), _known(ours))
             _route(netlink, ends, table, pools)
+            _prune(netlink, ends.kernel.ifindex, table, pools)
     except NetlinkError as error:
         raise DeviceError(f"the host link {kernel} cannot be set up: {error}") from error
     except OSError as error:
@@ -143,7 +146,31 @@ def _route(netlink: IPRoute, ends: HostLink, table: int, pools: Sequence[Routed]
         _rule(netlink, table=table, src=str(pool.gateway), src_len=32)
 
 
+def _prune(netlink: IPRoute, index: int, table: int, pools: Sequence[Routed]) -> None:
+    """Take away what an earlier configuration had here, after everything of this one stands."""
+    networks, gateways = {str(pool.network) for pool in pools}, {str(pool.gateway) for pool in pools}
+    for route in netlink.get_routes(family=2, table=table, oif=index, proto=_OURS):
+        network = f"{route.get_attr('RTA_DST')}/{route['dst_len']}"
+        if network not in networks:
+            netlink.route("del", dst=network, oif=index, table=table)
+    for item in netlink.get_addr(family=2, index=index):
+        if item.get_attr("IFA_LOCAL") not in gateways:
+            netlink.addr("del", index=index, address=item.get_attr("IFA_LOCAL"), prefixlen=item["prefixlen"])
+    for rule in netlink.get_rules(family=2, priority=_RULE_PRIORITY, table=table) if table != RT_TABLE_MAIN else ():
+        to, source = rule.get_attr("FRA_DST"), rule.get_attr("FRA_SRC")
+        if to is not None and f"{to}/{rule['dst_len']}" not in networks:
+            _unrule(netlink, table=table, dst=to, dst_len=rule["dst_len"])
+        if source is not None and source not in gateways:
+            _unrule(netlink, table=table, src=source, src_len=rule["src_len"])
+
+
+def _unrule(netlink: IPRoute, **match: str | int) -> None:
+    netlink.rule("del", priority=_RULE_PRIORITY, **match)
+
+
 def _rule(netlink: IPRoute, priority: int = _RULE_PRIORITY, **match: str | int) -> None:
-    with suppress(NetlinkError):
-        netlink.rule("del", priority=priority, **match)
-    netlink.rule("add", priority=priority, **match)
+    try:
+        netlink.rule("add", priority=priority, **match)
+    except NetlinkError as error:
+        if error.code != errno.EEXIST:
+            raise

@@ -97,6 +97,35 @@ def attached_program(ifindex: int) -> int:
     return (xdp.get_attr("IFLA_XDP_PROG_ID") or 0) if xdp is not None else 0
 
 
+def master(ifindex: int) -> str | None:
+    """Return the bridge, bond or the like that a device is a part of; None: it stands by itself."""
+    with IPRoute() as netlink:
+        (link,) = netlink.get_links(ifindex)
+    above = link.get_attr("IFLA_MASTER")
+    return None if above is None else socket.if_indextoname(above)
+
+
+def is_private(folder: Path) -> bool | None:
+    """Whether a file system mounted at `folder` is, or would be, this mount namespace's own, and ends with it.
+
+    None: this process may not know what the machine's first one has mounted. Source: proc_pid_mountinfo(5).
+    """
+    try:
+        ours, machines = (_mounts(Path(f"/proc/{process}/mountinfo")) for process in ("self", "1"))
+    except OSError:
+        return None
+    if ours.get("/", ("",))[0] == machines.get("/", ("",))[0]:
+        return False
+    here, there = ours.get(str(folder)), machines.get(str(folder))
+    return here is None or there is None or here[1] != there[1]
+
+
+def _mounts(mountinfo: Path) -> dict[str, tuple[str, str]]:
+    """What is mounted where: the mount's id, which is its namespace's own, and the file system's device."""
+    lines = (line.split() for line in mountinfo.read_text().splitlines())
+    return {words[4]: (words[0], words[2]) for words in lines}
+
+
 def has_route(table: int) -> bool:
     """Whether a route table has any route but those to the link layer's own addresses."""
     with IPRoute() as netlink:

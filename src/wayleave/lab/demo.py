@@ -2,7 +2,7 @@
 
     python -m wayleave.lab.demo                    all claims; exit status 0 if each holds
     python -m wayleave.lab.demo --only antispoof   some of them
-    python -m wayleave.lab.demo --mutant NAME      with something switched off: its claim must turn red
+    python -m wayleave.lab.demo --mutant NAME      with something switched off: exit status 0 if its claim turned red
     python -m wayleave.lab.demo --mutants          every mutant in turn; exit status 0 if each turned its claim red
     python -m wayleave.lab.demo --keep             leave the network up to look around
 
@@ -118,18 +118,29 @@ def run_story(console: Console, claims: Sequence[Claim], mutant: Mutant | None, 
             tell(console, verdicts[-1])
         console.print()
         console.print(closing_table(verdicts))
-        held = sum(verdict.holds for verdict in verdicts)
-        console.print(
-            Text(f"{held} of {len(verdicts)} claims hold", "bold green" if held == len(verdicts) else "bold red")
-        )
-        if held < len(verdicts):
+        good, words = _summary(verdicts, mutant)
+        console.print(Text(words, "bold green" if good else "bold red"))
+        if not good:
             console.print(Text(f"the gateway's log ended:\n{lab.gateway.log[-1500:]}", "dim"))
         if keep:
             story.running()
             with contextlib.suppress(KeyboardInterrupt):
                 console.print(_how_to_look(lab), soft_wrap=True)
                 threading.Event().wait()
-    return 0 if held == len(verdicts) else 1
+    return 0 if good else 1
+
+
+def _summary(verdicts: Sequence[Verdict], mutant: Mutant | None) -> tuple[bool, str]:
+    """Whether all went as it should, and that in words. With a mutant in its place, a claim should come out broken."""
+    count = len(verdicts)
+    if mutant is None:
+        held = sum(verdict.holds for verdict in verdicts)
+        return held == count, f"{held} of {count} claims hold"
+    of_it = [verdict for verdict in verdicts if verdict.claim.mutant is mutant]
+    broken = [verdict for verdict in of_it if verdict.outcome is Outcome.BROKEN]
+    if broken:
+        return True, f"the mutant {mutant.name} turned the claim {broken[0].claim.name} red, as it should"
+    return False, f"the mutant {mutant.name} did not turn its claim red: a check that cannot fail proves nothing"
 
 
 def run_mutant(claim: Claim) -> Verdict:

@@ -46,14 +46,17 @@ def _syn(source: IPv4Address, destination: IPv4Address, sport: int, dport: int) 
     return segment[:16] + internet_checksum(pseudo + segment).to_bytes(2, "big") + segment[18:]
 
 
-def describe(data: bytes) -> str:
-    """Return a frame in a line: MACs, tags, and of IPv4 the addresses, protocol, ports and TTL."""
+def describe(data: bytes, length: int | None = None) -> str:
+    """Return a frame in a line: MACs, tags, and of IPv4 the addresses, protocol, ports and TTL.
+
+    `length`: its octets, where `data` is only their beginning.
+    """
     try:
         outer = frame.decode(data)
     except Malformed as error:
         return f"{len(data)} octets that are no frame: {error}"
     tags = " ".join(f"{tag.tpid:#06x}/{tag.vid}" for tag in outer.tags) or "untagged"
-    return f"{outer.source} > {outer.destination} {tags} {_payload(outer)}, {len(data)} octets"
+    return f"{outer.source} > {outer.destination} {tags} {_payload(outer)}, {length or len(data)} octets"
 
 
 def _payload(outer: frame.Frame) -> str:

@@ -185,6 +185,8 @@ class Answer(Enum):
     REFUSE = auto()
     TELL = auto()
 
+    __hash__ = object.__hash__  # members are one of a kind; Enum's own hash is ten times slower
+
 
 class Reply(Struct, frozen=True, gc=False):
     """Answer `ask`. `remaining` is how long the client may use the address."""
@@ -265,6 +267,8 @@ def advance(session: Session, event: Event, now: BootNs) -> Step:
             return replace(session, ask=event.ask), ()
         case ((Phase.RECORDING | Phase.INSTALLING), (Discovered() | Requested())):
             return session, ()
+        case Phase.ACTIVE, (Discovered() | Requested()) if session.moving:
+            return _move_on(session, event, now)
         case Phase.ACTIVE, Discovered():
             return session, (_proposal(session, event.ask),)
         case Phase.ACTIVE, Requested():
@@ -377,6 +381,14 @@ def _turn_down(session: Session, ask: object, address: IPv4Address | None, now: 
     refusal = Reply(ask, Answer.REFUSE, why=f"{address} was not offered to this client")
     closing, effects = _close(session, CloseCause.OFFER_LAPSED, now)
     return closing, (refusal, *effects)
+
+
+def _move_on(session: Session, event: Discovered | Requested, now: BootNs) -> Step:
+    """Another address is this client's by now. Who asks to keep this one is told no; who looks around asks again."""
+    closing, effects = _close(session, CloseCause.RECONFIGURED, now)
+    if isinstance(event, Discovered):
+        return closing, effects
+    return closing, (Reply(event.ask, Answer.REFUSE, why="this client is to have another address"), *effects)
 
 
 def _record(session: Session, now: BootNs) -> Step:

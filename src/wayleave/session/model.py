@@ -21,6 +21,9 @@ NEVER = BootNs(0)
 _LINE = re.compile(r"(?P<port>\d{1,3})(:(?P<svid>\d{1,4})(\.(?P<cvid>\d{1,4}))?)?(/(?P<circuit>.+))?")
 
 
+LAST_VID = 4094
+
+
 class Line(Struct, frozen=True, gc=False):
     """Where a subscriber attaches: port and tags, and the circuit-id where many share them (N:1)."""
 
@@ -41,6 +44,10 @@ class Line(Struct, frozen=True, gc=False):
                 f"{text!r} is not a line: write PORT, PORT:SVID, PORT:SVID.CVID, with /CIRCUIT-ID behind it"
             )
         port, svid, cvid = (int(match[group] or 0) for group in ("port", "svid", "cvid"))
+        if max(svid, cvid) > LAST_VID:
+            raise ValueError(f"{text!r} has VID {max(svid, cvid)}: the last one is {LAST_VID} (IEEE 802.1Q 9.6)")
+        if cvid and not svid:
+            raise ValueError(f"{text!r}: VID 0 is no tag: write {port}:{cvid}")
         return cls(port, svid, cvid, (match["circuit"] or "").encode())
 
     def __str__(self) -> str:
@@ -149,6 +156,8 @@ class CloseCause(Enum):
     NO_ADDRESS = "no-address"
     STORE_FAILED = "store-failed"
     TABLE_FULL = "table-full"
+    RECONFIGURED = "reconfigured"
+    """The configuration that counts now grants the client nothing, or another address."""
 
 
 class Session(Struct, frozen=True, kw_only=True, gc=False):
@@ -182,6 +191,8 @@ class Session(Struct, frozen=True, kw_only=True, gc=False):
     """When `Due` is wanted next; NEVER: not at all."""
     left_at: BootNs = NEVER
     """When the client gave its address up: a renewal after that counts again."""
+    moving: bool = False
+    """Authorization names another address by now: served until the client asks next, and then told to start anew."""
     ask: object = None
     wanted: IPv4Address | None = None
     exact: bool = False

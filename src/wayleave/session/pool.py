@@ -69,6 +69,25 @@ class Pool:
         inside = {a for a in self._excluded | {self._gateway} if self._first <= a <= self._last}
         return self._last - self._first + 1 - len(inside)
 
+    def gives(self, address: IPv4Address) -> bool:
+        """Whether `address` is one of those for whoever comes."""
+        number = int(address)
+        inside = self._first <= number <= self._last and number != self._gateway
+        return inside and number not in self._excluded and number not in self._reserved
+
+    def take_over(self, before: Pool) -> None:
+        """Remember of the addresses here what the pool of an earlier configuration does: who has and had them."""
+        first, last = self._first, self._last
+        self._held |= {number: holder for number, holder in before._held.items() if first <= number <= last}
+        self._former |= {number: holder for number, holder in before._former.items() if first <= number <= last}
+        self._had |= {holder: number for holder, number in before._had.items() if first <= number <= last}
+        self._resting |= {number for number in before._resting if first <= number <= last}
+        ends = sorted([*self._quarantine, *(end for end in before._quarantine if first <= end[1] <= last)])
+        self._quarantine = deque(ends)
+        unused = [*before._free, *before._former]  # of these some were excluded or reserved, and need not be any more
+        taken = self._held.keys() | self._resting
+        self._free |= {number: None for number in unused if first <= number <= last and number not in taken}
+
     def holder(self, address: IPv4Address) -> Hashable | None:
         return self._held.get(int(address))
 

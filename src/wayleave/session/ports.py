@@ -41,6 +41,9 @@ class Plane(Protocol):
     def install(self, sessions: Sequence[Session], now: BootNs) -> None:
         """Raises: PlaneFull."""
 
+    def refresh(self, sessions: Sequence[Session], now: BootNs) -> int:
+        """Have rows that stand say what the sessions say now; returns how many differed. Raises: PlaneFull."""
+
     def remove(self, ids: Iterable[int], now: BootNs) -> None: ...
 
     def seen(self, id_: int) -> BootNs: ...

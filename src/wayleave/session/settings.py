@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated, Any
@@ -9,37 +10,81 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from wayleave.net.duration import Duration, parse_duration
+from wayleave.net.ipv4 import Address4, Network4, parse_address
 from wayleave.net.mac import Mac
 from wayleave.session.model import Line
 
 
 class Leaf(BaseModel):
-    """A part of the configuration: unknown keys are errors, values do not change."""
+    """A part of the configuration: unknown keys are errors, no value is bent into another type, none changes."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lists_become_tuples(cls, raw: Any) -> Any:
+        """TOML has lists, and a strict tuple takes nothing but a tuple."""
+        if not isinstance(raw, dict):
+            return raw
+        return {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()}
+
+
+AT_START: dict[str, Any] = {"restart": True}
+"""As a field's `json_schema_extra`: what it says counts from the next start on; all else from the next reload."""
 
 
 def _parse_mac(text: Any) -> Mac:
-    return Mac.parse(str(text))
+    return text if isinstance(text, Mac) else Mac.parse(str(text))
 
 
 def _parse_line(text: Any) -> Line:
-    return Line.parse(str(text))
+    return text if isinstance(text, Line) else Line.parse(str(text))
 
 
 MacText = Annotated[
-    Mac, BeforeValidator(_parse_mac), WithJsonSchema({"type": "string", "examples": ["02:00:00:00:00:01"]})
+    Mac,
+    BeforeValidator(_parse_mac),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": "^[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}$",
+            "examples": ["02:00:00:00:00:01"],
+        }
+    ),
 ]
-LineText = Annotated[Line, BeforeValidator(_parse_line), WithJsonSchema({"type": "string", "examples": ["1:100.200"]})]
+LineText = Annotated[
+    Line,
+    BeforeValidator(_parse_line),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": r"^[0-9]{1,3}(:[0-9]{1,4}(\.[0-9]{1,4})?)?(/.+)?$",
+            "examples": ["1:100.200"],
+        }
+    ),
+]
+
+
+def parse_name(text: object) -> str:
+    """Read a name that also becomes one of a device, a folder or a file. Raises: ValueError with what was expected."""
+    if not isinstance(text, str) or not _NAME.fullmatch(text):
+        raise ValueError(f"{text!r} is no name: write letters, digits, `.`, `_` and `-`, first a letter or a digit")
+    return text
+
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+NameText = Annotated[
+    str, BeforeValidator(parse_name), WithJsonSchema({"type": "string", "pattern": f"^{_NAME.pattern}$"})
+]
 
 
 def parse_range(text: object) -> tuple[IPv4Address, IPv4Address]:
     """Read `10.0.0.2` or `10.0.0.2-10.0.0.9`. Raises: ValueError with what was expected."""
     first, _, last = str(text).partition("-")
     try:
-        low, high = IPv4Address(first.strip()), IPv4Address((last or first).strip())
-    except ValueError as error:
-        raise ValueError(f"{text!r} is not an address or a range: write 10.0.0.2 or 10.0.0.2-10.0.0.9") from error
+        low, high = parse_address(first.strip()), parse_address((last or first).strip())
+    except ValueError:
+        raise ValueError(f"{text!r} is not an address or a range: write 10.0.0.2 or 10.0.0.2-10.0.0.9") from None
     if high < low:
         raise ValueError(f"{text!r} runs backwards")
     return low, high
@@ -48,7 +93,7 @@ def parse_range(text: object) -> tuple[IPv4Address, IPv4Address]:
 Range = Annotated[
     tuple[IPv4Address, IPv4Address],
     BeforeValidator(parse_range),
-    WithJsonSchema({"type": "string", "examples": ["10.0.0.2-10.0.0.9"]}),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9. -]+$", "examples": ["10.0.0.2-10.0.0.9"]}),
 ]
 
 
@@ -60,14 +105,20 @@ def parse_service(text: object) -> str:
     return str(text)
 
 
-ServiceText = Annotated[str, BeforeValidator(parse_service), WithJsonSchema({"type": "string", "examples": ["udp/53"]})]
+ServiceText = Annotated[
+    str,
+    BeforeValidator(parse_service),
+    WithJsonSchema({"type": "string", "pattern": "^(tcp|udp)/[0-9]{1,5}$", "examples": ["udp/53"]}),
+]
 
 
 class TenantSettings(Leaf):
     """A provider with its own kernel route table."""
 
-    name: str = Field(min_length=1, max_length=11)
-    table: int = Field(default=254, ge=1, le=0xFFFFFFFF, description="kernel route table; 254 is main")
+    name: NameText = Field(max_length=11, description="names its host link, `wl-NAME`", json_schema_extra=AT_START)
+    table: int = Field(
+        default=254, ge=1, le=0xFFFFFFFF, description="kernel route table; 254 is main", json_schema_extra=AT_START
+    )
     services: tuple[ServiceText, ...] = Field(
         default=(),
         max_length=8,
@@ -78,7 +129,7 @@ class TenantSettings(Leaf):
 class Reservation(Leaf):
     """An address kept for one client, known by its MAC, its line, or both."""
 
-    address: IPv4Address
+    address: Address4
     mac: MacText | None = None
     line: LineText | None = None
 
@@ -93,12 +144,12 @@ class PoolSettings(Leaf):
     """Addresses of one subnet, and what clients in it are told."""
 
     name: str = Field(min_length=1)
-    tenant: str = "default"
-    network: IPv4Network
-    gateway: IPv4Address
-    exclude: tuple[Range, ...] = ()
-    dns: tuple[IPv4Address, ...] = Field(default=(), max_length=8)
-    ntp: tuple[IPv4Address, ...] = Field(default=(), max_length=8)
+    tenant: str = Field(default="default", json_schema_extra=AT_START)
+    network: Network4
+    gateway: Address4
+    exclude: tuple[Range, ...] = Field(default=(), description="addresses that no client is given")
+    dns: tuple[Address4, ...] = Field(default=(), max_length=8)
+    ntp: tuple[Address4, ...] = Field(default=(), max_length=8)
     domain: str | None = None
     lease: Duration = parse_duration("1h")
     promise: Duration = parse_duration("24h")
@@ -113,15 +164,68 @@ class PoolSettings(Leaf):
         network = self.network
         if not 8 <= network.prefixlen <= 30:
             yield "network", f"{network} must be between /8 and /30"
+        for unusable, what in _UNUSABLE.items():
+            if network.overlaps(unusable):
+                yield "network", f"{network} overlaps {unusable}, {what}: no client can use an address of that"
         if self.gateway not in network or self.gateway in (network.network_address, network.broadcast_address):
             yield "gateway", f"{self.gateway} is not a host of {network}"
         for index, (low, high) in enumerate(self.exclude):
             if low not in network or high not in network:
                 yield f"exclude[{index}]", f"{low}-{high} is not inside {network}"
-        for index, item in enumerate(self.reservations):
-            if item.address not in network:
-                yield f"reservations[{index}].address", f"{item.address} is not inside {network}"
+        if network.prefixlen <= 30 and not self._leaves_some():
+            yield "exclude", f"leaves no address of {network} to give out"
+        yield from self._reserved_wrongly()
         if self.lease < parse_duration("60s"):
             yield "lease", "is under 60s: clients would do nothing but renew"
         if self.promise < self.lease:
             yield "promise", "is shorter than lease: no lease could ever be granted in full"
+
+    def _leaves_some(self) -> bool:
+        """Whether an address is left between what is excluded and the gateway."""
+        first, last = int(self.network.network_address) + 1, int(self.network.broadcast_address) - 1
+        taken = [(int(low), int(high)) for low, high in self.exclude]
+        for low, high in sorted([*taken, (int(self.gateway), int(self.gateway))]):
+            if low > first:
+                break
+            first = max(first, high + 1)
+        return first <= last
+
+    def _reserved_wrongly(self) -> Iterator[tuple[str, str]]:
+        addresses: dict[IPv4Address, int] = {}
+        clients: dict[tuple[Mac | None, Line | None], int] = {}
+        for index, item in enumerate(self.reservations):
+            why = self.why_not_static(item.address)
+            if why is not None:
+                yield f"reservations[{index}].address", why
+            if addresses.setdefault(item.address, index) != index:
+                other = f"reservations[{addresses[item.address]}]"
+                yield f"reservations[{index}].address", f"{item.address} is already {other}'s"
+            if clients.setdefault((item.mac, item.line), index) != index:
+                other = f"reservations[{clients[item.mac, item.line]}]"
+                yield f"reservations[{index}]", f"is for the same client as {other}"
+
+    def why_not_static(self, address: IPv4Address, of: str = "") -> str | None:
+        """Return why no client can have `address` for its own; `of` names the pool. None: one can."""
+        network = self.network
+        if address not in network:
+            return f"{address} is not inside {network}{of}"
+        if address == self.gateway:
+            return f"{address} is the gateway{of}"
+        if address == network.network_address:
+            return f"{address} is the network's own address{of}"
+        if address == network.broadcast_address:
+            return f"{address} is the broadcast address{of}"
+        if any(low <= address <= high for low, high in self.exclude):
+            return (
+                f"{address} is excluded{of}: take it out of `exclude`, a static address is kept for its client anyway"
+            )
+        return None
+
+
+_UNUSABLE = {
+    IPv4Network("0.0.0.0/8"): '"this network" (RFC 1122 3.2.1.3)',
+    IPv4Network("127.0.0.0/8"): "loopback",
+    IPv4Network("169.254.0.0/16"): "link-local",
+    IPv4Network("224.0.0.0/4"): "multicast",
+    IPv4Network("240.0.0.0/4"): "reserved (RFC 1112 4)",
+}

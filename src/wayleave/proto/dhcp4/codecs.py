@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 from msgspec import Struct
 
 from wayleave.net.errors import Malformed
+from wayleave.net.ipv4 import parse_address, parse_network
 
 T = TypeVar("T")
 Routes = tuple[tuple[IPv4Network, IPv4Address], ...]
@@ -46,14 +47,13 @@ def _list(value: object, what: str) -> list[str]:
 # Numbers
 
 
-def _integer(name: str, form: str) -> Codec[int]:
+def _integer(name: str, form: str, least: int, most: int) -> Codec[int]:
     packed = struct.Struct(form)
 
     def encode(value: int) -> bytes:
-        try:
-            return packed.pack(value)
-        except struct.error as error:
-            raise ValueError(f"{value} does not fit {name}: {error}") from None
+        if not least <= value <= most:
+            raise ValueError(f"{value} is not between {least} and {most}")
+        return packed.pack(value)
 
     def decode(data: bytes) -> int:
         _expect(data, packed.size)
@@ -68,10 +68,10 @@ def _integer(name: str, form: str) -> Codec[int]:
     return Codec(name, encode, decode, read)
 
 
-U8 = _integer("u8", "!B")
-U16 = _integer("u16", "!H")
-U32 = _integer("u32", "!I")
-I32 = _integer("i32", "!i")
+U8 = _integer("u8", "!B", 0, 0xFF)
+U16 = _integer("u16", "!H", 0, 0xFFFF)
+U32 = _integer("u32", "!I", 0, 0xFFFFFFFF)
+I32 = _integer("i32", "!i", -(1 << 31), (1 << 31) - 1)
 
 
 # Addresses
@@ -86,12 +86,6 @@ def _decode_address(data: bytes) -> IPv4Address:
     return IPv4Address(data)
 
 
-def _read_address(value: object) -> IPv4Address:
-    if isinstance(value, str):
-        return IPv4Address(value)
-    raise ValueError(f"{value!r} is not an IPv4 address: write it as 10.0.0.1")
-
-
 def _encode_addresses(value: tuple[IPv4Address, ...]) -> bytes:
     return b"".join([address.packed for address in value])
 
@@ -103,10 +97,10 @@ def _decode_addresses(data: bytes) -> tuple[IPv4Address, ...]:
 
 
 def _read_addresses(value: object) -> tuple[IPv4Address, ...]:
-    return tuple(IPv4Address(item) for item in _list(value, "IPv4 addresses"))
+    return tuple(map(parse_address, _list(value, "IPv4 addresses")))
 
 
-ADDRESS = Codec("address", _encode_address, _decode_address, _read_address)
+ADDRESS = Codec("address", _encode_address, _decode_address, parse_address)
 ADDRESSES = Codec("addresses", _encode_addresses, _decode_addresses, _read_addresses)
 
 
@@ -217,7 +211,7 @@ def _read_routes(value: object) -> Routes:
         network, via, router = line.partition(" via ")
         if not via:
             raise ValueError(f"{line!r} is not a route: write it as 192.0.2.0/24 via 10.0.0.1")
-        routes.append((IPv4Network(network), IPv4Address(router)))
+        routes.append((parse_network(network), parse_address(router)))
     return tuple(routes)
 
 
@@ -325,7 +319,7 @@ def _decode_sip(data: bytes) -> tuple[str, ...] | tuple[IPv4Address, ...]:
 def _read_sip(value: object) -> tuple[str, ...] | tuple[IPv4Address, ...]:
     servers = _list(value, "SIP servers, all names or all addresses")
     if servers[0].replace(".", "").isdigit():
-        return tuple(IPv4Address(item) for item in servers)
+        return tuple(map(parse_address, servers))
     return tuple(servers)
 
 

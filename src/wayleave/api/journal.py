@@ -1,0 +1,93 @@
+"""A client's journal behind the API: what happened to it, and what was dropped of it, in the order of time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from pydantic import BaseModel, Field
+
+from wayleave.dataplane.counters import spoken
+from wayleave.dataplane.samples import Drop, Drops
+from wayleave.net.mac import Mac
+from wayleave.net.probe import describe
+from wayleave.net.units import MILLISECOND, BootNs
+from wayleave.session.journal import RENEWED, Entry, Journal
+from wayleave.session.model import Client, Line, Session
+from wayleave.session.table import Key, Table
+
+
+class EntryView(BaseModel):
+    """One thing that happened."""
+
+    ago_s: float = Field(description="seconds before this answer")
+    what: str
+    says: str
+    count: int | None = Field(default=None, description="of drops: how many were sampled; there were at least as many")
+    sample: str | None = Field(
+        default=None,
+        description="of drops: the first octets of the last frame, as it stood when it was dropped, in hex",
+    )
+
+
+class JournalView(BaseModel):
+    """What is kept of one client; the oldest first."""
+
+    client: str
+    mac: str
+    line: str
+    session: int | None
+    entries: list[EntryView]
+
+
+def of_session(session: Session, journal: Journal, drops: Drops, renewed: BootNs, now: BootNs) -> JournalView:
+    """Return a session's journal. `renewed`: when the data plane last renewed its lease by itself."""
+    entries = journal.of_session(session.id)
+    if renewed > session.since and not any((entry.at, entry.what) == (renewed, RENEWED.name) for entry in entries):
+        entries.append(Entry(renewed, RENEWED.name, "by the data plane"))
+    waiting = getattr(session.ask, "called", b"").decode()
+    if waiting:
+        entries.append(Entry(now, "waiting", f"{waiting}: {session.phase.value}"))
+    return _view(session.client, session.id, entries, drops.of(session.client.key), now)
+
+
+def of_strangers(mac: Mac, journal: Journal, drops: Drops, table: Table, now: BootNs) -> list[JournalView]:
+    """Return the journals of all clients with this MAC that have no session, those heard of last at the end."""
+    keys = dict.fromkeys([*journal.strangers(mac), *drops.with_mac(mac)])
+    return [
+        _view(client, None, journal.of_stranger(client.key), drops.of(client.key), now)
+        for client in map(_client, keys)
+        if table.find(client) is None
+    ]
+
+
+def _client(key: Key) -> Client:
+    port, svid, cvid, mac, pppoe = key
+    return Client(Line(port, svid, cvid), mac, pppoe)
+
+
+def _view(client: Client, id_: int | None, entries: list[Entry], drops: list[Drop], now: BootNs) -> JournalView:
+    shown = sorted([*_happened(entries, now), *_dropped(drops, now)], key=lambda entry: -entry.ago_s)
+    return JournalView(client=str(client), mac=str(client.mac), line=str(client.line), session=id_, entries=shown)
+
+
+def _happened(entries: Iterable[Entry], now: BootNs) -> Iterator[EntryView]:
+    for entry in entries:
+        yield EntryView(ago_s=_ago(entry.at, now), what=entry.what, says=entry.says)
+
+
+def _dropped(drops: Iterable[Drop], now: BootNs) -> Iterator[EntryView]:
+    for drop in drops:
+        way = "from" if drop.upstream else "to"
+        since = f", since {_ago(drop.first, now)}s" if drop.count > 1 else ""
+        where = f"{spoken(drop.reason.name)} in {spoken(drop.stage.name)}, {way} the client{since}"
+        yield EntryView(
+            ago_s=_ago(drop.last, now),
+            what="dropped",
+            says=f"{where}: {describe(drop.octets, drop.length)}",
+            count=drop.count,
+            sample=drop.octets.hex(),
+        )
+
+
+def _ago(at: BootNs, now: BootNs) -> float:
+    return (now - at) // MILLISECOND / 1000

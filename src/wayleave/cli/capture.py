@@ -1,0 +1,62 @@
+"""`bng capture`: one client's packets into a file, until Ctrl-C."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from wayleave.cli.client import ApiError
+from wayleave.cli.target import Target, find_id, is_mac
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def whose(target: Target, which: str, port: int) -> dict[str, object]:
+    """Return how the API is asked for a client: by its session, or a MAC that has none. Raises: ApiError."""
+    if is_mac(which):
+        found = [item for item in target.sessions(2, mac=which)[0] if port in (0, int(item["line"].split(":")[0]))]
+        return {"session": found[0]["id"]} if len(found) == 1 else {"mac": which, "port": port}
+    id_ = find_id(target, which)
+    if id_ is None:
+        raise ApiError(f"there is no session with address {which}: of a client without one say its MAC")
+    return {"session": id_}
+
+
+def run(target: Target, asked: dict[str, object], path: Path) -> int:
+    """Write the capture to a file, `-` for standard output, and say how it went."""
+    try:
+        with target.stream("POST", "/capture", **asked) as pieces, _written(path) as out:
+            print(f"capturing into {path}; Ctrl-C ends it", file=sys.stderr)
+            for piece in pieces:
+                out.write(piece)
+                out.flush()
+    except KeyboardInterrupt:
+        pass
+    except BrokenPipeError:
+        sys.stdout = None  # or Python complains of it once more when it ends
+    print(_summary(target), file=sys.stderr)
+    return 0
+
+
+def _summary(target: Target) -> str:
+    try:
+        told: dict[str, Any] = target.call("GET", "/capture")
+    except ApiError:
+        return "the gateway has stopped; the file is whole"
+    return f"{told['packets']} frames of {told['client']}, {told['lost']} lost"
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[IO[bytes]]:
+    if str(path) == "-":
+        yield sys.stdout.buffer
+        return
+    try:
+        file = path.open("wb")
+    except OSError as error:
+        raise ApiError(f"{path}: {error.strerror}") from error
+    with file:
+        yield file

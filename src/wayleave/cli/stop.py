@@ -1,0 +1,73 @@
+"""Ending a gateway: its process, and what its data plane forwards."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+from pathlib import Path
+
+from wayleave.cli.client import ApiError
+from wayleave.cli.target import Target
+from wayleave.config.load import ConfigurationError, load
+from wayleave.config.schema import Configuration
+from wayleave.dataplane.plane import remove_pins
+from wayleave.io import hostlink
+from wayleave.io.devices import DeviceError
+from wayleave.io.store import StoreError, only_one
+
+PATIENCE_S = 20
+"""What a process may take to write what waits."""
+
+
+class BadConfiguration(ApiError):
+    """The configuration does not tell what to end."""
+
+    status = 2
+
+
+def settings_of(config: Path) -> Configuration:
+    """Return a configuration that makes sense. Raises: BadConfiguration."""
+    try:
+        return load(config)[0]
+    except ConfigurationError as error:
+        raise BadConfiguration(str(error)) from error
+
+
+def stop(target: Target) -> None:
+    """Stop a running gateway's process, and wait until it has ended. Raises: ApiError."""
+    pid = int(target.call("GET", "/healthz")["pid"])
+    process = os.pidfd_open(pid)
+    try:
+        target.call("POST", "/stop")
+        ended = select.poll()
+        ended.register(process, select.POLLIN)
+        if not ended.poll(PATIENCE_S * 1000):
+            raise ApiError(f"process {pid} still runs after {PATIENCE_S} s: its log says more; `kill -9 {pid}` ends it")
+    finally:
+        os.close(process)
+
+
+def detach(config: Path) -> int:
+    """Take a stopped gateway's data plane off its ports; returns the exit status. Raises: BadConfiguration."""
+    settings = settings_of(config)
+    try:
+        folder = Path(settings.gateway.state)
+        if folder.exists():
+            only_one(folder)
+        removed = remove_pins(settings.gateway.name)
+        absent = [tenant.name for tenant in settings.tenants if not hostlink.remove(tenant.name)]
+    except StoreError as error:
+        print(f"bng: {error} Stop it first.", file=sys.stderr)
+        return 1
+    except DeviceError as error:
+        print(f"bng: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"bng: {error.filename}: {error.strerror}: detach has to be root", file=sys.stderr)
+        return 1
+    print("detached" if removed else "nothing was attached")
+    for tenant in absent if removed else ():
+        kernel, _ = hostlink.names(tenant)
+        print(f"the host link {kernel} is not here: did the gateway run in another network namespace? It is left there")
+    return 0

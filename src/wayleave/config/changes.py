@@ -1,0 +1,109 @@
+"""What differs between two configurations: each difference with its path, and whether it needs a restart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from msgspec import Struct
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from wayleave.aaa.local import Subscriber
+from wayleave.config.schema import Configuration
+from wayleave.net.duration import spoken_duration
+from wayleave.net.units import Ns
+
+NAMED = 20
+"""Subscribers that are told by name, at most."""
+
+
+class Change(Struct, frozen=True):
+    """One difference; `restart`: it only counts from the next start."""
+
+    path: str
+    what: str
+    restart: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.what}"
+
+
+def changes(old: Configuration, new: Configuration) -> list[Change]:
+    """Return what differs, in the order of the file."""
+    return list(_between("", old, new))
+
+
+def needs_restart(info: FieldInfo) -> bool:
+    """Whether a setting only counts from the next start (`session.settings.AT_START`)."""
+    extra = info.json_schema_extra
+    return isinstance(extra, dict) and bool(extra.get("restart"))
+
+
+def _between(prefix: str, old: BaseModel, new: BaseModel) -> Iterator[Change]:
+    for name, info in type(new).model_fields.items():
+        path = f"{prefix}.{name}" if prefix else name
+        was, now = getattr(old, name), getattr(new, name)
+        if was == now:
+            continue
+        if isinstance(now, BaseModel):
+            yield from _between(path, was, now)
+        elif isinstance(now, tuple) and any(isinstance(item, BaseModel) for item in (*was, *now)):
+            yield from _among(path, was, now, needs_restart(info))
+        else:
+            yield Change(path, f"{_said(was, info)} -> {_said(now, info)}", needs_restart(info))
+
+
+def _among(path: str, old: Sequence[BaseModel], new: Sequence[BaseModel], restart: bool) -> Iterator[Change]:
+    """Compare two lists of sections by what their items are called."""
+    before, after = ({_name(item): item for item in items} for items in (old, new))
+    for name, item in after.items():
+        if name not in before:
+            yield Change(f"{path}[{name}]", "is new", restart)
+        else:
+            yield from _between(f"{path}[{name}]", before[name], item)
+    for name in before.keys() - after.keys():
+        yield Change(f"{path}[{name}]", "is gone", restart)
+    if restart and before.keys() == after.keys() and [*before] != [*after]:
+        yield Change(path, "another order", restart)
+
+
+def _name(item: BaseModel) -> str:
+    """What identifies a section among others of its kind."""
+    for key in ("number", "name"):
+        if hasattr(item, key):
+            return str(getattr(item, key))
+    known_by = (str(getattr(item, key)) for key in ("mac", "line") if getattr(item, key) is not None)
+    return " on ".join(known_by)
+
+
+def _said(value: Any, info: FieldInfo) -> str:
+    """A value as the file has it."""
+    match value:
+        case None:
+            return "absent"
+        case bool():
+            return str(value).lower()
+        case int() if info.annotation is Ns:
+            return spoken_duration(value)
+        case tuple():
+            return f"[{', '.join(_said(item, info) for item in value)}]"
+        case _:
+            return str(value)
+
+
+def subscriber_changes(old: Sequence[Subscriber], new: Sequence[Subscriber]) -> list[Change]:
+    """Return what differs between two subscribers files, by who is meant."""
+    before, after = ({entry.key: entry for entry in entries} for entries in (old, new))
+    found = {
+        "is new": [entry for key, entry in after.items() if key not in before],
+        "is gone": [entry for key, entry in before.items() if key not in after],
+        "has changed": [entry for key, entry in after.items() if key in before and before[key] != entry],
+    }
+    told: list[Change] = []
+    for what, entries in found.items():
+        if len(entries) > NAMED:
+            told.append(Change("subscribers", f"{len(entries)}: each {what}"))
+        else:
+            told += [Change(f"subscribers[{entry.name}]", what) for entry in entries]
+    return told

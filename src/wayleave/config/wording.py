@@ -1,0 +1,102 @@
+"""What pydantic finds wrong with a value, in words that say what is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+Location = tuple[int | str, ...]
+
+_WANTED = {
+    "missing": "is missing",
+    "int_type": "must be a whole number",
+    "bool_type": "must be true or false",
+    "string_type": 'must be text, in quotes: "…"',
+    "string_too_short": "must not be empty",
+    "string_too_long": "must have at most {max_length} characters",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "too_long": "must have at most {max_length} items, and has {actual_length}",
+    "dict_type": "must be a table of names and values",
+}
+
+
+def where(location: Location) -> str:
+    """Write ("pools", 0, "network") as pools[0].network."""
+    text = ""
+    for step in location:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}"
+    return text.lstrip(".") or "the file"
+
+
+def what(model: type[BaseModel], error: ErrorDetails) -> str:
+    """Say what is wrong, and what is wanted. `model` is what the whole was validated against."""
+    kind, given = error["type"], error["input"]
+    match kind:
+        case "extra_forbidden":
+            return f"there is no such setting{_perhaps(model, error['loc'])}"
+        case "model_type":
+            return f"must be a table{_shown(given)}"
+        case "tuple_type" if isinstance(given, dict):
+            return f"is one table, and may be there several times: write [[{where(error['loc'])}]]"
+        case "tuple_type":
+            return f"must be a list, in brackets: […]{_shown(given)}"
+        case "literal_error":
+            return f"must be {_quoted(error['ctx']['expected'])}{_shown(given)}"
+        case _ if kind in _WANTED:
+            wanted = _WANTED[kind].format(**error.get("ctx", {}))
+            return wanted if kind == "missing" else wanted + _shown(given)
+        case _:
+            return error["msg"].removeprefix("Value error, ")
+
+
+def _quoted(expected: str) -> str:
+    return expected.replace("'", '"')
+
+
+def _shown(given: Any) -> str:
+    """The value, as TOML has it, if it is short."""
+    match given:
+        case bool():
+            return f", not {str(given).lower()}"
+        case str() if 0 < len(given) <= 40:
+            return f', not "{given}"'
+        case int() | float():
+            return f", not {given}"
+        case _:
+            return ""
+
+
+def _perhaps(model: type[BaseModel], location: Location) -> str:
+    """Name the setting that was probably meant."""
+    names = _names(model, location[:-1])
+    close = get_close_matches(str(location[-1]), names, 1, 0.7)
+    return f": is {close[0]} meant?" if close else ""
+
+
+def _names(model: type[BaseModel], path: Sequence[int | str]) -> list[str]:
+    """The settings of the section at `path`."""
+    for step in path:
+        if isinstance(step, int):
+            continue
+        inner = section_of(model.model_fields[step].annotation)[0]
+        if inner is None:
+            return []
+        model = inner
+    return list(model.model_fields)
+
+
+def section_of(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
+    """Return the model of a field that is a section, and whether the section may be there several times."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation, False
+    for part in getattr(annotation, "__args__", ()):
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            return part, True
+    return None, False

@@ -1,0 +1,84 @@
+"""What the parts of a gateway go by, derived from its configuration: the same at start, at a reload and for a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from wayleave.aaa.local import LocalAuthorization, Subscriber
+from wayleave.access.ipoe import Delivery
+from wayleave.access.settings import PortSettings
+from wayleave.config.schema import Configuration
+from wayleave.daemon.engine import Admission
+from wayleave.daemon.review import PoolTerms
+from wayleave.dataplane import abi
+from wayleave.proto.dhcp4.options import by_code as options_by_code
+from wayleave.session.model import Client, Subnet
+from wayleave.session.pool import Pool
+from wayleave.session.settings import PoolSettings
+
+_PROTOCOLS = {"tcp": 6, "udp": 17}
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """A configuration and its subscribers, taken apart for those who go by it. The pools remember nothing yet."""
+
+    settings: Configuration
+    subscribers: Sequence[Subscriber]
+    ports: dict[int, PortSettings]
+    pools: dict[str, PoolTerms]
+    deliveries: dict[str, Delivery]
+    authorization: LocalAuthorization
+    admission: dict[int, Admission]
+    services: list[abi.Service]
+
+
+def derive(settings: Configuration, subscribers: Sequence[Subscriber]) -> Derived:
+    """Take a configuration apart. Takes a while where pools exclude or subscribers are many."""
+    return Derived(
+        settings=settings,
+        subscribers=subscribers,
+        ports={port.number: port for port in settings.ports},
+        pools={pool.name: terms_of(pool, subscribers) for pool in settings.pools},
+        deliveries={pool.name: _delivery(pool) for pool in settings.pools},
+        authorization=LocalAuthorization(
+            settings.authorization,
+            subscribers,
+            {port.number: port.tenant for port in settings.ports},
+            {pool.name: pool.tenant for pool in settings.pools},
+        ),
+        admission={port.number: Admission(port.clients, port.at_limit == "replace") for port in settings.ports},
+        services=[_service(text) for tenant in settings.tenants for text in tenant.services],
+    )
+
+
+def _delivery(pool: PoolSettings) -> Delivery:
+    return Delivery(pool.network, pool.gateway, pool.dns, pool.ntp, pool.domain, options_by_code(pool.options))
+
+
+def _service(text: str) -> abi.Service:
+    protocol, _, port = text.partition("/")
+    return abi.Service(int(port), _PROTOCOLS[protocol])
+
+
+def terms_of(pool: PoolSettings, subscribers: Sequence[Subscriber]) -> PoolTerms:
+    """Return a pool with its terms, and what of it is kept for whom."""
+    excluded = {IPv4Address(number) for low, high in pool.exclude for number in range(int(low), int(high) + 1)}
+    static = {entry.address for entry in subscribers if entry.address is not None and entry.address in pool.network}
+    reserved = frozenset(static | {item.address for item in pool.reservations})
+
+    def reservation(client: Client) -> IPv4Address | None:
+        for item in pool.reservations:
+            if item.mac in (None, client.mac) and item.line in (None, client.line):
+                return item.address
+        return None
+
+    return PoolTerms(
+        Pool(pool.name, Subnet(pool.network, pool.gateway), frozenset(excluded), reserved),
+        pool.lease,
+        pool.promise,
+        pool.quarantine,
+        reservation,
+    )

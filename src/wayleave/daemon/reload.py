@@ -1,0 +1,233 @@
+"""Another configuration while the gateway runs: what it would change (`bng plan`), and changing it (`bng reload`).
+
+The same path as at start: read, project, diff, apply. Whatever can fail comes first and can be undone: reading, what
+needs a restart, host links, programs on new ports. Then everything goes by the new configuration at once, in one piece
+of the loop. Sessions are looked at anew after that, a few at a time, and none acts before it was (`daemon.review`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from ipaddress import IPv4Address
+
+import structlog
+
+from wayleave.aaa.local import Subscriber
+from wayleave.access.ipoe import Ipoe
+from wayleave.api.schema import PlanView
+from wayleave.config.changes import Change, changes, subscriber_changes
+from wayleave.config.load import ConfigurationError
+from wayleave.config.schema import Configuration
+from wayleave.daemon.app import Gateway, no_standing_reply, routed
+from wayleave.daemon.derived import Derived, derive
+from wayleave.daemon.engine import REVIEWS
+from wayleave.daemon.review import Outcome, review
+from wayleave.dataplane.maps import TableFull
+from wayleave.io import devices, hostlink
+from wayleave.io.devices import DeviceError
+from wayleave.io.hostlink import HostLink, Routed
+from wayleave.proto.dhcp4.standing import StandingReply
+from wayleave.session.model import Phase, Session, Tenant
+from wayleave.session.settings import PoolSettings
+
+log = structlog.get_logger()
+
+Read = Callable[[], tuple[Configuration, tuple[Subscriber, ...]]]
+
+NAMED = 20
+"""Sessions that are told one by one, at most."""
+
+AGAIN_S = 0.02
+"""When sessions that could not be looked at yet are tried again: on their way to the disk, or no row was free."""
+
+PATIENCE_S = 60.0
+"""How long a reload waits while nothing goes on, before it leaves them to the loop's every second."""
+
+
+class Reloader:
+    """`plan` and `reload` of one gateway. `read` reads its configuration anew; it may take seconds."""
+
+    def __init__(self, gateway: Gateway, read: Read) -> None:
+        self._gateway, self._read = gateway, read
+        self._busy = False
+
+    async def plan(self) -> PlanView:
+        """Say what a reload would change, and change nothing."""
+        derived, told = await self._candidate()
+        if derived is None or told.refused:
+            return told
+        await self._foresee(derived, told)
+        return told
+
+    async def reload(self) -> PlanView:
+        """Go by the configuration as it is on disk now, or refuse it whole."""
+        if self._busy:
+            return PlanView(refused=["another reload is under way: wait for it"])
+        self._busy = True
+        try:
+            derived, told = await self._candidate()
+            if derived is not None and not told.refused and told.changes:
+                await self._apply(derived, told)
+        finally:
+            self._busy = False
+        self._log(told)
+        return told
+
+    def _log(self, told: PlanView) -> None:
+        if told.refused:
+            log.error("reload-refused", problems=len(told.refused), first=told.refused[0])
+            return
+        log.info("reloaded", changes=len(told.changes), rows=told.rows, **told.sessions)
+
+    async def _candidate(self) -> tuple[Derived | None, PlanView]:
+        """Read what is on disk, and compare."""
+        loop = asyncio.get_running_loop()
+        try:
+            derived = await loop.run_in_executor(None, lambda: derive(*self._read()))
+        except ConfigurationError as error:
+            return None, PlanView(refused=error.problems)
+        gateway = self._gateway
+        found = changes(gateway.settings, derived.settings)
+        found += subscriber_changes(gateway.subscribers, derived.subscribers)
+        return derived, PlanView(changes=list(map(str, found)), refused=[*_restarts(found), *self._bad_ports(derived)])
+
+    def _bad_ports(self, derived: Derived) -> Iterable[str]:
+        """Why ports that are new cannot be worked on, as far as looking tells."""
+        for number in derived.ports.keys() - self._gateway.ports.keys():
+            port = derived.ports[number]
+            try:
+                devices.usable(port.device, port.role)
+            except DeviceError as error:
+                yield f"ports[{number}]: {error}"
+
+    # ---- what it would change -----------------------------------------------------------
+
+    async def _foresee(self, derived: Derived, told: PlanView) -> None:
+        """Ask of every session what would become of it, a few at a time: the loop goes on between."""
+        gateway, counts = self._gateway, dict.fromkeys(_TOLD, 0)
+        standing = _standing(derived, Ipoe(derived.ports, gateway.macs, derived.deliveries, gateway.table.find))
+        for first in range(0, gateway.table.end, REVIEWS):
+            kept = []
+            for session in gateway.table.from_id(first, REVIEWS):
+                reviewed = review(session, derived.pools, derived.authorization)
+                outcome = Outcome.KEPT if reviewed.outcome is Outcome.LATER else reviewed.outcome
+                counts[outcome] += 1
+                if reviewed.outcome in (Outcome.MOVED, Outcome.ENDED) and len(told.examples) < NAMED:
+                    told.examples.append(f"session {session.id} ({session.client}) {_TOLD[outcome]}: {reviewed.why}")
+                if reviewed.outcome in (Outcome.KEPT, Outcome.MOVED) and session.installed:
+                    kept += [reviewed.session] if session.phase is Phase.ACTIVE else []
+            told.rows += len(gateway.plane.changed(kept, standing))
+            await _turn()
+        told.sessions = {outcome.value: count for outcome, count in counts.items()}
+
+    # ---- changing it --------------------------------------------------------------------
+
+    async def _apply(self, derived: Derived, told: PlanView) -> None:
+        gateway, loop = self._gateway, asyncio.get_running_loop()
+        before = gateway.settings
+        added = derived.ports.keys() - gateway.ports.keys()
+        removed = gateway.ports.keys() - derived.ports.keys()
+        tenants = [tenant for tenant in gateway.tenants.values() if self._links_differ(tenant, derived.settings)]
+        try:
+            links = await loop.run_in_executor(None, self._links, tenants, (*before.pools, *derived.settings.pools))
+            addresses = await loop.run_in_executor(None, hostlink.addresses)
+            self._attach(derived, added)
+        except (DeviceError, TableFull, OSError) as error:
+            told.refused.append(str(error))
+            await self._relink(tenants, before.pools)
+            return
+        gone = {pool.gateway for pool in before.pools}
+        self._commit(derived, links, [address for address in addresses if address not in gone])
+        await self._review(told)
+        for number in removed:
+            gateway.detach(number)
+        await self._relink(tenants, derived.settings.pools)
+        gateway.end_turn()
+
+    def _links_differ(self, tenant: Tenant, settings: Configuration) -> bool:
+        return set(routed(self._gateway.settings.pools, tenant)) != set(routed(settings.pools, tenant))
+
+    def _links(self, tenants: Sequence[Tenant], pools: Sequence[PoolSettings]) -> dict[Tenant, HostLink]:
+        """Have host links carry these pools and no others. Blocks. Raises: DeviceError."""
+        return {
+            tenant: hostlink.ensure(tenant.name, tenant.table, _distinct(routed(pools, tenant))) for tenant in tenants
+        }
+
+    async def _relink(self, tenants: Sequence[Tenant], pools: Sequence[PoolSettings]) -> None:
+        """Take away from host links what these pools do not need. What is left over does no harm."""
+        try:
+            await asyncio.get_running_loop().run_in_executor(None, self._links, tenants, pools)
+        except DeviceError as error:
+            log.error("host-link-not-cleared", why=str(error))
+
+    def _attach(self, derived: Derived, added: Iterable[int]) -> None:
+        """Put the program on new ports, on all or on none. Raises: DeviceError, TableFull, OSError."""
+        done: list[int] = []
+        try:
+            for number in added:
+                port = derived.ports[number]
+                self._gateway.attach(port, devices.prepare(port.device, port.role))
+                done.append(number)
+        except BaseException:
+            for number in done:
+                self._gateway.detach(number)
+            raise
+
+    def _commit(self, derived: Derived, links: dict[Tenant, HostLink], addresses: Sequence[IPv4Address]) -> None:
+        """Everything goes by the new configuration from here on. Nothing in here waits, or is expected to fail."""
+        gateway, now = self._gateway, self._gateway.clock.boot()
+        gateway.settings, gateway.subscribers, gateway.ports = derived.settings, derived.subscribers, derived.ports
+        gateway.plane.set_policers(derived.settings.punt.rows())
+        gateway.plane.set_services(derived.services)
+        gateway.ipoe.reconfigure(derived.ports, derived.deliveries)
+        gateway.plane.standing = _standing(derived, gateway.ipoe)
+        gateway.engine.reconfigure(derived.pools, derived.authorization, derived.admission)
+        holders = filter(None, map(gateway.engine.holder, gateway.own_addresses(addresses)))
+        gateway.engine.review(now, only=[session.id for session in holders])  # their rows make room for the gateway's
+        gateway.links |= links
+        gateway.set_own(addresses, now)
+
+    async def _review(self, told: PlanView) -> None:
+        """Have every session looked at anew, a few at a time."""
+        gateway = self._gateway
+        loop = asyncio.get_running_loop()
+        last = loop.time() + PATIENCE_S
+        left = gateway.engine.review(gateway.clock.boot())
+        while left and loop.time() < last:
+            before = left
+            gateway.end_turn()
+            left = gateway.engine.review(gateway.clock.boot())
+            last = loop.time() + PATIENCE_S if left < before else last
+            await _turn(0.0 if left < before else AGAIN_S)
+        counts = gateway.engine.reviewed
+        told.sessions = {outcome.value: counts[outcome] for outcome in _TOLD}
+        told.rows, told.applied = gateway.engine.rewritten, True
+
+
+_TOLD = {
+    Outcome.KEPT: "goes on",
+    Outcome.MOVED: "goes on until its client asks next, which is then given another address",
+    Outcome.ENDED: "ends",
+}
+
+
+def _restarts(found: Iterable[Change]) -> Iterable[str]:
+    return [f"{change}: needs a restart, which traffic survives" for change in found if change.restart]
+
+
+def _standing(derived: Derived, ipoe: Ipoe) -> Callable[[Session], StandingReply | None]:
+    return ipoe.standing if derived.settings.gateway.kernel_dhcp else no_standing_reply
+
+
+def _distinct(pools: Iterable[Routed]) -> list[Routed]:
+    """Each once; of two for one network, the later: it is the new one."""
+    return list({pool.network: pool for pool in pools}.values())
+
+
+async def _turn(wait_s: float = 0.0) -> None:
+    """Let the loop do everything else."""
+    loop = asyncio.get_running_loop()
+    turned = loop.create_future()
+    loop.call_later(wait_s, turned.set_result, None)
+    await turned

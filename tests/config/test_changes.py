@@ -1,0 +1,72 @@
+"""Two configurations compared: each difference in words, and whether it needs a restart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.config.test_load import GOOD
+from wayleave.aaa.local import Subscriber
+from wayleave.config.changes import NAMED, changes, subscriber_changes
+from wayleave.config.load import load
+from wayleave.config.schema import Configuration
+
+
+def read(folder: Path, text: str) -> Configuration:
+    file = folder / "bng.toml"
+    file.write_text(text)
+    return load(file)[0]
+
+
+OTHER = '[[pools]]\nname = "other"\nnetwork = "10.0.0.0/24"\ngateway = "10.0.0.1"\n'
+RESERVED = 'lease = "30m"\nreservations = [{address = "100.64.0.9", line = "1:7"}]'
+CHANGES: dict[str, tuple[str, str, list[tuple[str, bool]]]] = {
+    "nothing": ("# a comment", "", []),
+    "a duration": ('lease = "30m"', 'lease = "90s"', [("pools[residential].lease: 30m -> 90s", False)]),
+    "a list": ('lease = "30m"', 'dns = ["9.9.9.9"]\nlease = "30m"', [
+        ("pools[residential].dns: [] -> [9.9.9.9]", False)]),
+    "a text": ('lease = "30m"', 'lease = "30m"\ndomain = "x"', [("pools[residential].domain: absent -> x", False)]),
+    "a reservation": ('lease = "30m"', RESERVED, [("pools[residential].reservations[1:7]: is new", False)]),
+    "a pool": ("[authorization]", f"{OTHER}[authorization]", [("pools[other]: is new", False)]),
+    "a rate": ("[authorization]", "[punt.new]\npps = 1\nburst = 1\n[authorization]", [
+        ("punt.new.pps: 10000 -> 1", False), ("punt.new.burst: 10000 -> 1", False)]),
+    "a boolean": ('name = "bng1"', 'name = "bng1"\nkernel_dhcp = false', [
+        ("gateway.kernel_dhcp: true -> false", False)]),
+    "a size": ('name = "bng1"', 'name = "bng1"\nsessions = 99', [("gateway.sessions: 65536 -> 99", True)]),
+    "a name": ('name = "bng1"', 'name = "bng2"', [("gateway.name: bng1 -> bng2", True)]),
+    "a device": ('device = "eth1"', 'device = "eth9"', [("ports[1].device: eth1 -> eth9", True)]),
+    "a number": ("number = 100", "number = 101", [("ports[101]: is new", False), ("ports[100]: is gone", False)]),
+    "a limit": ('role = "subscriber"', 'role = "subscriber"\nclients = 1', [("ports[1].clients: 8 -> 1", False)]),
+    "a tenant": ("[authorization]", '[[tenants]]\nname = "default"\n[[tenants]]\nname = "b"\n[authorization]', [
+        ("tenants[b]: is new", True)]),
+    "a service": ("[authorization]", '[[tenants]]\nname = "default"\nservices = ["udp/53"]\n[authorization]', [
+        ("tenants[default].services: [] -> [udp/53]", False)]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_difference_is_told_with_its_path_and_whether_it_needs_a_restart(tmp_path: Path, what: str) -> None:
+    was, put, expected = CHANGES[what]
+    old = read(tmp_path, f"# a comment\n{GOOD}")
+    new = read(tmp_path, f"# a comment\n{GOOD}".replace(was, put))
+    assert [(str(change), change.restart) for change in changes(old, new)] == expected
+
+
+def people(*names: str, **settings: object) -> list[Subscriber]:
+    return [Subscriber.model_validate({"name": name, "circuit": name, **settings}) for name in names]
+
+
+def test_subscribers_are_compared_by_who_is_meant() -> None:
+    found = subscriber_changes(people("a", "b", "c"), [*people("b", "new"), *people("c", limit=2)])
+    assert list(map(str, found)) == [
+        "subscribers[new]: is new",
+        "subscribers[a]: is gone",
+        "subscribers[c]: has changed",
+    ]
+    assert not any(change.restart for change in found)
+
+
+def test_many_subscribers_are_told_by_their_number() -> None:
+    found = subscriber_changes([], people(*map(str, range(NAMED + 1))))
+    assert list(map(str, found)) == [f"subscribers: {NAMED + 1}: each is new"]

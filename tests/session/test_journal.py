@@ -1,0 +1,123 @@
+"""Journals: what is noted under which name, what is left out for want of room, and where a journal goes."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any
+
+import pytest
+
+from wayleave.net.mac import Mac
+from wayleave.net.units import SECOND, BootNs, Ns
+from wayleave.session import lifecycle as life
+from wayleave.session.journal import ENDING, KINDS, RECENT, ROOM, Journal
+from wayleave.session.lifecycle import Answer, Reply
+from wayleave.session.model import Client, Lease, Line, Phase, Service, Session, Subnet
+
+ADDRESS = IPv4Address("10.0.0.2")
+LEASE = Lease(ADDRESS, "home", Subnet(IPv4Network("10.0.0.0/24"), IPv4Address("10.0.0.1")), Ns(60), Ns(60))
+
+
+class Ask:
+    called = b"DISCOVER"
+
+
+def client(number: int = 1) -> Client:
+    return Client(Line(1, 100), Mac(number.to_bytes(6, "big")))
+
+
+def session(id_: int = 0, number: int = 1, **fields: Any) -> Session:
+    return Session(id=id_, client=client(number), phase=Phase.ACTIVE, since=BootNs(1), ask=Ask(), **fields)
+
+
+HOME = session(service=Service(tenant="default", pool="home"))
+SMITH = session(service=Service(tenant="default", pool="home", subscriber="smith"))
+EVENTS: list[tuple[life.Event, tuple[str, str]]] = [
+    (life.Discovered(client=client(), ask=Ask(), encapsulation=b""), ("asked", "DISCOVER")),
+    (life.Discovered(client=client(), ask=Ask(), encapsulation=b"", wanted=ADDRESS), ("asked", "DISCOVER 10.0.0.2")),
+    (life.Requested(client=client(), ask=Ask(), encapsulation=b"", address=ADDRESS), ("asked", "DISCOVER 10.0.0.2")),
+    (life.Queried(Ask()), ("asked", "DISCOVER")),
+    (life.Released(ADDRESS), ("released", "10.0.0.2")),
+    (life.Declined(ADDRESS), ("declined", "10.0.0.2")),
+    (life.Withdrawn(), ("took-another-offer", "")),
+    (life.Denied("blocked"), ("not-authorized", "DISCOVER: blocked")),
+    (life.Exhausted("pool home is empty"), ("no-address", "DISCOVER: pool home is empty")),
+    (life.RecordFailed("disk full"), ("not-recorded", "DISCOVER: disk full")),
+    (life.InstallFailed("table full"), ("not-installed", "DISCOVER: table full")),
+]
+ANSWERS: list[tuple[Session, Reply, tuple[str, str]]] = [
+    (HOME, Reply(Ask(), Answer.OFFER, LEASE), ("offered", "DISCOVER: home 10.0.0.2")),
+    (SMITH, Reply(Ask(), Answer.OFFER, LEASE), ("offered", "DISCOVER: home, subscriber smith: 10.0.0.2")),
+    (HOME, Reply(Ask(), Answer.CONFIRM, LEASE, Ns(3600 * SECOND)), ("confirmed", "DISCOVER for 3600s")),
+    (HOME, Reply(Ask(), Answer.REFUSE, why="not yours"), ("refused", "DISCOVER: not yours")),
+    (HOME, Reply(Ask(), Answer.TELL, LEASE), ("told", "DISCOVER")),
+]
+
+
+@pytest.mark.parametrize(("event", "entry"), EVENTS, ids=lambda item: type(item).__name__)
+def test_an_event_is_told_again(event: life.Event, entry: tuple[str, str]) -> None:
+    journal = Journal()
+    journal.event(HOME, event, BootNs(7))
+    (found,) = journal.of_session(0)
+    assert (found.at, found.what, found.says) == (7, *entry)
+
+
+@pytest.mark.parametrize(("who", "reply", "entry"), ANSWERS, ids=str)
+def test_an_answer_is_told_again(who: Session, reply: Reply, entry: tuple[str, str]) -> None:
+    journal = Journal()
+    journal.answer(who, reply, BootNs(7))
+    (found,) = journal.of_session(0)
+    assert (found.what, found.says) == entry
+
+
+def test_every_kind_has_a_case_and_a_code_of_its_own() -> None:
+    told = {type(event) for event, _ in EVENTS} | {reply.answer for _, reply, _ in ANSWERS}
+    assert told == {kind.of for kind in KINDS if kind.of is not None}
+    assert len({kind.code for kind in KINDS}) == len(KINDS)
+
+
+def test_a_renewal_by_the_data_plane_is_noted_when_it_is_found_out() -> None:
+    journal = Journal()
+    journal.event(HOME, life.Due(), BootNs(9))
+    journal.event(HOME, life.Due(BootNs(5)), BootNs(9))
+    (found,) = journal.of_session(0)
+    assert (found.at, found.what) == (5, "renewed")
+
+
+@pytest.mark.parametrize("words", ["", "x", "twenty octets of text", "x" * 300, "é" * 100])
+def test_the_oldest_go_first_and_the_rest_is_whole(words: str) -> None:
+    journal = Journal()
+    for number in range(1000):
+        journal.note(0, ENDING, BootNs(number), words)
+        assert journal.octets <= ROOM
+    entries = journal.of_session(0)
+    assert [entry.at for entry in entries] == list(range(1000 - len(entries), 1000))
+    assert len(entries) >= 2
+    assert all(words.startswith(entry.says.rstrip("\ufffd")) for entry in entries)
+
+
+def test_a_journal_goes_with_its_client() -> None:
+    """Refused, heard of without a session, let in, and gone: one story, under whatever id."""
+    journal = Journal()
+    journal.begin(3, client())
+    journal.event(session(3), life.Denied("blocked"), BootNs(1))
+    journal.end(session(3))
+    assert journal.of_session(3) == []
+    journal.stranger(client(), BootNs(2), "malformed-dhcp")
+    journal.stranger(client(), BootNs(3), life.Released(ADDRESS))
+    assert journal.strangers(client().mac) == [client().key]
+    journal.begin(8, client())
+    assert journal.strangers(client().mac) == []
+    assert [entry.what for entry in journal.of_session(8)] == ["not-authorized", "ignored", "released"]
+    journal.end(session(8))
+    assert len(journal.of_stranger(client().key)) == 3
+
+
+def test_strangers_are_remembered_as_long_as_there_is_room() -> None:
+    journal = Journal(recent=10)
+    for number in range(1, 31):
+        journal.stranger(client(number), BootNs(number), "malformed-dhcp")
+        journal.stranger(client(1), BootNs(number), "malformed-dhcp")
+    known = [number for number in range(1, 31) if journal.of_stranger(client(number).key)]
+    assert known == [1, *range(22, 31)]
+    assert RECENT >= 1000
