@@ -57,7 +57,7 @@ class GuestGateway(Guest):
         journal = self.journal
         if _ENDED in journal:
             raise GatewayFailed(f"bng ended:\n{journal[-4000:]}")
-        if "port-attached port=100" not in journal:
+        if " serving " not in journal:
             return False  # to ask would cost the guest what it needs to start
         with contextlib.suppress(CommandFailed):  # nobody listens yet
             return bool(self.get("/readyz")["ready"])
