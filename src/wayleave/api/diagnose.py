@@ -112,8 +112,8 @@ async def answer(gateway: Diagnosing, whom: Whom, to: IPv4Address) -> DiagnosisV
     names = [port.device for port in gateway.ports.values()] + ([link.kernel.name] if link is not None else [])
     seen = await asyncio.to_thread(_look, names, link.kernel.name if link is not None else None, address, to)
     now, drops = gateway.clock.boot(), gateway.dropped()
-    small, large = _explained(gateway, session, to)
     lost = set(gateway.lost_ports())
+    small, large = _explained(gateway, session, to, lost)
     facts = {port.number: _facts_of(port, lost, seen.up) for port in gateway.ports.values()}
     entries = _entries(gateway, client, session)
     pool = session.service.pool if session is not None and session.service is not None else None
@@ -234,13 +234,13 @@ def _facts_of(port: PortSettings, lost: set[int], up: frozenset[str]) -> PortFac
 
 
 def _explained(
-    gateway: Diagnosing, session: Session | None, to: IPv4Address
+    gateway: Diagnosing, session: Session | None, to: IPv4Address, lost: set[int]
 ) -> tuple[Explanation | None, Explanation | None]:
     """What would become of a small packet, and of one as large as the client may send."""
     if session is None or session.lease is None or not session.installed or not session.encapsulation:
         return None, None
     number, l2 = from_client(session)
-    if number not in gateway.plane.attached:
+    if number in lost or number not in gateway.plane.attached:
         return None, None
     mtu = session.service.mtu if session.service is not None else 1500
     small, large = (probe(l2, "icmp", session.lease.address, to, size=size) for size in (0, mtu))

@@ -73,12 +73,16 @@ class Facts(Struct, frozen=True, kw_only=True):
         return self.session is not None and self.session.phase is Phase.ACTIVE
 
     def problem(self, *kinds: str) -> Entry | None:
-        """The last thing that went wrong, if it is of these kinds and nothing has gone well since."""
+        """The last thing that went wrong, if it is of these kinds and nothing has gone well since.
+
+        Of what happened at one moment the first counts: the rest follows from it.
+        """
         last: Entry | None = None
+        since = self.session.since if self.session is not None else 0
         for entry in self.entries:
-            if entry.what in _WELL:
+            if entry.what in _WELL or entry.at < since:
                 last = None
-            elif entry.what in _ILL and not (entry.what == "refused" and last is not None and last.at == entry.at):
+            elif entry.what in _ILL and (last is None or last.at != entry.at):
                 last = entry
         if last is None or last.what not in kinds or self.now - last.at > RECENT:
             return None
