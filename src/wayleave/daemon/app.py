@@ -225,7 +225,7 @@ class Gateway:
 
     def _repair(self) -> None:
         resumed = self.plane.resumed
-        report = self.plane.tables.repair(self._wanted(), self.clock.boot())
+        report = self.plane.tables.repair(self._wanted(), self.clock.boot)
         self.plane.begin(session for session in self.table if session.installed)
         self.repaired = report if resumed else []
         if resumed and report:
