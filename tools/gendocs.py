@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 
 from wayleave.aaa.local import Subscriber
 from wayleave.api.metrics import METRICS
+from wayleave.api.verdicts import RULES
 from wayleave.config.changes import needs_restart
 from wayleave.config.jsonschema import schema
 from wayleave.config.schema import Configuration
@@ -152,12 +153,29 @@ def metrics() -> str:
     return "\n".join([*lines, ""])
 
 
+def diagnoses() -> str:
+    """What `bng diagnose` can say, in the order in which it is looked for."""
+    lines = [
+        "# Diagnoses",
+        "",
+        "What `bng diagnose` says of a client: the first of these that applies. `tests/e2e/test_diagnose.py` puts most",
+        "of them in by hand, one after the other.",
+        "",
+        "| Verdict | What it means | What to do |",
+        "|---|---|---|",
+        *(f"| `{rule.name}` | {rule.means} | {rule.cure} |" for rule in RULES),
+        "",
+    ]
+    return "\n".join(lines)
+
+
 def _schema(file: str) -> str:
     return json.dumps(schema(file), indent=2) + "\n"
 
 
 WRITERS = {
     "configuration.md": lambda: NOTE + configuration(),
+    "diagnoses.md": lambda: NOTE + diagnoses(),
     "drops.md": lambda: NOTE + drops(),
     "dhcp4.md": lambda: NOTE + results(),
     "dhcp4-options.md": lambda: NOTE + options(),

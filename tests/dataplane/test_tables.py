@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -16,7 +17,7 @@ from wayleave.dataplane.rows import Rows
 from wayleave.dataplane.syscall import lookup, update
 from wayleave.dataplane.tables import REST, Tables
 from wayleave.net.mac import Mac
-from wayleave.net.units import SECOND, BootNs
+from wayleave.net.units import MILLISECOND, SECOND, BootNs
 
 NOW = BootNs(100 * SECOND)
 CAPACITY = 8
@@ -168,12 +169,12 @@ def test_a_new_process_takes_up_the_replies_and_mends_one_that_differs(object_: 
     wanted = [replying(1, b"one"), replying(2, b"two"), rows(3)]
     before = Tables(object_.maps, NOW)
     before.install(wanted, NOW)
-    assert Tables(object_.maps, NOW).repair(wanted, NOW) == []
+    assert Tables(object_.maps, NOW).repair(wanted, lambda: NOW) == []
     update(object_.maps["replies"].fd, found(before, wanted[0]).reply.to_bytes(4, "little"), b"x" * Reply.SIZE)
     after = Tables(object_.maps, NOW)
-    assert after.repair(wanted, NOW) == ["session 1: its reply was missing"]
+    assert after.repair(wanted, lambda: NOW) == ["session 1: its reply was missing"]
     assert reply_at(after, found(after, wanted[0]).reply) == wanted[0].reply
-    assert after.repair(wanted, NOW) == []
+    assert after.repair(wanted, lambda: NOW) == []
 
 
 def test_a_reply_without_room_is_left_to_python_until_another_has_rested() -> None:
@@ -197,7 +198,7 @@ def test_a_process_that_starts_slowly_writes_on_no_reply_that_rows_still_refer_t
     before.install([kept, changed], NOW)
     after = Tables(loaded.maps, NOW)
     later = BootNs(NOW + 10 * REST)
-    after.repair([kept, replying(2, b"new")], later)
+    after.repair([kept, replying(2, b"new")], lambda: later)
     assert found(after, changed).reply == 0, "there is no room for another until those that were read have rested"
     after.install([replying(3, b"newer")], BootNs(later + REST - 1))
     for reply, index in ((b"one", 1), (b"two", 2)):
@@ -212,7 +213,7 @@ def test_mending_twice_counts_nobody_twice() -> None:
     loaded = objects.load(objects.PROGRAM, {**SIZES, "replies": 2})
     tables = Tables(loaded.maps, NOW)
     tables.install([replying(1, b"one")], NOW)
-    tables.repair([replying(1, b"one")], NOW)
+    tables.repair([replying(1, b"one")], lambda: NOW)
     tables.remove([1], NOW)
     tables.install([replying(2, b"two")], BootNs(NOW + REST))
     assert reply_at(tables, 1) == replying(2, b"two").reply
@@ -235,7 +236,7 @@ def test_a_new_process_does_not_write_on_rows_that_packets_may_still_read(object
     before.install([rows(1), rows(2)], NOW)
     used = {row_of(before, rows(1)), row_of(before, rows(2))}
     after = Tables(object_.maps, NOW)
-    after.repair([rows(1)], NOW)
+    after.repair([rows(1)], lambda: NOW)
     after.install([rows(3)], NOW)
     assert row_of(after, rows(3)) not in used
     assert found(after, rows(3)).generation > found(after, rows(1)).generation
@@ -245,7 +246,7 @@ def test_nothing_is_mended_where_nothing_differs(object_: objects.Object) -> Non
     Tables(object_.maps, NOW).install([rows(1), rows(2)], NOW)
     after = Tables(object_.maps, NOW)
     place = row_of(after, rows(1))
-    assert after.repair([rows(1), rows(2)], NOW) == []
+    assert after.repair([rows(1), rows(2)], lambda: NOW) == []
     assert row_of(after, rows(1)) == place
 
 
@@ -283,11 +284,28 @@ def test_what_differs_is_mended_and_told(object_: objects.Object, damage: str, s
         case "stray":
             before.install([rows(7)], NOW)
     after = Tables(object_.maps, NOW)
-    assert after.repair([rows(1), rows(2)], NOW) == said
+    assert after.repair([rows(1), rows(2)], lambda: NOW) == said
     for id_ in (1, 2):
         assert found(after, rows(id_)).id == id_
     assert len(after.clients.items()) == len(after.hosts4.items()) == 2
-    assert after.repair([rows(1), rows(2)], NOW) == []
+    assert after.repair([rows(1), rows(2)], lambda: NOW) == []
+
+
+def test_more_rows_that_differ_than_are_spare_are_mended_in_turns(object_: objects.Object) -> None:
+    """As after a restart with another DHCP option, when everybody is there."""
+    began = boot()
+    Tables(object_.maps, began).install([rows(id_) for id_ in range(CAPACITY)], began)
+    after = Tables(object_.maps, boot(), rest=20 * MILLISECOND)
+    wanted = [rows(id_, promise=2) for id_ in range(CAPACITY)]
+    assert after.repair(wanted, boot) == [f"session {id_}: its row differed" for id_ in range(CAPACITY)]
+    assert boot() - began >= 20 * MILLISECOND, "four were spare, and then had to rest"
+    for item in wanted:
+        assert found(after, item).promise_until == 2
+    assert after.repair(wanted, boot) == []
+
+
+def boot() -> BootNs:
+    return BootNs(time.clock_gettime_ns(time.CLOCK_BOOTTIME))
 
 
 def test_pinned_maps_are_taken_up_with_what_is_in_them(tmp_path: Path) -> None:

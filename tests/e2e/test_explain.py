@@ -97,13 +97,13 @@ def test_a_captured_packet_is_explained(lab: Lab, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("udp", "from", "4711", "to", "1.1.1.1"), "there is no session 4711"),
-        (("udp", "from", "100.64.3.9", "to", "1.1.1.1"), "of pool residential, and no client has it"),
+        (("udp", "from", "4711", "to", "1.1.1.1:53"), "there is no session 4711"),
+        (("udp", "from", "100.64.3.9", "to", "1.1.1.1:53"), "of pool residential, and no client has it"),
         (("--hex", "00", "--port", "1"), "whole Ethernet frame"),
         (("--hex", "xx", "--port", "1"), "not hexadecimal"),
         (("--hex", "00" * 60), "say the port"),
         (("--hex", "00" * 60, "--port", "77"), "there is no port 77"),
-        (("udp", "from", "9.9.9.9", "to", "1.1.1.1", "--port", "1"), "no network port"),
+        (("udp", "from", "9.9.9.9", "to", "1.1.1.1:53", "--port", "1"), "no network port"),
     ],
 )
 def test_what_cannot_be_asked_is_refused_in_words(lab: Lab, words: tuple[str, ...], says: str) -> None:

@@ -105,9 +105,9 @@ def test_a_journal_goes_with_its_client() -> None:
     assert journal.of_session(3) == []
     journal.stranger(client(), BootNs(2), "malformed-dhcp")
     journal.stranger(client(), BootNs(3), life.Released(ADDRESS))
-    assert journal.strangers(client().mac) == [client().key]
+    assert journal.recent() == [client().key]
     journal.begin(8, client())
-    assert journal.strangers(client().mac) == []
+    assert journal.recent() == []
     assert [entry.what for entry in journal.of_session(8)] == ["not-authorized", "ignored", "released"]
     journal.end(session(8))
     assert len(journal.of_stranger(client().key)) == 3

@@ -110,7 +110,7 @@ def _made_up(gateway: Explaining, asked: Question) -> tuple[int, bytes]:
         raise ValueError(f"there is no session {asked.session}")
     if session is None and asked.source is not None:
         _refuse_absent_client(gateway, asked.source)
-    number, l2 = _from_client(session) if session is not None else _from_network(gateway, asked.port)
+    number, l2 = from_client(session) if session is not None else _from_network(gateway, asked.port)
     source = asked.source or (session.lease.address if session is not None and session.lease is not None else None)
     if source is None:
         raise ValueError(f"session {asked.session} has no address yet: say the source")
@@ -127,7 +127,7 @@ def _refuse_absent_client(gateway: Explaining, source: IPv4Address) -> None:
             )
 
 
-def _from_client(session: Session) -> tuple[int, bytes]:
+def from_client(session: Session) -> tuple[int, bytes]:
     """What stands in front of a client's packets: its encapsulation, the other way round."""
     header = session.encapsulation
     return session.client.line.port, header[6:12] + header[:6] + header[12:]

@@ -52,7 +52,7 @@ def of_session(session: Session, journal: Journal, drops: Drops, renewed: BootNs
 
 def of_strangers(mac: Mac, journal: Journal, drops: Drops, table: Table, now: BootNs) -> list[JournalView]:
     """Return the journals of all clients with this MAC that have no session, those heard of last at the end."""
-    keys = dict.fromkeys([*journal.strangers(mac), *drops.with_mac(mac)])
+    keys = dict.fromkeys(key for key in [*journal.recent(), *drops.clients()] if key[3] == mac)
     return [
         _view(client, None, journal.of_stranger(client.key), drops.of(client.key), now)
         for client in map(_client, keys)
@@ -66,8 +66,13 @@ def _client(key: Key) -> Client:
 
 
 def _view(client: Client, id_: int | None, entries: list[Entry], drops: list[Drop], now: BootNs) -> JournalView:
-    shown = sorted([*_happened(entries, now), *_dropped(drops, now)], key=lambda entry: -entry.ago_s)
+    shown = entry_views(entries, drops, now)
     return JournalView(client=str(client), mac=str(client.mac), line=str(client.line), session=id_, entries=shown)
+
+
+def entry_views(entries: Iterable[Entry], drops: Iterable[Drop], now: BootNs) -> list[EntryView]:
+    """Return what happened and what was dropped, the oldest first."""
+    return sorted([*_happened(entries, now), *_dropped(drops, now)], key=lambda entry: -entry.ago_s)
 
 
 def _happened(entries: Iterable[Entry], now: BootNs) -> Iterator[EntryView]:

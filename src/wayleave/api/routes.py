@@ -7,12 +7,15 @@ long.
 from __future__ import annotations
 
 import os
+from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from fastapi import FastAPI, HTTPException, Query, Response
 
 from wayleave import __version__
 from wayleave.api.capture import Busy, Capture, CaptureFile, CaptureView, Wanted
+from wayleave.api.diagnose import SOMEWHERE, Diagnosing, DiagnosisView, Unknown, Whom
+from wayleave.api.diagnose import answer as diagnosed
 from wayleave.api.explain import Question, Verdict, answer
 from wayleave.api.journal import JournalView, of_session, of_strangers
 from wayleave.api.metrics import CONTENT_TYPE, exposition
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
     from wayleave.session.table import Table
 
 
-class Running(Protocol):
+class Running(Diagnosing, Protocol):
     """What the API needs of a gateway."""
 
     table: Table
@@ -173,6 +176,20 @@ def application(gateway: Running, configuration: Changing) -> FastAPI:
             return answer(gateway, asked)
         except ValueError as error:
             raise HTTPException(422, str(error)) from error
+
+    @app.get("/diagnose")
+    async def diagnose(
+        session: int | None = None,
+        mac: str | None = None,
+        subscriber: str | None = None,
+        to: IPv4Address = SOMEWHERE,
+    ) -> DiagnosisView:
+        """One verdict about one client: a session's, or one that has none and is known by MAC or subscriber."""
+        whom = Whom(session, read_mac(mac) if mac is not None else None, subscriber)
+        try:
+            return await diagnosed(gateway, whom, to)
+        except Unknown as error:
+            raise HTTPException(404, str(error)) from error
 
     @app.post("/capture")
     async def capture(

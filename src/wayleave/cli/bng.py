@@ -12,7 +12,7 @@ from cyclopts import App, Parameter
 from wayleave import __version__
 from wayleave.cli.client import DEFAULT_CONFIG, ApiError
 from wayleave.cli.show import show
-from wayleave.cli.target import Target, find, find_id
+from wayleave.cli.target import Target, find, find_id, whom
 from wayleave.cli.watch import with_seconds
 
 app = App(name="bng", help="A broadband network gateway.", version=__version__)
@@ -232,6 +232,28 @@ def capture(
     target = target or Target()
     asked = capturing.whose(target, which, port) | {"seconds": seconds, "count": count}
     return capturing.run(target, asked, write or Path(f"{which.replace(':', '-')}.pcapng"))
+
+
+@app.command
+def diagnose(which: str, /, *, to: str | None = None, target: Target | None = None) -> int:
+    """Say what is wrong with one client, in one verdict. Exit status 0: nothing is.
+
+    Parameters
+    ----------
+    which
+        Its session's id, its address, MAC or subscriber name. By MAC and by subscriber also if it cannot get on.
+    to
+        Where it wants to go, an IPv4 address; unless given: somewhere in the internet.
+    """
+    target = target or Target()
+    found = target.call("GET", "/diagnose", **whom(target, which), to=to)
+    rows = [(key, found[key]) for key in ("verdict", "says", "means", "cure", "client", "address")]
+    target.print(
+        found,
+        ("", ""),
+        rows + [("", f"{item['ago_s']} s ago: {item['what']} {item['says']}") for item in found["journal"]],
+    )
+    return 0 if found["verdict"] == "well" else 1
 
 
 @clear.command(name="session")

@@ -96,6 +96,15 @@ def is_mac(text: str) -> bool:
     return text.count(":") == 5 or text.count("-") == 5
 
 
+def _sessions_of(target: Target, which: str) -> tuple[str, list[dict[str, Any]]]:
+    """What `which` is (mac, address or subscriber), and its one session, if it has one. Raises: ApiError."""
+    key = "mac" if is_mac(which) else "address" if which.count(".") == 3 else "subscriber"
+    found, _ = target.sessions(2, **{key: which})
+    if len(found) > 1:
+        raise ApiError(f"more than one session has {key} {which}: say its id; `bng show sessions --{key} {which}`")
+    return key, found
+
+
 def find_id(target: Target, which: str) -> int | None:
     """The id of the one session of this id, address, MAC or subscriber; None: no client has that address.
 
@@ -103,12 +112,9 @@ def find_id(target: Target, which: str) -> int | None:
     """
     if which.isdigit():
         return int(which)
-    key = "mac" if is_mac(which) else "address" if which.count(".") == 3 else "subscriber"
-    found, _ = target.sessions(2, **{key: which})
+    key, found = _sessions_of(target, which)
     if not found and key != "address":
         raise ApiError(f"there is no session with {key} {which}")
-    if len(found) > 1:
-        raise ApiError(f"more than one session has {key} {which}: say its id; `bng show sessions --{key} {which}`")
     return int(found[0]["id"]) if found else None
 
 
@@ -118,3 +124,15 @@ def find(target: Target, which: str) -> dict[str, Any]:
     if id_ is None:
         raise ApiError(f"there is no session with address {which}")
     return dict(target.call("GET", f"/sessions/{id_}"))
+
+
+def whom(target: Target, which: str) -> dict[str, str]:
+    """Name a client that may have a session or none, for the API. Raises: ApiError."""
+    if which.isdigit():
+        return {"session": which}
+    key, found = _sessions_of(target, which)
+    if found:
+        return {"session": str(found[0]["id"])}
+    if key == "address":
+        raise ApiError(f"no client has {which}: say its MAC or its subscriber's name")
+    return {key: which}

@@ -106,7 +106,7 @@ class Gateway:
         self._timer_at = NEVER
         self._watch = devices.LinkWatch()
         self._stopping = asyncio.Event()
-        self._store_failed: str | None = None
+        self.store_failed: str | None = None
         self._supervisor = Supervisor()
         self.links: dict[Tenant, HostLink] = {}
         self._local: dict[tuple[Tenant, IPv4Address], int] = {}
@@ -225,7 +225,7 @@ class Gateway:
 
     def _repair(self) -> None:
         resumed = self.plane.resumed
-        report = self.plane.tables.repair(self._wanted(), self.clock.boot())
+        report = self.plane.tables.repair(self._wanted(), self.clock.boot)
         self.plane.begin(session for session in self.table if session.installed)
         self.repaired = report if resumed else []
         if resumed and report:
@@ -312,7 +312,7 @@ class Gateway:
         saved = [write.session.id for write in group if isinstance(write, Save)]
         erased = [write.id for write in group if isinstance(write, Erase)]
         if saved:  # a full disk often takes an end, and no beginning
-            self._store_failed = error
+            self.store_failed = error
         if error is not None:
             log.error("store-failed", why=error, writes=len(group))
         self.engine.recorded(saved, erased, error, self.clock.boot())
@@ -385,12 +385,20 @@ class Gateway:
             self._drops.add(client.key, upstream, sample, octets)
         return self._drops
 
+    def lost_ports(self) -> list[int]:
+        """Ports whose device is gone or has lost its program."""
+        return list(self.plane.detached(_ifindex))
+
+    def awaits_clock(self, id_: int) -> bool:
+        """Whether a session's lease is of before a reboot, and nobody knows yet whether it stands."""
+        return id_ in self.recovery.unknown
+
     def unready(self) -> list[str]:
         """Why customers cannot all be served now; nothing: they can."""
-        gone = [self.plane.attached[number] for number in self.plane.detached(_ifindex)]
+        gone = [self.plane.attached[number] for number in self.lost_ports()]
         why = [f"port {at.port.number} ({at.device}) is gone or has lost its program" for at in gone]
-        if self._store_failed is not None:
-            why.append(f"the lease store failed: {self._store_failed}: newcomers are refused")
+        if self.store_failed is not None:
+            why.append(f"the lease store failed: {self.store_failed}: newcomers are refused")
         if self.recovery.unknown:
             why.append(f"{len(self.recovery.unknown)} leases wait for the wall clock to be set")
         return why

@@ -79,6 +79,6 @@ class Drops:
         """What is remembered of a client, the last reason at the end."""
         return list(self._of.get(key, {}).values())
 
-    def with_mac(self, mac: bytes) -> list[Key]:
-        """Clients that have this MAC, those sampled last at the end."""
-        return [key for key in self._of if key[3] == mac]
+    def clients(self) -> list[Key]:
+        """Who is remembered, those sampled last at the end."""
+        return list(self._of)

@@ -9,8 +9,10 @@ does the same for what rows refer to.
 from __future__ import annotations
 
 import struct
-from collections import OrderedDict, deque
-from collections.abc import Iterable
+import threading
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Iterable
+from itertools import takewhile
 
 from msgspec.structs import replace
 
@@ -23,6 +25,9 @@ from wayleave.net.units import SECOND, BootNs
 
 REST = SECOND
 """How long a row or a reply that was freed is not written again."""
+
+_Differing = tuple[Rows, list[bytes | None]]
+"""Rows that are to be installed, and the slots that their keys have until then."""
 
 _WORD = struct.Struct("<I")
 _GENERATION, _REPLY = abi.Session.OFFSET["generation"], abi.Session.OFFSET["reply"]
@@ -146,6 +151,11 @@ class Tables:
             return self._fresh - 1
         raise TableFull("sessions")
 
+    def _spare(self, now: BootNs) -> int:
+        """How many rows may be written now."""
+        rested = sum(1 for _ in takewhile(lambda rest: rest[0] <= now, self._resting))
+        return self.sessions.map.max_entries - self._fresh + rested
+
     def install(self, wanted: Iterable[Rows], now: BootNs) -> None:
         """Make the tables say what `wanted` says; what was there under the same id is replaced without a gap.
 
@@ -223,15 +233,21 @@ class Tables:
         for rows, slot in gone:
             self._let_go(rows, slot, now)
 
-    def repair(self, wanted: Iterable[Rows], now: BootNs) -> list[str]:
-        """Compare the maps with `wanted` (everything there should be), mend what differs, and say what was mended."""
+    def repair(self, wanted: Iterable[Rows], clock: Callable[[], BootNs]) -> list[str]:
+        """Compare the maps with `wanted` (everything there should be), mend what differs, and say what was mended.
+
+        Blocks for a rest each time that more rows differ than are spare.
+
+        Raises: TableFull.
+        """
+        now = clock()
         clients, hosts = self.clients.items(), self.hosts4.items()
         view, stride = self.sessions.view, self.sessions.stride
-        missing: list[Rows] = []
+        missing: list[_Differing] = []
         report: list[str] = []
         self._placed.clear()
         self.replies.forget_holders(now)
-        led_to = {Slot.unpack(slot).row for slots in (clients, hosts) for slot in slots.values()}
+        led_to = Counter(Slot.unpack(slot).row for slots in (clients, hosts) for slot in slots.values())
         self._resting = deque((when, index) for when, index in self._resting if index not in led_to)
         for rows in wanted:
             slot = hosts.pop(rows.host, None)
@@ -257,15 +273,36 @@ class Tables:
                     self.replies.hold(rows.reply, now)
             else:
                 report.append(f"session {rows.id}: {why}")
-                missing.append(rows)
+                missing.append((rows, [slot, client_slot if rows.client is not None else None]))
         for name, table, stray in (("client", self.clients, clients), ("host", self.hosts4, hosts)):
             table.remove(list(stray))
+            self._unled(stray.values(), led_to, now)
             report.extend(f"{name} key {key.hex()}: nobody's" for key in stray)
-        self.install(missing, now)
-        kept = {Slot.unpack(slot).row for _, slot in self._placed.values()}
-        let_go = (row for row in led_to - kept if row < self.sessions.map.max_entries)
-        self._resting.extend((now + self._rest, row) for row in let_go)
+        self._replace(missing, led_to, clock)
         return report
+
+    def _replace(self, differing: list[_Differing], led_to: Counter[int], clock: Callable[[], BootNs]) -> None:
+        """Install what differs, as many at once as there are rows that no packet can be reading."""
+        done = 0
+        while done < len(differing):
+            now = clock()
+            batch = differing[done : done + self._spare(now)]
+            if batch:
+                self.install([rows for rows, _ in batch], now)
+                self._unled((slot for _, slots in batch for slot in slots if slot is not None), led_to, now)
+                done += len(batch)
+            elif self._resting:
+                threading.Event().wait((self._resting[0][0] - now) / SECOND)
+            else:
+                raise TableFull("sessions")
+
+    def _unled(self, slots: Iterable[bytes], led_to: Counter[int], now: BootNs) -> None:
+        """Keys lead elsewhere now, or are gone: a row that none leads to any more rests."""
+        for slot in slots:
+            row = Slot.unpack(slot).row
+            led_to[row] -= 1
+            if not led_to[row] and row < self.sessions.map.max_entries:
+                self._resting.append((now + self._rest, row))
 
     def _as_placed(self, rows: Rows, generation: int) -> bytes:
         """The row as it should stand in the map."""

@@ -24,15 +24,21 @@ _ADDRESSES = struct.Struct("!4s4s")
 
 
 def probe(
-    l2: bytes, protocol: str, source: IPv4Address, destination: IPv4Address, sport: int = 0, dport: int = 0
+    l2: bytes,
+    protocol: str,
+    source: IPv4Address,
+    destination: IPv4Address,
+    sport: int = 0,
+    dport: int = 0,
+    size: int = 0,
 ) -> bytes:
     """Return the smallest frame of a protocol: an empty datagram, a SYN, an echo request. `l2` is what stands in front.
 
-    Raises: KeyError for a protocol that is not in `PROTOCOLS`.
+    An echo request may be larger: `size` octets of IP. Raises: KeyError for a protocol that is not in `PROTOCOLS`.
     """
     if protocol == "udp":
         return encode_udp4(l2, source, sport, destination, dport, b"", _TTL)
-    payload = _ECHO if protocol == "icmp" else _syn(source, destination, sport, dport)
+    payload = _ECHO.ljust(size - 20, b"\0") if protocol == "icmp" else _syn(source, destination, sport, dport)
     head = _IP4.pack(
         0x45, 0, 20 + len(payload), 0, 0x4000, _TTL, PROTOCOLS[protocol], 0, source.packed, destination.packed
     )

@@ -217,9 +217,9 @@ class Journal:
         """What is kept of a client without a session, the oldest first."""
         return _entries(self._recent.get(key, b""))
 
-    def strangers(self, mac: bytes) -> list[Key]:
-        """Clients without a session that have this MAC, those seen last at the end."""
-        return [key for key in self._recent if key[3] == mac]
+    def recent(self) -> list[Key]:
+        """Clients without a session that are remembered, those seen last at the end."""
+        return list(self._recent)
 
     @property
     def octets(self) -> int:

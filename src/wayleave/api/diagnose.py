@@ -1,0 +1,253 @@
+"""`bng diagnose` behind the API: all facts about one client, put together for `verdicts`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from pydantic import BaseModel, Field
+
+from wayleave.api.explain import from_client
+from wayleave.api.journal import EntryView, entry_views
+from wayleave.api.verdicts import Facts, PortFacts, diagnose
+from wayleave.dataplane.explain import Explanation
+from wayleave.io import machine
+from wayleave.io.routes import NextHop, next_hop
+from wayleave.net.mac import Mac
+from wayleave.net.probe import probe
+from wayleave.session.journal import RENEWED, Entry
+from wayleave.session.model import NEVER, Client, Line, Session
+from wayleave.session.table import Key
+
+if TYPE_CHECKING:
+    from wayleave.aaa.local import Subscriber
+    from wayleave.access.settings import PortSettings
+    from wayleave.api.schema import PoolView
+    from wayleave.dataplane.plane import DataPlane
+    from wayleave.dataplane.samples import Drops
+    from wayleave.io.hostlink import HostLink
+    from wayleave.session.journal import Journal
+    from wayleave.session.model import Tenant
+    from wayleave.session.ports import Clock
+    from wayleave.session.table import Table
+
+SOMEWHERE = IPv4Address("1.1.1.1")
+"""Where a client wants to go, unless somebody says where."""
+
+_NOBODY = Mac(bytes(6))
+
+
+class Diagnosing(Protocol):
+    """What it needs of a gateway."""
+
+    table: Table
+    plane: DataPlane
+    subscribers: Sequence[Subscriber]
+    ports: dict[int, PortSettings]
+    tenants: dict[str, Tenant]
+    links: dict[Tenant, HostLink]
+    store_failed: str | None
+
+    @property
+    def journal(self) -> Journal: ...
+
+    @property
+    def clock(self) -> Clock: ...
+
+    def awaits_clock(self, id_: int) -> bool: ...
+
+    def lost_ports(self) -> list[int]: ...
+
+    def dropped(self) -> Drops: ...
+
+    def pool_views(self) -> list[PoolView]: ...
+
+
+class DiagnosisView(BaseModel):
+    """One verdict, and what it rests on."""
+
+    about: str
+    verdict: str = Field(description="a name of docs/reference/diagnoses.md")
+    says: str
+    means: str
+    cure: str
+    client: str | None
+    session: int | None
+    address: str | None
+    journal: list[EntryView] = Field(description="the last entries, the oldest first")
+
+
+class Unknown(ValueError):
+    """Nobody can be meant by what was asked; the text says why."""
+
+
+class Whom(NamedTuple):
+    """Who is asked about: one of a session, a MAC without one, an entry of the subscribers file without one."""
+
+    session: int | None = None
+    mac: Mac | None = None
+    subscriber: str | None = None
+
+
+class _Machine(NamedTuple):
+    """What the machine says; read in a thread, as it blocks."""
+
+    up: frozenset[str]
+    forwarding: bool
+    hop: NextHop | None
+
+
+SHOWN = 8
+"""Entries of the journal that go with a verdict."""
+
+
+async def answer(gateway: Diagnosing, whom: Whom, to: IPv4Address) -> DiagnosisView:
+    """Find what is wrong. Raises: Unknown."""
+    about, client, session, entry = _find(gateway, whom)
+    tenant = gateway.tenants.get(_tenant(gateway, client, session)) if client is not None else None
+    link = gateway.links.get(tenant) if tenant is not None else None
+    address = session.lease.address if session is not None and session.lease is not None else None
+    names = [port.device for port in gateway.ports.values()] + ([link.kernel.name] if link is not None else [])
+    seen = await asyncio.to_thread(_look, names, link.kernel.name if link is not None else None, address, to)
+    now, drops = gateway.clock.boot(), gateway.dropped()
+    lost = set(gateway.lost_ports())
+    small, large = _explained(gateway, session, to, lost)
+    facts = {port.number: _facts_of(port, lost, seen.up) for port in gateway.ports.values()}
+    entries = _entries(gateway, client, session)
+    pool = session.service.pool if session is not None and session.service is not None else None
+    if pool is None and entry is not None:
+        pool = entry.pool
+    counters = gateway.plane.counters
+    found = diagnose(
+        Facts(
+            now=now,
+            about=about,
+            client=client,
+            session=session,
+            entries=entries,
+            drops=drops.of(client.key) if client is not None else [],
+            subscriber=entry,
+            port=facts.get(client.line.port) if client is not None else None,
+            uplinks=[facts[port.number] for port in gateway.ports.values() if port.role == "network"],
+            link_up=link is None or link.kernel.name in seen.up,
+            forwarding=seen.forwarding,
+            store_failed=gateway.store_failed,
+            clock_awaited=session is not None and gateway.awaits_clock(session.id),
+            pool=_pool(gateway.pool_views(), pool),
+            seen=counters.seen(session.id) if session is not None else NEVER,
+            usage=counters.usage(session.id, session.since) if session is not None else None,
+            destination=to,
+            small=small,
+            large=large,
+            hop=seen.hop,
+        )
+    )
+    journal = entry_views(entries, drops.of(client.key), now) if client is not None else []
+    return DiagnosisView(
+        about=about,
+        verdict=found.name,
+        says=found.says,
+        means=found.means,
+        cure=found.cure,
+        client=str(client) if client is not None else None,
+        session=session.id if session is not None else None,
+        address=str(address) if address is not None else None,
+        journal=journal[-SHOWN:],
+    )
+
+
+def _find(gateway: Diagnosing, whom: Whom) -> tuple[str, Client | None, Session | None, Subscriber | None]:
+    """Whom it is about: in words, the client, its session, its entry of the subscribers file."""
+    if whom.session is not None:
+        session = gateway.table.get(whom.session)
+        if session is None:
+            raise Unknown(f"there is no session {whom.session}")
+        return f"session {whom.session}", session.client, session, _entry_of(gateway, session.client)
+    if whom.mac is not None:
+        mac = whom.mac
+        client = _latest(gateway, lambda key: key[3] == mac)
+        return str(mac), client, _session(gateway, client), _entry_of(gateway, client or Client(Line(0), mac))
+    entry = next((item for item in gateway.subscribers if item.name == whom.subscriber), None)
+    if entry is None:
+        raise Unknown(f"there is no subscriber {whom.subscriber} in the subscribers file, and no session of one")
+    of, line = entry.mac, entry.line
+    client = _latest(gateway, lambda key: key[3] == of if of is not None else _is_on(key, line))
+    if client is None and line is not None:
+        client = Client(line, _NOBODY if of is None else of)
+    return f"subscriber {entry.name}", client, _session(gateway, client), entry
+
+
+def _is_on(key: Key, line: Line | None) -> bool:
+    return line is not None and key[:3] == (line.port, line.svid, line.cvid)
+
+
+def _latest(gateway: Diagnosing, wanted: Callable[[Key], bool]) -> Client | None:
+    """Of the clients without a session that are remembered, the one heard of last."""
+    drops, journal = gateway.dropped(), gateway.journal
+    keys = [key for key in dict.fromkeys([*journal.recent(), *drops.clients()]) if wanted(key)]
+
+    def last(key: Key) -> int:
+        heard = [entry.at for entry in journal.of_stranger(key)] + [drop.last for drop in drops.of(key)]
+        return max(heard, default=0)
+
+    key = max(keys, key=last, default=None)
+    return None if key is None else Client(Line(*key[:3]), key[3], key[4])
+
+
+def _session(gateway: Diagnosing, client: Client | None) -> Session | None:
+    return gateway.table.find(client) if client is not None else None
+
+
+def _entry_of(gateway: Diagnosing, client: Client) -> Subscriber | None:
+    """The entry that means this client: by its MAC wherever it is heard, else by its line."""
+    by_mac = next((item for item in gateway.subscribers if item.mac == client.mac), None)
+    return by_mac or next((item for item in gateway.subscribers if item.mac is None and item.line == client.line), None)
+
+
+def _tenant(gateway: Diagnosing, client: Client, session: Session | None) -> str:
+    if session is not None and session.service is not None:
+        return session.service.tenant
+    port = gateway.ports.get(client.line.port)
+    return port.tenant if port is not None else ""
+
+
+def _entries(gateway: Diagnosing, client: Client | None, session: Session | None) -> list[Entry]:
+    if session is not None:
+        entries = gateway.journal.of_session(session.id)
+        renewed = gateway.plane.counters.renewed(session.id)
+        if renewed > session.since:
+            entries.append(Entry(renewed, RENEWED.name, "by the data plane"))
+        return sorted(entries, key=lambda entry: entry.at)
+    return gateway.journal.of_stranger(client.key) if client is not None else []
+
+
+def _pool(pools: Iterable[PoolView], name: str | None) -> PoolView | None:
+    """The pool of this name; where none is known and there is one only, that."""
+    found = list(pools)
+    return next((pool for pool in found if pool.name == name), found[0] if name is None and len(found) == 1 else None)
+
+
+def _facts_of(port: PortSettings, lost: set[int], up: frozenset[str]) -> PortFacts:
+    return PortFacts(port.number, port.device, port.number not in lost, port.device in up)
+
+
+def _explained(
+    gateway: Diagnosing, session: Session | None, to: IPv4Address, lost: set[int]
+) -> tuple[Explanation | None, Explanation | None]:
+    """What would become of a small packet, and of one as large as the client may send."""
+    if session is None or session.lease is None or not session.installed or not session.encapsulation:
+        return None, None
+    number, l2 = from_client(session)
+    if number in lost or number not in gateway.plane.attached:
+        return None, None
+    mtu = session.service.mtu if session.service is not None else 1500
+    small, large = (probe(l2, "icmp", session.lease.address, to, size=size) for size in (0, mtu))
+    return gateway.plane.explain(number, small), gateway.plane.explain(number, large)
+
+
+def _look(names: list[str], link: str | None, source: IPv4Address | None, to: IPv4Address) -> _Machine:
+    up = frozenset(name for name in names if machine.is_up(name))
+    hop = next_hop(source, to, link) if link is not None and source is not None else None
+    return _Machine(up, machine.sysctl("net/ipv4/ip_forward") == "1", hop)
