@@ -1172,6 +1172,31 @@ def test_a_record_made_under_shorter_terms_still_says_how_long_the_client_was_to
     assert after.say(requests(mine, B, SOMEWHERE))[0].answer is Answer.REFUSE
 
 
+def test_a_lease_that_was_told_before_a_reboot_outlives_a_shorter_promise_though_the_clock_says_1970() -> None:
+    """Nobody knows its old promise, only for how long it may have been told: a new one is for no less."""
+    stage = Stage((pool(lease="4h", promise="8h"),))
+    mine = stage.serve(A)
+    short = pool(lease="10m", promise="20m")
+    between = stage.reboot(short, in_1970=True)
+    between.say(requests(mine))
+    between.written()
+    after = between.reboot(short, in_1970=True)
+    between.wait(21 * MINUTE)
+    assert between.uses(mine), "it may not have heard the answer"
+    after.wait(21 * MINUTE)
+    assert after.say(requests(mine, B, SOMEWHERE))[0].answer is Answer.REFUSE
+
+
+def test_a_slow_start_counts_no_lease_for_longer_than_its_promise() -> None:
+    stage = Stage((pool(lease="1h", promise="1h"),))
+    mine = stage.serve(A)
+    stage.clock.wait(50 * MINUTE)
+    after = stage.restart(pool(lease="1h", promise="1h"), meanwhile=lambda: stage.clock.wait(5 * MINUTE))
+    after.wait(5 * MINUTE + LEASE_GRACE + IN_FLIGHT)
+    assert after.held == 0, "past its promise it is neither forwarded nor renewed"
+    assert not after.uses(mine)
+
+
 def test_what_the_data_plane_of_before_renews_while_a_process_starts_counts_under_the_terms_of_before() -> None:
     stage = Stage((pool(lease="1h"),))
     mine = stage.serve(A)

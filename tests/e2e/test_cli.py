@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -462,6 +463,21 @@ def test_stop_ends_process_and_traffic_or_keeps_the_traffic(idle: Lab) -> None:
     idle.gateway.restart()
     wait_until(lambda: customer.ping(idle.server_address, count=1, timeout=0.2), "traffic after a new start", 5)
     assert idle.gateway.stop() == 0
+
+
+def test_stop_by_another_gateway_s_socket_ends_nothing(idle: Lab, tmp_path: Path) -> None:
+    """The process would be the socket's, and the data plane the configuration's."""
+    idle.gateway.start(idle.config())
+    link = tmp_path / "same.sock"
+    link.symlink_to(idle.gateway.api)
+    other = tmp_path / "other.toml"
+    other.write_text(idle.gateway.config_file.read_text().replace(str(idle.gateway.api), str(tmp_path / "b.sock")))
+    done = idle.gateway.run(
+        sys.executable, "-m", "wayleave.cli.bng", "stop", "--socket", str(idle.gateway.api), "--config", str(other),
+        check=False,
+    )  # fmt: skip
+    assert idle.gateway.get("/healthz")["status"] == "ok", done
+    assert said(idle, "stop", "--socket", str(link), run=process) == "stopped\ndetached\n"
 
 
 def test_stop_with_a_configuration_that_makes_no_sense_ends_nothing(idle: Lab) -> None:

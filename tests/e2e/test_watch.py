@@ -65,6 +65,15 @@ def test_a_screen_is_drawn_anew(lab: Lab) -> None:
     assert b"Traceback" not in seen
 
 
+def test_who_has_seen_enough_ends_it(lab: Lab) -> None:
+    command = f"{sys.executable} -m wayleave.cli.bng show pools --json --watch 0.05 --config {lab.gateway.config_file}"
+    said = lab.gateway.run(
+        "bash", "-c", f"set -o pipefail; {command} 2>{lab.folder}/errors | head -1; echo ${{PIPESTATUS[0]}}"
+    )
+    assert said.splitlines()[-1] == "0"
+    assert (lab.folder / "errors").read_text() == ""
+
+
 def test_it_ends_in_words_with_its_gateway(lab: Lab) -> None:
     process = lab.gateway.start_command("show", "version", "--watch", "0.05", "--config", str(lab.gateway.config_file))
     wait_until(lambda: process.output().count("ready") >= 2, "two looks")

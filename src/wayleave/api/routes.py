@@ -6,7 +6,6 @@ long.
 
 from __future__ import annotations
 
-import os
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
@@ -94,7 +93,7 @@ def application(gateway: Running, configuration: Changing) -> FastAPI:
 
     @app.get("/healthz")
     async def healthz() -> dict[str, object]:
-        return {"status": "ok", "version": __version__, "sessions": len(gateway.table), "pid": os.getpid()}
+        return {"status": "ok", "version": __version__, "sessions": len(gateway.table)}
 
     @app.post("/stop", status_code=202)
     async def stop() -> dict[str, str]:

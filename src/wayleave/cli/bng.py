@@ -112,7 +112,7 @@ def stop(*, keep_traffic: Annotated[bool, Parameter(negative=())] = False, targe
 
     target = target or Target()
     if not keep_traffic:
-        ending.settings_of(target.config)  # what it takes to detach is asked for before anything ends
+        ending.check_can_detach(target)
     ending.stop(target)
     print("stopped" + (", traffic goes on" if keep_traffic else ""))
     return 0 if keep_traffic else ending.detach(target.config)

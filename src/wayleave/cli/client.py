@@ -8,6 +8,7 @@ import json
 import pwd
 import socket
 import stat
+import struct
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -70,15 +71,19 @@ def call(
         connection.request(method, target + (f"?{urlencode(given)}" if given else ""), text, headers)
         answer = connection.getresponse()
         said = json.loads(answer.read() or b"null")
-    except PermissionError as error:
-        raise ApiError(f"{path}: permission denied: only {_owner(path)} may talk to this gateway") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise ApiError(f"no gateway answers at {path}: {error}: is `bng run` running?") from error
+        raise _absent(path, error) from error
     finally:
         connection.close()
     if answer.status >= http.HTTPStatus.BAD_REQUEST and answer.status not in refused:
         raise ApiError(_refusal(said))
     return said
+
+
+def _absent(path: str, error: Exception) -> ApiError:
+    if isinstance(error, PermissionError):
+        return ApiError(f"{path}: permission denied: only {_owner(path)} may talk to this gateway")
+    return ApiError(f"no gateway answers at {path}: {error}: is `bng run` running?")
 
 
 def _owner(path: str) -> str:
@@ -123,6 +128,22 @@ def _pieces(answer: http.client.HTTPResponse) -> Iterator[bytes]:
         yield from iter(lambda: answer.read1(1 << 16), b"")
     except (OSError, http.client.HTTPException) as error:
         raise ApiError(f"the gateway has gone: {error}") from error
+
+
+def process_of(path: str) -> int:
+    """Return the id of the process that listens at `path`, in this process's own numbers. Raises: ApiError.
+
+    Source: unix(7), SO_PEERCRED: of a stream socket's listener, as it was when it began to listen.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
+        try:
+            channel.connect(path)
+        except OSError as error:
+            raise _absent(path, error) from error
+        pid, _, _ = struct.unpack("3i", channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    if not pid:
+        raise ApiError(f"the gateway at {path} runs in another pid namespace: stop it from there")
+    return int(pid)
 
 
 def _refusal(body: Any) -> str:

@@ -34,10 +34,23 @@ def settings_of(config: Path) -> Configuration:
         raise BadConfiguration(str(error)) from error
 
 
+def check_can_detach(target: Target) -> None:
+    """See that the configuration is this gateway's, before anything ends. Raises: BadConfiguration, ApiError."""
+    theirs = settings_of(target.config).gateway.api
+    if target.socket is not None and Path(target.socket).resolve() != Path(theirs).resolve():
+        raise ApiError(
+            f"{target.config} is another gateway's, which listens at {theirs}: say the --config of the one at "
+            f"{target.socket}, or --keep-traffic"
+        )
+
+
 def stop(target: Target) -> None:
     """Stop a running gateway's process, and wait until it has ended. Raises: ApiError."""
-    pid = int(target.call("GET", "/healthz")["pid"])
-    process = os.pidfd_open(pid)
+    pid = target.process()
+    try:
+        process = os.pidfd_open(pid)
+    except OSError as error:
+        raise ApiError(f"process {pid} cannot be waited for from here: {error.strerror}") from error
     try:
         target.call("POST", "/stop")
         ended = select.poll()

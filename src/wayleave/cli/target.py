@@ -53,6 +53,10 @@ class Target:
         """Have a configuration planned or reloaded; a refusal is an answer."""
         return client.call(self._where, method, path, refused=(409,), timeout_s=600.0)
 
+    def process(self) -> int:
+        """The gateway's process id, as the kernel knows whose socket it is. Raises: ApiError."""
+        return client.process_of(self._where)
+
     @property
     def _where(self) -> str:
         return self.socket or client.socket_of(self.config)

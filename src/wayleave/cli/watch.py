@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -65,6 +66,9 @@ def watched(command: Callable[..., int]) -> Callable[..., int]:
                 sys.stdout.flush()
                 threading.Event().wait(view.watch)
         except KeyboardInterrupt:
+            return 0
+        except BrokenPipeError:  # who read it has seen enough; at its exit Python would complain of the rest
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
 
     return look

@@ -45,9 +45,10 @@ def missing() -> list[str]:
 def keep_only(names: Iterable[str]) -> None:
     """Give up for good what is not among `names`; what this thread does not have, it does not get.
 
-    To be called while there is one thread: others would keep what they have. Raises: OSError.
+    To be called while there is one thread: others would keep what they have. Raises: OSError, RuntimeError.
     """
-    assert threading.active_count() == 1, "the others would keep what they have"
+    if threading.active_count() != 1:
+        raise RuntimeError("other threads would keep what they have")
     mask = sum(1 << bit for bit in held() & {CAPABILITIES[name] for name in names})
     low, high = mask & 0xFFFFFFFF, mask >> 32
     head, data = struct.pack("=Ii", _VERSION_3, 0), struct.pack("=6I", low, low, 0, high, high, 0)

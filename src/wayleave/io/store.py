@@ -341,7 +341,8 @@ def restored(session: Session, clock: Clock, boot_id: str, promise_boot: BootNs,
     if boot_id == clock.boot_id:
         return Restored(promised(session, promise_boot, lease.duration, now))
     if promise_utc is None:
-        return Restored(promised(session, after(now, lease.horizon), lease.duration, now))
+        whole = after(now, max(lease.horizon, lease.duration))  # told under longer terms, perhaps
+        return Restored(promised(session, whole, lease.duration, now))
     if clock.plausible:
         return Restored(promised(session, on_this_boot(clock, promise_utc), lease.duration, now))
     return Restored(msgspec.structs.replace(session, leased_until=after(now, lease.duration)), promise_utc)
