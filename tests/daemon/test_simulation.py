@@ -13,7 +13,7 @@ from tests.conftest import PROFILE
 from tests.daemon.world import QUARANTINE_S, TERMS_S, Violation, World
 from tests.fakes.clock import FakeClock
 from tests.fakes.plane import Plane
-from wayleave.daemon import engine, recovery, review
+from wayleave.daemon import engine, recovery
 from wayleave.daemon.engine import Engine
 from wayleave.io import store
 from wayleave.net.units import SECOND, BootNs, Ns, after
@@ -194,11 +194,6 @@ def forget_longer_leases_at_a_reload(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(engine, "as_told", lambda _before, now_on, _now: now_on)
 
 
-def act_under_terms_of_before(patch: pytest.MonkeyPatch) -> None:
-    """What is on its way to the disk takes new terms at once, though the disk says the old ones."""
-    patch.setattr(review, "_ON_ITS_WAY", ())
-
-
 MUTANTS: dict[Callable[[pytest.MonkeyPatch], None], int] = {
     believe_a_release_that_was_overtaken: 0,
     confirm_before_durable: 0,
@@ -213,7 +208,6 @@ MUTANTS: dict[Callable[[pytest.MonkeyPatch], None], int] = {
     tell_of_longer_leases_at_once: 190,
     promise_for_what_the_terms_say_now: 160,
     forget_longer_leases_at_a_reload: 20,
-    act_under_terms_of_before: 280,
 }
 """And the seed where the hunt begins: a rare one is not looked for among those that are known to miss it."""
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 from fastapi import FastAPI, HTTPException, Query, Response
 
 from wayleave import __version__
+from wayleave.access.settings import LAST_PORT
 from wayleave.api.capture import Busy, Capture, CaptureFile, CaptureView, Wanted
 from wayleave.api.diagnose import SOMEWHERE, Diagnosing, DiagnosisView, Unknown, Whom
 from wayleave.api.diagnose import answer as diagnosed
@@ -194,7 +195,7 @@ def application(gateway: Running, configuration: Changing) -> FastAPI:
     async def capture(
         session: int | None = None,
         mac: str | None = None,
-        port: Annotated[int, Query(ge=0)] = 0,
+        port: Annotated[int, Query(ge=0, le=LAST_PORT)] = 0,
         seconds: Annotated[float | None, Query(gt=0)] = None,
         count: Annotated[int | None, Query(ge=1)] = None,
     ) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,7 +56,7 @@ def _written(path: Path) -> Iterator[IO[bytes]]:
         yield sys.stdout.buffer
         return
     try:
-        file = path.open("wb")
+        file = open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")  # what customers send
     except OSError as error:
         raise ApiError(f"{path}: {error.strerror}") from error
     with file:

@@ -73,7 +73,9 @@ async def _serve(gateway: Gateway, reloader: Reloader, listener: socket.socket) 
         task.add_done_callback(asked.discard)
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
-    server = _Server(uvicorn.Config(application(gateway, reloader), log_level="warning", lifespan="off"))
+    server = _Server(
+        uvicorn.Config(application(gateway, reloader), log_level="warning", lifespan="off", timeout_graceful_shutdown=2)
+    )
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         await gateway.run()
