@@ -56,7 +56,7 @@ def _written(path: Path) -> Iterator[IO[bytes]]:
         yield sys.stdout.buffer
         return
     try:
-        file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")  # it has what customers send
+        file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
     except OSError as error:
         raise ApiError(f"{path}: {error.strerror}") from error
     with file:
