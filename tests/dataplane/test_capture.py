@@ -10,6 +10,7 @@ import pytest
 
 from wayleave.dataplane.abi import CAPTURE_FRAME_MAX, CaptureFilter, DropReason, Outcome, PortKind, Stage
 from wayleave.dataplane.capture import NOBODY, Copies, Copy
+from wayleave.io.clock import Clock
 from wayleave.net.mac import Mac
 
 from .frames import UDP, Raw, into, packet, up
@@ -53,6 +54,30 @@ def expected(case: Case, copy: Copy, came: bool) -> Copy:
     port = DEVICES[case.on] if came or case.ends[1] is Outcome.ANSWERED else case.to
     stage, outcome = case.ends
     return Copy(copy.at, port, came, stage, outcome, case.reason, len(octets), octets[:CAPTURE_FRAME_MAX])
+
+
+def test_each_end_has_its_own_time(bench: Bench, copies: Copies) -> None:
+    """On the clock of CLOCK_BOOTTIME: first it comes, then it leaves."""
+    bench.place([ALICE])
+    bench.open_only(NET)
+    copies.choose(ANYWHERE)
+    before = Clock().boot()
+    bench.run(up(packet()))
+    after = Clock().boot()
+    came, left = copies.take(10)
+    assert before < came.at < left.at < after
+
+
+def test_what_lies_there_when_it_ends_can_be_taken_until_the_next(bench: Bench, copies: Copies) -> None:
+    bench.place([ALICE])
+    bench.open_only(NET)
+    copies.choose(ANYWHERE)
+    bench.run(up(packet()))
+    copies.end()
+    bench.run(up(packet()))
+    assert len(list(copies.take(1))) == 1
+    assert copies.drop() == 1
+    assert copies.lost == 0
 
 
 @pytest.mark.parametrize("wanted", [ANYWHERE, AT_HOME], ids=["anywhere", "at home"])

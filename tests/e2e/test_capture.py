@@ -15,12 +15,16 @@ from pathlib import Path
 
 import pytest
 
+from wayleave.cli.client import ApiError, stream
 from wayleave.dataplane import syscall
 from wayleave.lab.access_node import Line
+from wayleave.lab.customer import Customer
 from wayleave.lab.namespace import CommandFailed
 from wayleave.lab.process import Process
 from wayleave.lab.topology import PINS, Lab
 from wayleave.lab.waiting import wait_until
+
+from .watch import sessions
 
 FIELDS = (
     "frame.interface_name", "frame.packet_flags_direction", "frame.comment", "vlan.id", "ip.src", "ip.dst", "ip.ttl",
@@ -124,6 +128,7 @@ def test_dhcp_and_ping_of_one_client_on_both_sides_and_then_as_before(lab: Lab, 
     assert f"frames of {customer.mac}, 0 lost" in process.output()
     wait_until(lambda: not running(lab), "the end of the capture")
     assert programs(lab) == before
+    assert path.stat().st_mode & 0o777 == 0o600
     frames = read(path)
     assert_both_sides(frames, address, lab)
     said = [(frame.message, frame.comment) for frame in frames if frame.message]
@@ -208,6 +213,10 @@ def test_one_at_a_time_and_a_reader_that_dies_ends_it(lab: Lab, tmp_path: Path) 
     first.kill()
     wait_until(lambda: not running(lab), "the end of the capture")
     assert programs(lab) == before
+    with pytest.raises(CommandFailed, match="port: "):
+        lab.gateway.bng("capture", str(lab.customers[1].mac), "--port", "70000", *config)
+    with pytest.raises(CommandFailed, match="--port goes with a MAC"):
+        lab.gateway.bng("capture", "4000", "--port", "1", *config)
     lab.gateway.bng("capture", str(lab.customers[1].mac), "--seconds", "0.2", "-w", str(tmp_path / "x"), *config)
     assert read(tmp_path / "x") == []
     with pytest.raises(CommandFailed, match="there is no session with subscriber nobody"):
@@ -239,3 +248,89 @@ def test_stopping_the_gateway_ends_the_file(lab: Lab, tmp_path: Path) -> None:
     assert lab.gateway.stop() == 0
     assert process.wait() == 0
     assert read(tmp_path / "stopped.pcapng") == []
+
+
+def test_by_mac_a_client_is_seen_on_a_wrong_vlan_and_by_its_session_only_at_home(lab: Lab, tmp_path: Path) -> None:
+    customer = lab.customers[0]
+    customer.dhcp("udhcpc")
+    home, (session,) = customer.line, sessions(lab.gateway, mac=customer.mac)
+    for which in (customer.mac, session["id"]):
+        path = tmp_path / f"{which}.pcapng"
+        process = capture(lab, which, path)
+        customer.move(Line(100, 4))
+        assert not customer.ping(lab.server_address, count=2, timeout=0.1)
+        customer.move(home)
+        assert customer.ping(lab.server_address, count=1)
+        wait_until(lambda: packets(lab) >= 4, "the traffic at home")
+        process.signal(signal.SIGINT)
+        assert process.wait() == 0
+        wait_until(lambda: not running(lab), "the end of the capture")
+        frames = read(path)
+        assert {"1"} < {frame.vid for frame in frames}
+        wrong = {frame.comment.rpartition(": ")[2] for frame in frames if frame.vid == "4"}
+        assert wrong == ({"no-session"} if which == customer.mac else set())
+
+
+def fill(lab: Lab, customer: Customer) -> None:
+    """Send until nothing more finds room: the reader stands still."""
+
+    def full() -> bool:
+        assert customer.ping(lab.server_address, count=50, size=1400, interval=0.002)
+        return bool(lab.gateway.get("/capture")["lost"])
+
+    wait_until(full, "reader that stands still", timeout=30.0)
+
+
+def test_a_reader_that_does_not_read_keeps_the_gateway_neither_busy_nor_from_stopping(lab: Lab) -> None:
+    customer = lab.customers[0]
+    customer.dhcp("udhcpc")
+    with stream(str(lab.gateway.api), "POST", "/capture", mac=str(customer.mac)) as pieces:
+        fill(lab, customer)
+        before = cpu_time(lab)
+        assert customer.ping(lab.server_address, count=20, interval=0.05)
+        assert cpu_time(lab) - before < 0.5, "of some second"
+        with (
+            pytest.raises(ApiError, match="one at a time"),
+            stream(str(lab.gateway.api), "POST", "/capture", mac=str(customer.mac)),
+        ):
+            pass
+        assert lab.gateway.stop() == 0
+        assert next(pieces)[:4] == bytes.fromhex("0a0d0d0a")
+
+
+def cpu_time(lab: Lab) -> float:
+    """Seconds of CPU time that the gateway has had. Source: proc(5), utime and stime."""
+    assert lab.gateway.process is not None
+    words = Path(f"/proc/{lab.gateway.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_seconds_hold_for_a_reader_that_does_not_read_and_its_end_is_not_the_nexts(lab: Lab, tmp_path: Path) -> None:
+    customer, other = lab.customers[:2]
+    customer.dhcp("udhcpc")
+    other.dhcp("udhcpc")
+    before = programs(lab)
+    with stream(str(lab.gateway.api), "POST", "/capture", mac=str(customer.mac), seconds=4) as pieces:
+        fill(lab, customer)
+        wait_until(lambda: not running(lab), "the end of the first")
+        assert programs(lab) == before
+        second = capture(lab, other.mac, tmp_path / "second.pcapng")
+        first = tmp_path / "first.pcapng"
+        first.write_bytes(b"".join(pieces))
+    assert read(first)
+    assert lost_of(first) > 0
+    assert running(lab), "the second goes on"
+    assert other.ping(lab.server_address, count=3)
+    wait_until(lambda: packets(lab) >= 12, "frames of the second")
+    second.signal(signal.SIGINT)
+    assert second.wait() == 0
+    devices = {(frame.device, frame.direction) for frame in read(tmp_path / "second.pcapng")}
+    assert devices == {("acc0", IN), ("acc0", OUT), ("core0", IN), ("core0", OUT)}
+    wait_until(lambda: not running(lab), "the end of the second")
+    assert programs(lab) == before
+
+
+def lost_of(path: Path) -> int:
+    """What a file says at its end. Source: draft-ietf-opsawg-pcapng 4.6: the option, an end of options, the length."""
+    (lost,) = struct.unpack("<Q", path.read_bytes()[-16:-8])
+    return int(lost)

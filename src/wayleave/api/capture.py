@@ -1,14 +1,15 @@
 """`bng capture` behind the API: one client's packets as a capture file, for as long as somebody reads it.
 
 Frames come from two sides: the data plane's copies, and what Python sends, which no XDP program sees. One capture at a
-time: the programs look for one client. A reader that is slow fills the ring; what finds no room there is counted and
-said at the end.
+time: the programs look for one client. Each is an object of its own, which nothing but itself, its deadline and the
+gateway's stop end: a reader may still stand at the end of its file when the next one begins. A reader that is slow
+fills the ring; what finds no room there, and what lies there when the file is given up, is counted and said at the end.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import sys
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
@@ -71,87 +72,127 @@ class CaptureView(BaseModel):
     running: bool
     client: str | None = Field(description="None: there was none since the gateway started")
     packets: int = Field(description="frames in the file: a packet that leaves again is in it twice")
-    lost: int = Field(description="frames that found no room")
+    lost: int = Field(description="frames that found no room, or that nobody fetched")
 
 
-class Capture:
-    """The one capture of a gateway."""
+class Captures:
+    """The captures of a gateway: one at a time, the last one's figures."""
 
     def __init__(self, plane: DataPlane, clock: Clock) -> None:
         self._plane, self._clock = plane, clock
-        self.wanted: Wanted | None = None
-        """Whose packets are captured now."""
-        self._last: Wanted | None = None
-        self._sent: deque[tuple[int, int, bytes]] = deque()
-        self._interfaces: dict[int, int] = {}
-        self._something = asyncio.Event()
-        self._packets = self._lost = 0
+        self._last: Capture | None = None
 
-    def start(self, wanted: Wanted) -> None:
-        """Put the capture programs to work. The caller calls `stop`, whatever happens. Raises: Busy."""
-        if self.wanted is not None:
-            raise Busy(f"{self.wanted} is being captured: one at a time")
-        self.wanted = self._last = wanted
-        self._packets = self._lost = 0
-        self._sent.clear()
-        self._interfaces.clear()
-        self._offset = self._clock.utc() - self._clock.boot()
-        self._plane.capture(wanted.filter)
+    def start(self, wanted: Wanted, seconds: float | None = None, count: int | None = None) -> Capture:
+        """Put the capture programs to work, for so many seconds or frames. The caller closes it. Raises: Busy."""
+        if self._last is not None:
+            if not self._last.ended:
+                raise Busy(f"{self._last.wanted} is being captured: one at a time")
+            self._last.close()
+        self._last = Capture(self._plane, self._clock, wanted, seconds, count)
+        return self._last
 
     def stop(self) -> None:
-        """Put the ports' own programs back, if they are not there; whoever reads gets the end of the file."""
-        if self.wanted is not None:
-            self._lost += self._plane.copies.lost
-            self.wanted = None
-            self._plane.capture(None)
-        self._something.set()
+        """End what runs: the gateway stops."""
+        if self._last is not None:
+            self._last.end()
 
     def sent(self, session: Session, port: int, frame: bytes) -> None:
         """Python sends a frame to a session's client."""
-        if self.wanted is None or not self.wanted.admits(session.client):
+        if self._last is not None and not self._last.ended and self._last.wanted.admits(session.client):
+            self._last.sent(port, frame)
+
+    def view(self) -> CaptureView:
+        """How it goes, or how the last one went."""
+        last = self._last
+        if last is None:
+            return CaptureView(running=False, client=None, packets=0, lost=0)
+        return CaptureView(running=not last.ended, client=str(last.wanted), packets=last.packets, lost=last.lost)
+
+
+class Capture:
+    """One capture. It begins when it is made; after `end` what lies there can still be read, after `close` nothing."""
+
+    def __init__(
+        self, plane: DataPlane, clock: Clock, wanted: Wanted, seconds: float | None, count: int | None
+    ) -> None:
+        self._plane, self._clock, self._loop = plane, clock, asyncio.get_running_loop()
+        self.wanted = wanted
+        self.ended = self._closed = False
+        self.packets = self._lost = 0
+        self._count = sys.maxsize if count is None else count
+        self._sent: deque[tuple[int, int, bytes]] = deque()
+        self._interfaces: dict[int, int] = {}
+        self._something = asyncio.Event()
+        self._offset = clock.utc() - clock.boot()
+        plane.capture(wanted.filter)
+        self._deadline = None if seconds is None else self._loop.call_later(seconds, self.end)
+
+    def end(self) -> None:
+        """Put the ports' own programs back. What lies there can be read until another capture begins."""
+        if self.ended:
             return
+        self.ended = True
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._loop.remove_reader(self._plane.copies.ring.fileno())
+        self._something.set()
+        self._plane.capture(None)
+
+    def close(self) -> None:
+        """End, and count as lost what nobody has read of what was asked for."""
+        if self._closed:
+            return
+        self.end()
+        unread = self._plane.copies.drop() + len(self._sent)
+        self._lost = self.lost + min(unread, self._room)
+        self._sent.clear()
+        self._closed = True
+
+    @property
+    def lost(self) -> int:
+        """Frames that are not in the file for want of room or of a reader."""
+        return self._lost if self._closed else self._lost + self._plane.copies.lost
+
+    @property
+    def _room(self) -> int:
+        return self._count - self.packets
+
+    def sent(self, port: int, frame: bytes) -> None:
+        """Python sends a frame to the client."""
         if len(self._sent) == SENT:
             self._lost += 1
             return
         self._sent.append((self._clock.boot(), port, frame))
         self._something.set()
 
-    def view(self) -> CaptureView:
-        """How it goes, or how the last one went."""
-        running = self.wanted is not None
-        lost = self._lost + (self._plane.copies.lost if running else 0)
-        client = str(self._last) if self._last is not None else None
-        return CaptureView(running=running, client=client, packets=self._packets, lost=lost)
-
-    async def blocks(self, seconds: float | None, count: int | None) -> AsyncIterator[bytes]:
-        """Yield the file, piece by piece, until so many seconds have passed or frames are in it, or it is stopped."""
-        loop = asyncio.get_running_loop()
-        end = None if seconds is None else loop.time() + seconds
+    async def blocks(self) -> AsyncIterator[bytes]:
+        """Yield the file, piece by piece."""
         yield pcapng.section(f"bng {__version__}")
-        loop.add_reader(self._plane.copies.ring.fileno(), self._something.set)
-        try:
-            while self.wanted is not None and (count is None or self._packets < count):
-                self._something.clear()
-                left = None if end is None else end - loop.time()
-                if left is not None and left <= 0:
-                    break
-                piece = b"".join(self._blocks(BATCH if count is None else min(BATCH, count - self._packets)))
-                if piece:
-                    yield piece
-                else:
-                    await self._wait(left)
-        finally:
-            loop.remove_reader(self._plane.copies.ring.fileno())
-        self.stop()
-        at = self._clock.utc()
+        while piece := await self._piece():
+            yield piece
+        self.close()
         if self._interfaces:  # nobody knows by which of them: the first stands for all
-            yield pcapng.statistics(0, at, self._lost)
+            yield pcapng.statistics(0, self._clock.utc(), self._lost)
 
-    async def _wait(self, left: float | None) -> None:
-        """Wait for something to tell, no longer than `left` seconds."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(left):
-                await self._something.wait()
+    async def _piece(self) -> bytes:
+        """Return some frames' blocks as soon as there are any; none if there will be no more."""
+        while self._room and not self._closed:
+            self._something.clear()
+            piece = b"".join(self._blocks(min(BATCH, self._room)))
+            if piece or self.ended:
+                return piece
+            await self._wait()
+        return b""
+
+    async def _wait(self) -> None:
+        """Wait for a frame or the end. Only meanwhile may the ring wake the loop: a slow reader's is never empty."""
+        ring = self._plane.copies.ring.fileno()
+        self._loop.add_reader(ring, self._something.set)
+        try:
+            await self._something.wait()
+        finally:
+            if not self.ended:  # then it may be the next capture that listens
+                self._loop.remove_reader(ring)
 
     def _blocks(self, limit: int) -> Iterator[bytes]:
         """Take what lies there, at most `limit` frames."""
@@ -171,7 +212,7 @@ class Capture:
             attached = self._plane.attached.get(port)
             name = attached.device if attached is not None else f"port-{port}"
             yield pcapng.interface(name, f"port {port}", CAPTURE_FRAME_MAX)
-        self._packets += 1
+        self.packets += 1
         yield pcapng.packet(number, at + self._offset, length, octets, came, comment)
 
 
@@ -185,12 +226,12 @@ def _said(copy: Copy) -> str:
 class CaptureFile(StreamingResponse):
     """The capture as an answer: it ends with its reader."""
 
-    def __init__(self, capture: Capture, seconds: float | None, count: int | None) -> None:
-        super().__init__(capture.blocks(seconds, count), media_type=pcapng.CONTENT_TYPE)
+    def __init__(self, capture: Capture) -> None:
+        super().__init__(capture.blocks(), media_type=pcapng.CONTENT_TYPE)
         self._capture = capture
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._capture.stop()
+            self._capture.close()

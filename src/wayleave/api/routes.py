@@ -13,7 +13,7 @@ from fastapi import FastAPI, HTTPException, Query, Response
 
 from wayleave import __version__
 from wayleave.access.settings import LAST_PORT
-from wayleave.api.capture import Busy, Capture, CaptureFile, CaptureView, Wanted
+from wayleave.api.capture import Busy, CaptureFile, Captures, CaptureView, Wanted
 from wayleave.api.diagnose import SOMEWHERE, Diagnosing, DiagnosisView, Unknown, Whom
 from wayleave.api.diagnose import answer as diagnosed
 from wayleave.api.explain import Question, Verdict, answer
@@ -42,7 +42,7 @@ class Running(Diagnosing, Protocol):
     plane: DataPlane
     ipoe: Ipoe
     repaired: list[str]
-    capture: Capture
+    captures: Captures
 
     @property
     def journal(self) -> Journal: ...
@@ -206,14 +206,13 @@ def application(gateway: Running, configuration: Changing) -> FastAPI:
         else:
             wanted = Wanted(read_mac(mac or ""), port=port)
         try:
-            gateway.capture.start(wanted)
+            return CaptureFile(gateway.captures.start(wanted, seconds, count))
         except Busy as error:
             raise HTTPException(409, str(error)) from error
-        return CaptureFile(gateway.capture, seconds, count)
 
     @app.get("/capture")
     async def captured() -> CaptureView:
-        return gateway.capture.view()
+        return gateway.captures.view()
 
     @app.get("/counters")
     async def all_counters() -> dict[str, Any]:

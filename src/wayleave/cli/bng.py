@@ -217,7 +217,8 @@ def capture(
     Parameters
     ----------
     which
-        Its MAC; of a client with a session, also the session's id, its address or subscriber.
+        Its MAC: whatever has it, on any line, with a session or without. Or a session's id, address or subscriber: what
+        that client sends on its line, and gets.
     write
         The file, `-` for standard output; `X.pcapng` if it is not said.
     seconds
@@ -225,7 +226,7 @@ def capture(
     count
         End after so many frames: a packet that leaves again is two.
     port
-        Only on the port of this number, where the MAC has no session.
+        Only on the port of this number, for a MAC.
     """
     from wayleave.cli import capture as capturing
 

@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 
 def whose(target: Target, which: str, port: int) -> dict[str, object]:
-    """Return how the API is asked for a client: by its session, or a MAC that has none. Raises: ApiError."""
+    """Return how the API is asked: for a MAC wherever it is, or a session's client on its line. Raises: ApiError."""
     if is_mac(which):
-        found = [item for item in target.sessions(2, mac=which)[0] if port in (0, int(item["line"].split(":")[0]))]
-        return {"session": found[0]["id"]} if len(found) == 1 else {"mac": which, "port": port}
+        return {"mac": which, "port": port}
+    if port:
+        raise ApiError(f"--port goes with a MAC: {which} is captured on the line of its session")
     id_ = find_id(target, which)
     if id_ is None:
         raise ApiError(f"there is no session with address {which}: of a client without one say its MAC")

@@ -22,7 +22,7 @@ import structlog
 from wayleave.aaa.local import Subscriber
 from wayleave.access.ipoe import Ipoe
 from wayleave.access.settings import LAST_PORT, PortSettings
-from wayleave.api.capture import Capture
+from wayleave.api.capture import Captures
 from wayleave.api.schema import PoolView
 from wayleave.config.schema import Configuration
 from wayleave.daemon import logs
@@ -99,7 +99,7 @@ class Gateway:
         )
         self._services = derived.services
         self.journal, self._drops = self.engine.journal, Drops()
-        self.capture = Capture(self.plane, self.clock)
+        self.captures = Captures(self.plane, self.clock)
         self.recovery = Recovery(self.engine, self.clock)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -254,7 +254,7 @@ class Gateway:
         logs.LINES.flush()
         await self._stopping.wait()
         self._supervisor.stopping()
-        self.capture.stop()
+        self.captures.stop()
         loop.remove_reader(self.plane.ring.fileno())
         loop.remove_reader(self._watch.fileno())
 
@@ -293,7 +293,7 @@ class Gateway:
         answer = self.ipoe.reply(session, reply)
         if answer is not None:
             self.frames.send(*answer)
-            self.capture.sent(session, *answer)
+            self.captures.sent(session, *answer)
 
     def _unheard(self, port: int, data: bytes, why: str) -> None:
         """A frame that came up led to nothing: its sender has a journal all the same."""

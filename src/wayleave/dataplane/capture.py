@@ -53,10 +53,20 @@ class Copies:
 
     def choose(self, wanted: CaptureFilter) -> None:
         """Begin anew with another client; `NOBODY` for none."""
-        syscall.update(self._filter.fd, bytes(4), wanted.pack())
-        for _ in self.ring.records():
-            pass
+        self._look_for(wanted)
+        self.drop()
         self._lost_before = self._results.totals()[CaptureResult.LOST]
+
+    def end(self) -> None:
+        """Copy nobody's packets any more. What lies there can be taken until `choose`."""
+        self._look_for(NOBODY)
+
+    def drop(self) -> int:
+        """Throw away what lies there; returns how many copies it was."""
+        return sum(1 for _ in self.ring.records())
+
+    def _look_for(self, wanted: CaptureFilter) -> None:
+        syscall.update(self._filter.fd, bytes(4), wanted.pack())
 
     @property
     def lost(self) -> int:

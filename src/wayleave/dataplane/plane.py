@@ -7,15 +7,17 @@ old ones, fills the new tables from the store, swaps the programs under the link
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
+import structlog
+
 from wayleave.dataplane import abi, objects, syscall
-from wayleave.dataplane.capture import NOBODY, PROGRAMS, Copies
+from wayleave.dataplane.capture import PROGRAMS, Copies
 from wayleave.dataplane.counters import Counters
 from wayleave.dataplane.events import Ring
 from wayleave.dataplane.explain import Explainer, Explanation
@@ -28,6 +30,8 @@ from wayleave.net.units import BootNs
 from wayleave.proto.dhcp4.standing import StandingReply
 from wayleave.session import model
 from wayleave.session.ports import PlaneFull
+
+log = structlog.get_logger()
 
 PINS = objects.BPFFS / "wayleave"
 HEADROOM = 1024
@@ -177,11 +181,17 @@ class DataPlane:
 
     def capture(self, wanted: abi.CaptureFilter | None) -> None:
         """Have one client's packets copied into `copies` from now on, or nobody's; no packet is lost in between."""
+        if wanted is None:
+            self.copies.end()
+        else:
+            self.copies.choose(wanted)
         self._capturing = wanted is not None
-        self.copies.choose(wanted or NOBODY)
-        for port in self.attached.values():
-            with contextlib.suppress(OSError):  # the device went: it gets its program when it is made anew
+        for number, port in self.attached.items():
+            try:
                 syscall.link_update(port.link, self._program(abi.PortKind(port.port.kind)))
+            except OSError as error:
+                if error.errno != errno.ENOLINK:  # the device went: it gets its program when it is made anew
+                    log.error("program-not-exchanged", port=number, device=port.device, why=error.strerror)
 
     def explain(self, number: int, frame: bytes) -> Explanation:
         """Tell what would become of a frame that came in by an attached port. Raises: ValueError, KeyError."""
