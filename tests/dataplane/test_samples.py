@@ -168,11 +168,16 @@ def test_on_network_ports_neither_a_reason_nor_a_source_hides_another(bench: Ben
     bench.police(Policer.SAMPLE_CLIENT, HOUR, 0)
     for last in (1, 1, 2):
         bench.run(into(packet(source=f"9.9.9.{last}", destination="100.64.9.9")), "net")
+    whole = into(packet())
+    for broken in (whole[:33], whole[:14] + b"\x65" + whole[15:]):
+        bench.run(broken, "net")
     to_bob = packet(source="9.9.9.1", destination=BOB.address)
     for sent in [to_bob] * 2 + [to_bob / Raw(b"x" * BOB.mtu)] * 2:
         bench.run(from_kernel(sent), "link")
     told = [(sample.session, DropReason(sample.reason)) for sample, _ in taken(bench)]
     assert told == [(NO_SESSION, DropReason.NO_SUBSCRIBER)] * 2 + [
+        (NO_SESSION, DropReason.TRUNCATED),
+        (NO_SESSION, DropReason.MALFORMED_IPV4),
         (BOB.id, DropReason.NO_EGRESS),
         (BOB.id, DropReason.TOO_BIG),
     ]
