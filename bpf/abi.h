@@ -18,7 +18,7 @@ enum constant {
 	PORT_MAX = 1024,         /* configured ports and host links */
 	TENANT_MAX = 256,
 	SERVICE_MAX = 8,
-	BUCKET_COUNT = 65536,    /* hashed policer buckets of each kind: clients, lines, lines' use of the host link, samples */
+	BUCKET_COUNT = 65536,    /* hashed policer buckets of each kind: clients, lines, lines' use of the host link, samples of clients, of lines */
 	PUNT_FRAME_MAX = 2048,
 	SAMPLE_FRAME_MAX = 128,
 	CAPTURE_FRAME_MAX = 2048,
@@ -291,7 +291,7 @@ struct punt {
 
 enum sample_result {
 	SAMPLE_SENT = 0,
-	SAMPLE_POLICED = 1,      /* of this client and reason, or of all, there were enough just now */
+	SAMPLE_POLICED = 1,      /* of this client and reason, of the line, or of all, there were enough just now */
 	SAMPLE_LOST = 2,         /* the ring is full */
 	SAMPLE_RESULT_COUNT = 3,
 };
@@ -377,7 +377,8 @@ enum policer {
 	POLICE_SHARED = 6,       /* punts of one (port, S, C) that many lines share */
 	POLICE_SAMPLE = 7,       /* samples of dropped packets: all together */
 	POLICE_SAMPLE_CLIENT = 8,/* of one client and reason; without a session on network ports one source and reason */
-	POLICER_COUNT = 9,
+	POLICE_SAMPLE_LINE = 9,  /* of what one (port, S, C) sends */
+	POLICER_COUNT = 10,
 };
 struct policer_rate {
 	__u64 cost_ns;

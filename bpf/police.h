@@ -21,7 +21,8 @@ enum bucket_kind {
 	BUCKETS_LINE = 1,
 	BUCKETS_LINK_LINE = 2,
 	BUCKETS_SAMPLE = 3,
-	BUCKETS_KINDS = 4,
+	BUCKETS_SAMPLE_LINE = 4,
+	BUCKETS_KINDS = 5,
 };
 
 struct {

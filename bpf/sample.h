@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* Samples of dropped packets, for whoever asks why a client's packets do not arrive.  Only a packet that is
- * dropped comes here, and in a flood it costs a look at one bucket.
+ * dropped comes here, and in a flood it costs a look at one bucket or two.
  */
 #ifndef WAYLEAVE_SAMPLE_H
 #define WAYLEAVE_SAMPLE_H
@@ -31,8 +31,9 @@ struct dropped {
 	__u64 where;			/* stage, the kind of port above it */
 };
 
-/* Whose sample it would be, and of what: a client's flood of one kind hides neither its other drops nor
- * anybody else's. */
+/* Whose sample it would be, and of what: a client's flood of one kind does not hide its other drops.  A client
+ * is a MAC here, and whoever sends makes up as many as it likes: what keeps one sender from hiding the drops of
+ * others is its line's bucket. */
 static __always_inline __u32 sample_bucket(const struct dropped *it)
 {
 	__u64 reason = it->source >> 48 << 48;
@@ -71,14 +72,19 @@ static __always_inline int put_sample(struct packet *p, const struct dropped *it
 	return 0;
 }
 
-/* Sample a dropped packet.  What is refused altogether is refused before the client's bucket is charged. */
+/* Sample a dropped packet: policed by client, then line, then altogether, as punts are.  A line that has nothing
+ * left, or all of them, is refused before that: MACs made up there must not use up other clients' buckets.  What
+ * comes in by network ports has no line. */
 static __noinline int sample_it(struct xdp_md *ctx, __u64 line, __u64 source, __u64 who, __u64 where)
 {
 	struct dropped it = { .ctx = ctx, .line = line, .source = source, .who = who, .where = where };
 	struct packet clock = { }, *p = &clock;	/* the policers need no more of it */
+	int has_line = where >> 8 == PORT_SUBSCRIBER;
+	__u32 of_line = has_line ? hashed_bucket(BUCKETS_SAMPLE_LINE, line, 0) : 0;
 
-	if (spent(p, POLICE_SAMPLE, POLICE_SAMPLE) || !conforms(p, POLICE_SAMPLE_CLIENT, sample_bucket(&it)) ||
-	    !conforms(p, POLICE_SAMPLE, POLICE_SAMPLE))
+	if (spent(p, POLICE_SAMPLE, POLICE_SAMPLE) || (has_line && spent(p, POLICE_SAMPLE_LINE, of_line)) ||
+	    !conforms(p, POLICE_SAMPLE_CLIENT, sample_bucket(&it)) ||
+	    (has_line && !conforms(p, POLICE_SAMPLE_LINE, of_line)) || !conforms(p, POLICE_SAMPLE, POLICE_SAMPLE))
 		count(p, &samples, SAMPLE_POLICED);
 	else if (put_sample(p, &it))
 		count(p, &samples, SAMPLE_LOST);

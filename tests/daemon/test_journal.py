@@ -81,6 +81,21 @@ def test_what_the_operator_ends_is_told() -> None:
     assert told(stage)[-1] == "ending admin-reset"
 
 
+def test_what_the_operator_ends_while_it_goes_by_itself_is_told() -> None:
+    """The cause that is counted is the one that stands last in the journal."""
+    stage = Stage()
+    stage.serve()
+    stage.say(releases(address("2")))
+    session = stage.find()
+    assert session is not None
+    for _ in range(2):
+        stage.engine.clear(session.id, CloseCause.ADMIN_RESET, stage.clock.boot())
+    stage.wait(SECOND)
+    stage.written()
+    assert told(stage)[2:] == ["released 10.0.0.2", "ending user-request", "ending admin-reset"]
+    assert stage.engine.counts.closed == {"admin-reset": 1}
+
+
 @pytest.mark.parametrize("ends", ["released", "cleared", "refused", "lapsed"])
 def test_the_log_has_one_event_a_transition(ends: str) -> None:
     blocked = (

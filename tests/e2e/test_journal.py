@@ -107,6 +107,32 @@ def test_the_story_of_a_client_that_cannot_get_on(lab: Lab) -> None:
     assert elsewhere["says"].startswith("no-session in admit, from the client")
 
 
+def test_made_up_macs_on_one_line_hide_no_other_lines_drops(lab: Lab) -> None:
+    """More of them, and faster, than all may be sampled, while another line drops one packet."""
+    packet = ipv4(lab.pools[0][5], lab.server_address, UDP, udp(lab.pools[0][5], lab.server_address, 1, 2, b""))
+    served, blocked = lab.customers[SERVED], lab.customers[BLOCKED]
+
+    def forge(count: int) -> None:
+        for number in range(count):
+            mac = b"\x02\x98\0\0" + number.to_bytes(2, "big")
+            served.send_raw(ethernet(GATEWAY_ACCESS_MAC, mac, IPV4, packet))
+
+    forge(2000)
+    victim = b"\x02\x97\0\0\0\1"
+    blocked.send_raw(ethernet(GATEWAY_ACCESS_MAC, victim, IPV4, packet))
+    forge(100)
+    text = victim.hex(":")
+    (found,) = wait_until(lambda: show_or_nothing(lab, text), "the other line's drop")
+    assert found["line"] == "1:100.2"
+
+
+def show_or_nothing(lab: Lab, mac: str) -> Any:
+    try:
+        return show(lab, "journal", mac)
+    except CommandFailed:
+        return None
+
+
 def test_who_was_never_heard_of_is_said_to_be_unknown(lab: Lab) -> None:
     with pytest.raises(CommandFailed, match="nothing was heard of 02:00:00:00:00:99"):
         show(lab, "journal", "02:00:00:00:00:99")

@@ -10,9 +10,10 @@ import pytest
 from wayleave.net.mac import Mac
 from wayleave.net.units import SECOND, BootNs, Ns
 from wayleave.session import lifecycle as life
-from wayleave.session.journal import ENDING, KINDS, RECENT, ROOM, Journal
+from wayleave.session.journal import ENDING, KINDS, ROOM, Journal
 from wayleave.session.lifecycle import Answer, Reply
 from wayleave.session.model import Client, Lease, Line, Phase, Service, Session, Subnet
+from wayleave.session.recent import STRANGERS
 
 ADDRESS = IPv4Address("10.0.0.2")
 LEASE = Lease(ADDRESS, "home", Subnet(IPv4Network("10.0.0.0/24"), IPv4Address("10.0.0.1")), Ns(60), Ns(60))
@@ -105,19 +106,27 @@ def test_a_journal_goes_with_its_client() -> None:
     assert journal.of_session(3) == []
     journal.stranger(client(), BootNs(2), "malformed-dhcp")
     journal.stranger(client(), BootNs(3), life.Released(ADDRESS))
-    assert journal.recent() == [client().key]
+    assert list(journal.strangers()) == [client().key]
     journal.begin(8, client())
-    assert journal.recent() == []
+    assert list(journal.strangers()) == []
     assert [entry.what for entry in journal.of_session(8)] == ["not-authorized", "ignored", "released"]
     journal.end(session(8))
     assert len(journal.of_stranger(client().key)) == 3
 
 
-def test_strangers_are_remembered_as_long_as_there_is_room() -> None:
-    journal = Journal(recent=10)
-    for number in range(1, 31):
-        journal.stranger(client(number), BootNs(number), "malformed-dhcp")
+def test_a_line_that_makes_up_macs_leaves_other_lines_their_journals() -> None:
+    """Refused strangers and sessions that end alike; who is heard of again is the last to go."""
+    journal = Journal()
+    elsewhere = Client(Line(1, 200), Mac(bytes(6)))
+    journal.stranger(elsewhere, BootNs(1), "malformed-dhcp")
+    for number in range(1, 5001):
+        if number % 2:
+            journal.stranger(client(number), BootNs(number), "malformed-dhcp")
+        else:
+            journal.begin(8, client(number))
+            journal.note(8, ENDING, BootNs(number))
+            journal.end(session(8, number))
         journal.stranger(client(1), BootNs(number), "malformed-dhcp")
-    known = [number for number in range(1, 31) if journal.of_stranger(client(number).key)]
-    assert known == [1, *range(22, 31)]
-    assert RECENT >= 1000
+    known = [number for number in range(1, 5001) if journal.of_stranger(client(number).key)]
+    assert known == [1, *range(5001 - STRANGERS + 1, 5001)]
+    assert len(journal.of_stranger(elsewhere.key)) == 1

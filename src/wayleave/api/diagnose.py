@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from pydantic import BaseModel, Field
 
 from wayleave.api.explain import from_client
-from wayleave.api.journal import EntryView, entry_views
+from wayleave.api.journal import EntryView, entry_views, heard_last
 from wayleave.api.verdicts import Facts, PortFacts, diagnose
 from wayleave.dataplane.explain import Explanation
 from wayleave.io import machine
@@ -185,15 +185,8 @@ def _is_on(key: Key, line: Line | None) -> bool:
 
 def _latest(gateway: Diagnosing, wanted: Callable[[Key], bool]) -> Client | None:
     """Of the clients without a session that are remembered, the one heard of last."""
-    drops, journal = gateway.dropped(), gateway.journal
-    keys = [key for key in dict.fromkeys([*journal.recent(), *drops.clients()]) if wanted(key)]
-
-    def last(key: Key) -> int:
-        heard = [entry.at for entry in journal.of_stranger(key)] + [drop.last for drop in drops.of(key)]
-        return max(heard, default=0)
-
-    key = max(keys, key=last, default=None)
-    return None if key is None else Client(Line(*key[:3]), key[3], key[4])
+    clients, _ = heard_last(gateway.journal, gateway.dropped(), wanted, 1)
+    return clients[0] if clients else None
 
 
 def _session(gateway: Diagnosing, client: Client | None) -> Session | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from pydantic import BaseModel, Field
 
@@ -14,6 +14,9 @@ from wayleave.net.units import MILLISECOND, BootNs
 from wayleave.session.journal import RENEWED, Entry, Journal
 from wayleave.session.model import Client, Line, Session
 from wayleave.session.table import Key, Table
+
+SHOWN = 32
+"""Clients of one MAC whose journals one answer has: it may have been heard behind thousands of VLANs."""
 
 
 class EntryView(BaseModel):
@@ -39,6 +42,13 @@ class JournalView(BaseModel):
     entries: list[EntryView]
 
 
+class JournalsView(BaseModel):
+    """Those heard of last; the last one at the end."""
+
+    journals: list[JournalView]
+    left_out: int = Field(description="how many more there are")
+
+
 def of_session(session: Session, journal: Journal, drops: Drops, renewed: BootNs, now: BootNs) -> JournalView:
     """Return a session's journal. `renewed`: when the data plane last renewed its lease by itself."""
     entries = journal.of_session(session.id)
@@ -50,17 +60,33 @@ def of_session(session: Session, journal: Journal, drops: Drops, renewed: BootNs
     return _view(session.client, session.id, entries, drops.of(session.client.key), now)
 
 
-def of_strangers(mac: Mac, journal: Journal, drops: Drops, table: Table, now: BootNs) -> list[JournalView]:
-    """Return the journals of all clients with this MAC that have no session, those heard of last at the end."""
-    keys = dict.fromkeys(key for key in [*journal.recent(), *drops.clients()] if key[3] == mac)
-    return [
-        _view(client, None, journal.of_stranger(client.key), drops.of(client.key), now)
-        for client in map(_client, keys)
-        if table.find(client) is None
-    ]
+def of_strangers(mac: Mac, journal: Journal, drops: Drops, table: Table, now: BootNs) -> JournalsView:
+    """Return the journals of clients with this MAC that have no session: of `SHOWN`, and how many more there are."""
+    clients, left_out = heard_last(
+        journal, drops, lambda key: key[3] == mac and table.find(client_of(key)) is None, SHOWN
+    )
+    views = [_view(client, None, journal.of_stranger(client.key), drops.of(client.key), now) for client in clients]
+    return JournalsView(journals=views, left_out=left_out)
 
 
-def _client(key: Key) -> Client:
+def heard_last(journal: Journal, drops: Drops, wanted: Callable[[Key], bool], most: int) -> tuple[list[Client], int]:
+    """Return of the remembered clients that are wanted those heard of last, the last one at the end; and how many more.
+
+    Both memories are in the order of time, so who is not among the last `most` of either is not among those of both:
+    only a few journals are unpacked, however many VLANs one MAC was heard behind.
+    """
+    noted = [key for key in journal.strangers() if wanted(key)]
+    dropped = [key for key in drops.clients() if wanted(key)]
+
+    def heard(key: Key) -> int:
+        return max([0, *(entry.at for entry in journal.of_stranger(key)), *(drop.last for drop in drops.of(key))])
+
+    latest = sorted({*noted[:most], *dropped[:most]}, key=heard)[-most:]
+    return [client_of(key) for key in latest], len({*noted, *dropped}) - len(latest)
+
+
+def client_of(key: Key) -> Client:
+    """The client that a frame tells of."""
     port, svid, cvid, mac, pppoe = key
     return Client(Line(port, svid, cvid), mac, pppoe)
 

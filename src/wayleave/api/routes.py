@@ -17,7 +17,7 @@ from wayleave.api.capture import Busy, CaptureFile, Captures, CaptureView, Wante
 from wayleave.api.diagnose import SOMEWHERE, Diagnosing, DiagnosisView, Unknown, Whom
 from wayleave.api.diagnose import answer as diagnosed
 from wayleave.api.explain import Question, Verdict, answer
-from wayleave.api.journal import JournalView, of_session, of_strangers
+from wayleave.api.journal import JournalsView, JournalView, of_session, of_strangers
 from wayleave.api.metrics import CONTENT_TYPE, exposition
 from wayleave.api.schema import DhcpView, Page, PlanView, PoolView, PuntView, SessionView, dhcp_view, view
 from wayleave.api.search import Filter, NotOne, search
@@ -147,7 +147,7 @@ def application(gateway: Running, configuration: Changing) -> FastAPI:
         return of_session(item, gateway.journal, drops, counters.renewed(id_), now)
 
     @app.get("/journals")
-    async def journals(mac: str) -> list[JournalView]:
+    async def journals(mac: str) -> JournalsView:
         """Of clients without a session."""
         return of_strangers(read_mac(mac), gateway.journal, gateway.dropped(), gateway.table, gateway.clock.boot())
 

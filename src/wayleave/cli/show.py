@@ -106,7 +106,10 @@ def one_journal(which: str, /, *, target: View | None = None) -> int:
         ids = [find(target, which)["id"]]
     found = [target.call("GET", f"/sessions/{id_}/journal") for id_ in ids]
     if is_mac(which):
-        found += target.call("GET", "/journals", mac=which)
+        strangers = target.call("GET", "/journals", mac=which)
+        found += strangers["journals"]
+        if strangers["left_out"]:
+            remark(f"{which} was heard of on {strangers['left_out']} more lines; these are the last")
     if not found:
         raise ApiError(f"nothing was heard of {which} lately")
     if target.as_json:

@@ -33,7 +33,7 @@ from wayleave.dataplane import abi, objects
 from wayleave.dataplane.maps import TableFull
 from wayleave.dataplane.plane import DataPlane, settings_of_kernel, sizes
 from wayleave.dataplane.rows import FIRST_LOCAL_ID, Rows, pack_prefixes, project_local
-from wayleave.dataplane.samples import Drops
+from wayleave.dataplane.samples import Drops, whose
 from wayleave.io import devices, hostlink
 from wayleave.io.clock import Clock
 from wayleave.io.frames import Transmitter
@@ -376,13 +376,9 @@ class Gateway:
         """Return what was dropped, up to now; of frames that neither came from a client nor were for one, nothing."""
         for sample, octets in self.plane.samples.take(SAMPLES):
             upstream = sample.port in self.ports and self.ports[sample.port].role == "subscriber"
-            client = Client(Line(sample.port, sample.svid, sample.cvid), sample.source)
-            if not upstream:
-                session = self.table.get(sample.session)
-                if session is None or session.since > sample.at:
-                    continue
-                client = session.client
-            self._drops.add(client.key, upstream, sample, octets)
+            client = whose(sample, upstream, self.table)
+            if client is not None:
+                self._drops.add(client.key, upstream, sample, octets)
         return self._drops
 
     def lost_ports(self) -> list[int]:

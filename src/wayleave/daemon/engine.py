@@ -283,6 +283,8 @@ class Engine:
         """Store the new state first, then carry out its effects: an outcome may come at once."""
         if session is not before:
             self.table.put(session, self._now)
+            if before is not None:
+                self._note_end(session, before)
             if before is None or session.phase is not before.phase:
                 self._count(session, before)
                 self._transition(session, before)
@@ -291,9 +293,12 @@ class Engine:
         if session.phase is Phase.CLOSED:
             self.journal.end(session)
 
-    def _count(self, session: Session, before: Session | None) -> None:
-        if session.cause is not None and session.lease is not None and before is not None and before.cause is None:
+    def _note_end(self, session: Session, before: Session) -> None:
+        """That it ends, and why; once more if the operator ends what was going by itself."""
+        if session.cause is not None and session.cause is not before.cause and session.lease is not None:
             self.journal.note(session.id, ENDING, self._now, session.cause.value)
+
+    def _count(self, session: Session, before: Session | None) -> None:
         if session.phase is Phase.CLOSED and session.cause is not None:
             self.counts.closed[session.cause.value] += 1
         if lifecycle.opens(session, before):

@@ -14,7 +14,7 @@ from wayleave.net.units import BootNs
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-LAYOUT = "2d93d1f23639"
+LAYOUT = "3d2b841e3e3c"
 """Changes whenever a struct, enum or constant of abi.h does."""
 
 PORT_MAX = 1024
@@ -689,6 +689,7 @@ class Policer(IntEnum):
     SHARED = 6
     SAMPLE = 7
     SAMPLE_CLIENT = 8
+    SAMPLE_LINE = 9
 
 
 @dataclass(slots=True)

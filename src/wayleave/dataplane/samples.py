@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator
 
 from msgspec import Struct
 
-from wayleave.dataplane.abi import DropReason, Sample, Stage
+from wayleave.dataplane.abi import NO_SESSION, DropReason, Sample, Stage
 from wayleave.dataplane.events import Ring
 from wayleave.dataplane.objects import Map
 from wayleave.net.units import BootNs
-from wayleave.session.table import Key
+from wayleave.session.model import Client, Line
+from wayleave.session.recent import Recent
+from wayleave.session.table import Key, Table
 
 
 class Samples:
@@ -28,8 +29,19 @@ class Samples:
             yield sample, bytes(record[Sample.SIZE : Sample.SIZE + length])
 
 
-CLIENTS, REASONS = 4096, 6
-"""Clients whose drops are remembered, those sampled last; and of how many different reasons."""
+REASONS = 6
+"""Of how many different reasons a client's drops are remembered."""
+
+
+def whose(sample: Sample, upstream: bool, table: Table) -> Client | None:
+    """The client that sent it, or that it was on the way to; None: nobody's.
+
+    A session's id may have gone to another client while the sample lay in the ring.
+    """
+    if upstream:
+        return Client(Line(sample.port, sample.svid, sample.cvid), sample.source)
+    session = table.get(sample.session)
+    return None if session is None or session.since > sample.at else session.client
 
 
 class Drop(Struct, frozen=True, gc=False):
@@ -51,13 +63,12 @@ class Drop(Struct, frozen=True, gc=False):
 class Drops:
     """Every client's drops, as sampled: whether or not it has a session."""
 
-    def __init__(self, most: int = CLIENTS) -> None:
-        self._most = most
-        self._of: OrderedDict[Key, dict[tuple[int, bool], Drop]] = OrderedDict()
+    def __init__(self) -> None:
+        self._of: Recent[dict[tuple[int, bool], Drop]] = Recent()
 
     def add(self, key: Key, upstream: bool, sample: Sample, octets: bytes) -> None:
         """Take a sample to those of its client."""
-        mine = self._of.setdefault(key, {})
+        mine = self._of.get(key) or {}
         before = mine.pop((sample.reason, upstream), None)
         mine[sample.reason, upstream] = Drop(
             DropReason(sample.reason),
@@ -71,14 +82,12 @@ class Drops:
         )
         if len(mine) > REASONS:
             del mine[next(iter(mine))]
-        self._of.move_to_end(key)
-        if len(self._of) > self._most:
-            self._of.popitem(last=False)
+        self._of.put(key, mine, stranger=sample.session == NO_SESSION)
 
     def of(self, key: Key) -> list[Drop]:
         """What is remembered of a client, the last reason at the end."""
-        return list(self._of.get(key, {}).values())
+        return list((self._of.get(key) or {}).values())
 
-    def clients(self) -> list[Key]:
-        """Who is remembered, those sampled last at the end."""
-        return list(self._of)
+    def clients(self) -> Iterator[Key]:
+        """Who is remembered, those sampled last first."""
+        return reversed(self._of)

@@ -9,8 +9,7 @@ kind of entry is added; those that follow from an event or an answer say there w
 from __future__ import annotations
 
 import struct
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import Enum, auto
 from ipaddress import IPv4Address
 from typing import Any
@@ -21,13 +20,11 @@ from wayleave.net.units import SECOND, BootNs
 from wayleave.session import lifecycle
 from wayleave.session.lifecycle import Answer, Event, Reply
 from wayleave.session.model import NEVER, Client, Session
+from wayleave.session.recent import Recent
 from wayleave.session.table import Key
 
 ROOM = 400
 """Octets of entries that are kept of a client: twenty or so, the oldest go first."""
-
-RECENT = 4096
-"""Clients without a session that are remembered."""
 
 Note = tuple[int, bytes]
 _HEAD = struct.Struct("<QIBB")  # at, number, kind, octets of words
@@ -143,7 +140,6 @@ KINDS = (
 _BY_CODE = {kind.code: kind for kind in KINDS}
 _EVENTS = {kind.of: (kind.code, kind.note) for kind in KINDS if isinstance(kind.of, type)}
 _ANSWERS = {kind.of: (kind.code, kind.note) for kind in KINDS if isinstance(kind.of, Answer)}
-_pack = _HEAD.pack
 
 _ANSWERED = frozenset((lifecycle.Discovered, lifecycle.Requested, lifecycle.Queried))
 NOTED = (frozenset(_EVENTS) - _ANSWERED) | {lifecycle.Due}
@@ -154,10 +150,9 @@ answer is, and says what was asked."""
 class Journal:
     """Everybody's. One writer: the engine's task. It is in the way of every message: what is called there is short."""
 
-    def __init__(self, recent: int = RECENT) -> None:
-        self._most = recent
+    def __init__(self) -> None:
         self._of: dict[int, bytes] = {}
-        self._recent: OrderedDict[Key, bytes] = OrderedDict()
+        self._recent: Recent[bytes] = Recent()
 
     # ---- in -----------------------------------------------------------------------------
 
@@ -180,7 +175,7 @@ class Journal:
         self._add(id_, at, kind.code, number, _words(text))
 
     def _add(self, id_: int, at: BootNs, code: int, number: int, words: bytes) -> None:
-        kept = self._of.get(id_, b"") + _pack(at, number, code, len(words)) + words
+        kept = self._of.get(id_, b"") + _packed(at, code, number, words)
         self._of[id_] = kept if len(kept) <= ROOM else _fitting(kept)
 
     def stranger(self, client: Client, at: BootNs, about: Event | str) -> None:
@@ -191,21 +186,16 @@ class Journal:
         else:
             code, note = _EVENTS[type(about)]
             number, words = note(about, None)
-        entry = _pack(at, number, code, len(words)) + words
-        self._remember(key, _fitting(self._recent.pop(key, b"") + entry))
+        kept = (self._recent.get(key) or b"") + _packed(at, code, number, words)
+        self._recent.put(key, _fitting(kept))
 
     def begin(self, id_: int, client: Client) -> None:
         """A session begins: it goes on with what is remembered of its client."""
-        self._of[id_] = self._recent.pop(client.key, b"") if self._recent else b""
+        self._of[id_] = (self._recent.pop(client.key) or b"") if self._recent else b""
 
     def end(self, session: Session) -> None:
         """A session is gone: its journal stays, among those most recently seen."""
-        self._remember(session.client.key, self._of.pop(session.id, b""))
-
-    def _remember(self, key: Key, kept: bytes) -> None:
-        self._recent[key] = kept
-        if len(self._recent) > self._most:
-            self._recent.popitem(last=False)
+        self._recent.put(session.client.key, self._of.pop(session.id, b""))
 
     # ---- out ----------------------------------------------------------------------------
 
@@ -215,11 +205,11 @@ class Journal:
 
     def of_stranger(self, key: Key) -> list[Entry]:
         """What is kept of a client without a session, the oldest first."""
-        return _entries(self._recent.get(key, b""))
+        return _entries(self._recent.get(key) or b"")
 
-    def recent(self) -> list[Key]:
-        """Clients without a session that are remembered, those seen last at the end."""
-        return list(self._recent)
+    def strangers(self) -> Iterator[Key]:
+        """Clients without a session that are remembered, those seen last first."""
+        return reversed(self._recent)
 
     @property
     def octets(self) -> int:
@@ -227,7 +217,7 @@ class Journal:
         return sum(map(len, self._of.values()))
 
 
-def _packed(at: BootNs, number: int, code: int, words: bytes) -> bytes:
+def _packed(at: BootNs, code: int, number: int, words: bytes) -> bytes:
     return _HEAD.pack(at, number, code, len(words)) + words
 
 
