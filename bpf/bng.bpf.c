@@ -49,37 +49,22 @@ static __always_inline int enter(struct packet *p, __u32 first, __u32 last)
 	return 0;
 }
 
+enum side { ACCESS, CORE };
+
 /* Everything between a frame and its verdict; `dry` for `bng explain`, which leaves no trace, `captures` for
- * `bng capture`, which keeps copies. */
-static __always_inline int from_subscribers(struct xdp_md *ctx, const __u32 dry, const __u32 captures)
+ * `bng capture`, which keeps copies.  All but `ctx` are constants in each program. */
+static __always_inline int run(struct xdp_md *ctx, const enum side side, const __u32 dry, const __u32 captures)
 {
 	struct packet packet = {
 		.ctx = ctx, .dry = dry, .captures = captures, .told_dhcp4 = DHCP4_RESULT_COUNT,
 	}, *p = &packet;
 	int verdict;
 
-	if (enter(p, PORT_SUBSCRIBER, PORT_SUBSCRIBER))
+	if (side == ACCESS ? enter(p, PORT_SUBSCRIBER, PORT_SUBSCRIBER) : enter(p, PORT_NETWORK, PORT_HOST_LINK))
 		return finish(p, drop(p, DROP_UNKNOWN_PORT));
 	if (captures)
 		take_copy(p);
-	verdict = access(p);
-	if (verdict == TO_KERNEL)
-		verdict = up_host_link(p);
-	return finish(p, verdict);
-}
-
-static __always_inline int from_the_core(struct xdp_md *ctx, const __u32 dry, const __u32 captures)
-{
-	struct packet packet = {
-		.ctx = ctx, .dry = dry, .captures = captures, .told_dhcp4 = DHCP4_RESULT_COUNT,
-	}, *p = &packet;
-	int verdict;
-
-	if (enter(p, PORT_NETWORK, PORT_HOST_LINK))
-		return finish(p, drop(p, DROP_UNKNOWN_PORT));
-	if (captures)
-		take_copy(p);
-	verdict = core(p);
+	verdict = side == ACCESS ? access(p) : core(p);
 	if (verdict == TO_KERNEL)
 		verdict = up_host_link(p);
 	return finish(p, verdict);
@@ -88,37 +73,37 @@ static __always_inline int from_the_core(struct xdp_md *ctx, const __u32 dry, co
 SEC("xdp")
 int bng_access(struct xdp_md *ctx)
 {
-	return from_subscribers(ctx, 0, 0);
+	return run(ctx, ACCESS, 0, 0);
 }
 
 SEC("xdp")
 int bng_core(struct xdp_md *ctx)
 {
-	return from_the_core(ctx, 0, 0);
+	return run(ctx, CORE, 0, 0);
 }
 
 SEC("xdp")
 int explain_access(struct xdp_md *ctx)
 {
-	return from_subscribers(ctx, 1, 0);
+	return run(ctx, ACCESS, 1, 0);
 }
 
 SEC("xdp")
 int explain_core(struct xdp_md *ctx)
 {
-	return from_the_core(ctx, 1, 0);
+	return run(ctx, CORE, 1, 0);
 }
 
 SEC("xdp")
 int capture_access(struct xdp_md *ctx)
 {
-	return from_subscribers(ctx, 0, 1);
+	return run(ctx, ACCESS, 0, 1);
 }
 
 SEC("xdp")
 int capture_core(struct xdp_md *ctx)
 {
-	return from_the_core(ctx, 0, 1);
+	return run(ctx, CORE, 0, 1);
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
