@@ -17,11 +17,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from types import TracebackType
 
 from wayleave.dataplane import objects, syscall
 from wayleave.dataplane.events import Ring
 from wayleave.lab.capture import Collected, packet_socket
+from wayleave.lab.closing import Closing
 from wayleave.lab.namespace import Namespace
 from wayleave.lab.packet import (
     IPV4,
@@ -104,7 +104,7 @@ class Port:
     line: Line
 
 
-class TrunkCapture(Collected):
+class TrunkCapture(Collected, Closing):
     """Every frame that crosses the trunk while this is open, tags in band; `outgoing` is toward the gateway."""
 
     def __init__(self, trunk: Trunk) -> None:
@@ -112,14 +112,6 @@ class TrunkCapture(Collected):
         self._trunk = trunk
         self._lost_before = trunk.node.counters()[Counter.RING_FULL]
         self.since = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-
-    def __enter__(self) -> TrunkCapture:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def lost(self) -> int:

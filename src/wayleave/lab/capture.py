@@ -15,8 +15,8 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 
+from wayleave.lab.closing import Closing
 from wayleave.lab.namespace import Namespace
 from wayleave.lab.packet import VLAN, Frame
 
@@ -96,7 +96,7 @@ class Collected:
         return len(frames)
 
 
-class Capture(Collected):
+class Capture(Collected, Closing):
     """What a packet socket sees at a device of a namespace, both ways, tags in band. Close it, or use `with`."""
 
     def __init__(self, namespace: Namespace, device: str) -> None:
@@ -106,14 +106,6 @@ class Capture(Collected):
         self._wake, self._woken = os.pipe()
         self._thread = threading.Thread(target=self._collect, name=f"capture-{self.where}", daemon=True)
         self._thread.start()
-
-    def __enter__(self) -> Capture:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def lost(self) -> int:

@@ -26,8 +26,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
+from wayleave.lab.closing import Closing
 from wayleave.lab.namespace import CommandFailed, Namespace, run
 from wayleave.lab.process import Process
 from wayleave.lab.waiting import wait_until
@@ -104,7 +104,7 @@ class Cable:
         os.close(self.fd)
 
 
-class Guest:
+class Guest(Closing):
     """A running guest; its cards are eth0, eth1, … in the order of `cables`. Close it, or use `with`.
 
     Raises: GuestFailed if QEMU ends, TimeoutError if it is not up within `timeout` seconds.
@@ -125,14 +125,6 @@ class Guest:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Guest:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def _path(self) -> Path:

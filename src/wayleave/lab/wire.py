@@ -15,9 +15,9 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
-from types import TracebackType
 
 from wayleave.io.frames import BATCH, Port
+from wayleave.lab.closing import Closing
 from wayleave.lab.packet import VLAN
 
 SLOTS = 1 << 14
@@ -34,7 +34,7 @@ _STATUS, _TAG = struct.Struct("=I"), struct.Struct("!HH")
 _MACS = 12
 
 
-class Wire:
+class Wire(Closing):
     """Both directions of a device. Open it on a thread inside the device's namespace; close it, or use `with`."""
 
     def __init__(self, device: str, slots: int = SLOTS) -> None:
@@ -49,14 +49,6 @@ class Wire:
         self._poll.register(self._in, select.POLLIN)
         self.refused = 0
         """Frames that the kernel did not take."""
-
-    def __enter__(self) -> Wire:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def send(self, frame: bytes) -> None:
         """Put a frame, tags and all, into the batch; a full batch goes out by itself."""
