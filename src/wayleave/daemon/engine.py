@@ -172,15 +172,21 @@ class Engine:
         lease = session.lease
         assert lease is not None
         self.journal.note(session.id, RESTORED, now, number=int(lease.address))
-        for terms in self._around(lease.address):
+        terms = self._home(lease)
+        if terms is not None:
             terms.pool.hold(lease.address, session.client)
         reviewed = review(session, self.pools, self._authorization)
         self.table.put(reviewed.session, now)
         return reviewed.outcome is not Outcome.ENDED
 
-    def _around(self, address: IPv4Address) -> list[PoolTerms]:
-        """The pool that an address is of, whatever its name was when the address was given: none, or one."""
-        return [terms for terms in self.pools.values() if address in terms.pool.network]
+    def _home(self, lease: Lease) -> PoolTerms | None:
+        """The pool that a lease's address is of: by its name, as nearly always, or whatever it is called by now."""
+        named = self.pools.get(lease.pool)
+        return named if named is not None and lease.address in named.pool.network else self._around(lease.address)
+
+    def _around(self, address: IPv4Address) -> PoolTerms | None:
+        """The pool that has an address: pools do not overlap."""
+        return next((terms for terms in self.pools.values() if address in terms.pool.network), None)
 
     # ---- another configuration ----------------------------------------------------------
 
@@ -243,8 +249,9 @@ class Engine:
 
     def holder(self, address: IPv4Address) -> Session | None:
         """The session that has an address of a pool."""
-        clients = (terms.pool.holder(address) for terms in self._around(address))
-        return next((self.table.find(client) for client in clients if isinstance(client, Client)), None)
+        terms = self._around(address)
+        client = terms.pool.holder(address) if terms is not None else None
+        return self.table.find(client) if isinstance(client, Client) else None
 
     # ---- the turn -----------------------------------------------------------------------
 
@@ -389,7 +396,8 @@ class Engine:
         return lifecycle.Allocated(Lease(address, service.pool, terms.pool.subnet, terms.duration, terms.horizon))
 
     def _free(self, lease: Lease, quarantine: bool) -> None:
-        for terms in self._around(lease.address):
+        terms = self._home(lease)
+        if terms is not None:
             terms.pool.free(lease.address, after(self._now, terms.quarantine) if quarantine else None)
 
     def _install(self) -> None:

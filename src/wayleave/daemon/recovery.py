@@ -65,12 +65,13 @@ class Recovery:
 
     def took_over(self) -> None:
         """Count every lease from now: until now the data plane of before renewed them, under the terms of before."""
-        late = Ns(self._clock.boot() - self._restored_at)
+        now = self._clock.boot()
+        late = Ns(now - self._restored_at)
         for session in [session for session in self._engine.table if session.installed and session.live]:
             assert session.lease is not None
             leased = BootNs(min(session.lease.promise_until, after(session.leased_until, late)))
             later = replace(session, leased_until=leased, deadline=after(leased, LEASE_GRACE))
-            self._engine.table.put(later, self._clock.boot())
+            self._engine.table.put(later, now)
 
     def settle(self) -> list[Session]:
         """Once the clock is plausible, find out which promises of before the reboot still stand.

@@ -241,18 +241,18 @@ class DataPlane:
 
     def install(self, sessions: Sequence[model.Session], now: BootNs) -> None:
         self.begin(sessions)
-        try:
-            self.tables.install([self.rows(session) for session in sessions], now)
-        except TableFull as error:
-            raise PlaneFull(str(error)) from error
+        self._write([self.rows(session) for session in sessions], now)
 
     def refresh(self, sessions: Sequence[model.Session], now: BootNs) -> int:
         changed = self.changed(sessions)
+        self._write(changed, now)
+        return len(changed)
+
+    def _write(self, rows: Iterable[Rows], now: BootNs) -> None:
         try:
-            self.tables.install(changed, now)
+            self.tables.install(rows, now)
         except TableFull as error:
             raise PlaneFull(str(error)) from error
-        return len(changed)
 
     def changed(
         self,
