@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from wayleave.api.verdicts import RECENT, RULES, Facts, PortFacts, diagnose
+from wayleave.api.facts import RECENT, Facts, PortFacts
+from wayleave.api.verdicts import RULES, diagnose
 from wayleave.dataplane.abi import DropReason, Outcome, Stage
 from wayleave.dataplane.explain import Explanation
 from wayleave.dataplane.samples import Drop

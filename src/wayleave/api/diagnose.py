@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from pydantic import BaseModel, Field
 
 from wayleave.api.explain import from_client
-from wayleave.api.journal import EntryView, entry_views, heard_last
-from wayleave.api.verdicts import Facts, PortFacts, diagnose
+from wayleave.api.facts import Facts, PortFacts
+from wayleave.api.journal import EntryView, entries_of, entry_views, heard_last
+from wayleave.api.verdicts import diagnose
 from wayleave.dataplane.explain import Explanation
 from wayleave.io import machine
 from wayleave.io.routes import NextHop, next_hop
 from wayleave.net.mac import Mac
 from wayleave.net.probe import probe
-from wayleave.session.journal import RENEWED, Entry
+from wayleave.session.journal import Entry
 from wayleave.session.model import NEVER, Client, Line, Session
 from wayleave.session.table import Key
 
@@ -208,11 +209,7 @@ def _tenant(gateway: Diagnosing, client: Client, session: Session | None) -> str
 
 def _entries(gateway: Diagnosing, client: Client | None, session: Session | None) -> list[Entry]:
     if session is not None:
-        entries = gateway.journal.of_session(session.id)
-        renewed = gateway.plane.counters.renewed(session.id)
-        if renewed > session.since:
-            entries.append(Entry(renewed, RENEWED.name, "by the data plane"))
-        return sorted(entries, key=lambda entry: entry.at)
+        return entries_of(session, gateway.journal, gateway.plane.counters.renewed(session.id))
     return gateway.journal.of_stranger(client.key) if client is not None else []
 
 
@@ -241,6 +238,6 @@ def _explained(
 
 
 def _look(names: list[str], link: str | None, source: IPv4Address | None, to: IPv4Address) -> _Machine:
-    up = frozenset(name for name in names if machine.is_up(name))
+    up = machine.up(names)
     hop = next_hop(source, to, link) if link is not None and source is not None else None
     return _Machine(up, machine.sysctl("net/ipv4/ip_forward") == "1", hop)

@@ -51,13 +51,19 @@ class JournalsView(BaseModel):
 
 def of_session(session: Session, journal: Journal, drops: Drops, renewed: BootNs, now: BootNs) -> JournalView:
     """Return a session's journal. `renewed`: when the data plane last renewed its lease by itself."""
-    entries = journal.of_session(session.id)
-    if renewed > session.since and not any((entry.at, entry.what) == (renewed, RENEWED.name) for entry in entries):
-        entries.append(Entry(renewed, RENEWED.name, "by the data plane"))
+    entries = entries_of(session, journal, renewed)
     waiting = getattr(session.ask, "called", b"").decode()
     if waiting:
         entries.append(Entry(now, "waiting", f"{waiting}: {session.phase.value}"))
     return _view(session.client, session.id, entries, drops.of(session.client.key), now)
+
+
+def entries_of(session: Session, journal: Journal, renewed: BootNs) -> list[Entry]:
+    """Return what is kept of a session, and the data plane's last renewal, of which Python may not have heard yet."""
+    entries = journal.of_session(session.id)
+    if renewed > session.since and not any((entry.at, entry.what) == (renewed, RENEWED.name) for entry in entries):
+        entries.append(Entry(renewed, RENEWED.name, "by the data plane"))
+    return sorted(entries, key=lambda entry: entry.at)
 
 
 def of_strangers(mac: Mac, journal: Journal, drops: Drops, table: Table, now: BootNs) -> JournalsView:

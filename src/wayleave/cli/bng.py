@@ -111,11 +111,10 @@ def stop(*, keep_traffic: Annotated[bool, Parameter(negative=())] = False, targe
     from wayleave.cli import stop as ending
 
     target = target or Target()
-    if not keep_traffic:
-        ending.check_can_detach(target)
+    settings = None if keep_traffic else ending.settings_of_running(target)
     ending.stop(target)
-    print("stopped" + (", traffic goes on" if keep_traffic else ""))
-    return 0 if keep_traffic else ending.detach(target.config)
+    print("stopped" + (", traffic goes on" if settings is None else ""))
+    return 0 if settings is None else ending.detach(settings)
 
 
 @app.command
@@ -129,7 +128,7 @@ def detach(*, config: Path = DEFAULT_CONFIG) -> int:
     """
     from wayleave.cli import stop as ending
 
-    return ending.detach(config)
+    return ending.detach(ending.settings_of(config))
 
 
 @app.command

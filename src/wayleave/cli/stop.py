@@ -34,14 +34,16 @@ def settings_of(config: Path) -> Configuration:
         raise BadConfiguration(str(error)) from error
 
 
-def check_can_detach(target: Target) -> None:
-    """See that the configuration is this gateway's, before anything ends. Raises: BadConfiguration, ApiError."""
-    theirs = settings_of(target.config).gateway.api
+def settings_of_running(target: Target) -> Configuration:
+    """Return a configuration that is this gateway's, before anything ends. Raises: BadConfiguration, ApiError."""
+    settings = settings_of(target.config)
+    theirs = settings.gateway.api
     if target.socket is not None and Path(target.socket).resolve() != Path(theirs).resolve():
         raise ApiError(
             f"{target.config} is another gateway's, which listens at {theirs}: say the --config of the one at "
             f"{target.socket}, or --keep-traffic"
         )
+    return settings
 
 
 def stop(target: Target) -> None:
@@ -61,9 +63,8 @@ def stop(target: Target) -> None:
         os.close(process)
 
 
-def detach(config: Path) -> int:
-    """Take a stopped gateway's data plane off its ports; returns the exit status. Raises: BadConfiguration."""
-    settings = settings_of(config)
+def detach(settings: Configuration) -> int:
+    """Take a stopped gateway's data plane off its ports; returns the exit status."""
     try:
         folder = Path(settings.gateway.state)
         if folder.exists():

@@ -11,6 +11,7 @@ import fcntl
 import os
 import socket
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 
 from pyroute2 import IPRoute
@@ -132,8 +133,8 @@ def has_route(table: int) -> bool:
         return any(route["type"] == 1 for route in netlink.get_routes(family=socket.AF_INET, table=table))
 
 
-def is_up(device: str) -> bool:
-    """Whether a device has a carrier."""
+def up(devices: Iterable[str]) -> frozenset[str]:
+    """Return those of the devices that are there and have a carrier."""
     with IPRoute() as netlink:
-        found = netlink.link_lookup(ifname=device)
-        return bool(found) and netlink.get_links(found[0])[0].get_attr("IFLA_CARRIER") == 1
+        links = [netlink.get_links(index)[0] for name in devices for index in netlink.link_lookup(ifname=name)]
+    return frozenset(link.get_attr("IFLA_IFNAME") for link in links if link.get_attr("IFLA_CARRIER") == 1)
