@@ -20,6 +20,7 @@ from typing import Any
 import structlog
 
 from wayleave.aaa.local import Subscriber
+from wayleave.access.demux import sender
 from wayleave.access.ipoe import Ipoe
 from wayleave.access.settings import LAST_PORT, PortSettings
 from wayleave.api.capture import Captures
@@ -33,19 +34,17 @@ from wayleave.dataplane import abi, objects
 from wayleave.dataplane.maps import TableFull
 from wayleave.dataplane.plane import DataPlane, settings_of_kernel, sizes
 from wayleave.dataplane.rows import FIRST_LOCAL_ID, Rows, pack_prefixes, project_local
-from wayleave.dataplane.samples import Drops, whose
+from wayleave.dataplane.samples import Drops
 from wayleave.io import devices, hostlink
 from wayleave.io.clock import Clock
 from wayleave.io.frames import Transmitter
 from wayleave.io.hostlink import HostLink, Routed
 from wayleave.io.store import Erase, Save, Store, Write
 from wayleave.io.supervisor import Supervisor
-from wayleave.net import frame
-from wayleave.net.errors import Malformed
 from wayleave.net.mac import Mac
 from wayleave.net.units import SECOND, BootNs
 from wayleave.session import lifecycle
-from wayleave.session.model import NEVER, Client, CloseCause, Line, Phase, Session, Tenant
+from wayleave.session.model import NEVER, CloseCause, Phase, Session, Tenant
 from wayleave.session.settings import PoolSettings
 from wayleave.session.table import Table
 
@@ -297,11 +296,9 @@ class Gateway:
 
     def _unheard(self, port: int, data: bytes, why: str) -> None:
         """A frame that came up led to nothing: its sender has a journal all the same."""
-        try:
-            outer = frame.decode(data)
-        except Malformed:
-            return
-        self.engine.unheard(Client(Line(port, *frame.vids(outer)), outer.source), why, self.clock.boot())
+        client = sender(port, data)
+        if client is not None:
+            self.engine.unheard(client, why, self.clock.boot())
 
     def _on_store_thread(self, group: Sequence[Write], error: str | None) -> None:
         assert self._loop is not None
@@ -373,12 +370,9 @@ class Gateway:
         return ended
 
     def dropped(self) -> Drops:
-        """Return what was dropped, up to now; of frames that neither came from a client nor were for one, nothing."""
+        """Return what was dropped, up to now."""
         for sample, octets in self.plane.samples.take(SAMPLES):
-            upstream = sample.port in self.ports and self.ports[sample.port].role == "subscriber"
-            client = whose(sample, upstream, self.table)
-            if client is not None:
-                self._drops.add(client.key, upstream, sample, octets)
+            self._drops.take(sample, octets, self.ports, self.table)
         return self._drops
 
     def lost_ports(self) -> list[int]:

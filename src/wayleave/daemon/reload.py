@@ -114,7 +114,8 @@ class Reloader:
                 outcome = Outcome.KEPT if reviewed.outcome is Outcome.LATER else reviewed.outcome
                 counts[outcome] += 1
                 if reviewed.outcome in (Outcome.MOVED, Outcome.ENDED) and len(told.examples) < NAMED:
-                    told.examples.append(f"session {session.id} ({session.client}) {_TOLD[outcome]}: {reviewed.why}")
+                    why = reviewed.refusal.why if reviewed.refusal is not None else ""
+                    told.examples.append(f"session {session.id} ({session.client}) {_TOLD[outcome]}: {why}")
                 if reviewed.outcome in (Outcome.KEPT, Outcome.MOVED) and session.installed:
                     kept += [reviewed.session] if session.phase is Phase.ACTIVE else []
             told.rows += len(gateway.plane.changed(kept, standing))

@@ -29,6 +29,7 @@ from wayleave.session.model import (
     Service,
     Session,
 )
+from wayleave.session.refusal import Reason, Refusal
 
 # ---- Events -----------------------------------------------------------------------------
 
@@ -82,9 +83,10 @@ class Withdrawn(Struct, frozen=True):
 
 
 class Cleared(Struct, frozen=True):
-    """Someone with authority ends the session."""
+    """Someone with authority ends the session; `refusal`: as its client would be granted nothing now."""
 
     cause: CloseCause
+    refusal: Refusal | None = None
 
 
 class Due(Struct, frozen=True):
@@ -98,7 +100,7 @@ class Granted(Struct, frozen=True, gc=False):
 
 
 class Denied(Struct, frozen=True):
-    why: str
+    refusal: Refusal
 
 
 class Allocated(Struct, frozen=True, gc=False):
@@ -108,7 +110,7 @@ class Allocated(Struct, frozen=True, gc=False):
 
 
 class Exhausted(Struct, frozen=True):
-    why: str
+    refusal: Refusal
 
 
 class Recorded(Struct, frozen=True):
@@ -116,7 +118,7 @@ class Recorded(Struct, frozen=True):
 
 
 class RecordFailed(Struct, frozen=True):
-    why: str
+    refusal: Refusal
 
 
 class Installed(Struct, frozen=True):
@@ -124,7 +126,7 @@ class Installed(Struct, frozen=True):
 
 
 class InstallFailed(Struct, frozen=True):
-    why: str
+    refusal: Refusal
 
 
 class Forgotten(Struct, frozen=True):
@@ -189,13 +191,18 @@ class Answer(Enum):
 
 
 class Reply(Struct, frozen=True, gc=False):
-    """Answer `ask`. `remaining` is how long the client may use the address."""
+    """Answer `ask`. `remaining` is how long the client may use the address, `refusal` why it may not."""
 
     ask: object
     answer: Answer
     lease: Lease | None = None
     remaining: Ns = Ns(0)
-    why: str = ""
+    refusal: Refusal | None = None
+
+    @property
+    def why(self) -> str:
+        """For the client to read; empty unless it is refused."""
+        return self.refusal.why if self.refusal is not None else ""
 
 
 class Unexpected(Struct, frozen=True):
@@ -241,11 +248,11 @@ def advance(session: Session, event: Event, now: BootNs) -> Step:
             allocate = Allocate(event.service.address or session.wanted, session.exact)
             return replace(session, phase=Phase.ALLOCATING, service=event.service), (allocate,)
         case Phase.AUTHORIZING, Denied():
-            return _refuse(session, CloseCause.REFUSED, event.why)
+            return _refuse(session, CloseCause.REFUSED, event.refusal)
         case Phase.ALLOCATING, Allocated():
             return _addressed(replace(session, lease=event.lease), now)
         case Phase.ALLOCATING, Exhausted():
-            return _refuse(session, CloseCause.NO_ADDRESS, event.why)
+            return _refuse(session, CloseCause.NO_ADDRESS, event.refusal)
         case Phase.RECORDING, Recorded():
             return _recorded(session)
         case Phase.RECORDING, RecordFailed():
@@ -378,9 +385,14 @@ def _looks_the_same(session: Session, before: Session) -> bool:
 
 
 def _turn_down(session: Session, ask: object, address: IPv4Address | None, now: BootNs) -> Step:
-    refusal = Reply(ask, Answer.REFUSE, why=f"{address} was not offered to this client")
+    refusal = _no(ask, f"{address} was not offered to this client")
     closing, effects = _close(session, CloseCause.OFFER_LAPSED, now)
     return closing, (refusal, *effects)
+
+
+def _no(ask: object, why: str) -> Reply:
+    """What it asks for is not its to have."""
+    return Reply(ask, Answer.REFUSE, refusal=Refusal(Reason.ADDRESS_NOT_ITS_OWN, why))
 
 
 def _move_on(session: Session, event: Discovered | Requested, now: BootNs) -> Step:
@@ -388,7 +400,7 @@ def _move_on(session: Session, event: Discovered | Requested, now: BootNs) -> St
     closing, effects = _close(session, CloseCause.RECONFIGURED, now)
     if isinstance(event, Discovered):
         return closing, effects
-    return closing, (Reply(event.ask, Answer.REFUSE, why="this client is to have another address"), *effects)
+    return closing, (_no(event.ask, "this client is to have another address"), *effects)
 
 
 def _record(session: Session, now: BootNs) -> Step:
@@ -412,7 +424,7 @@ def _renew(session: Session, event: Requested, now: BootNs) -> Step:
     lease = session.lease
     assert lease is not None
     if event.address != lease.address:
-        return session, (Reply(event.ask, Answer.REFUSE, why=f"this client's address is {lease.address}"),)
+        return session, (_no(event.ask, f"this client's address is {lease.address}"),)
     moved = _heard(session, event)
     if session.installed and not _looks_the_same(moved, session):
         return replace(moved, phase=Phase.INSTALLING, deadline=NEVER), (Install(),)
@@ -494,10 +506,10 @@ def _bring_back(session: Session, renewed: BootNs) -> Step:
     return back, (Install(),)
 
 
-def _refuse(session: Session, cause: CloseCause, why: str) -> Step:
+def _refuse(session: Session, cause: CloseCause, refusal: Refusal) -> Step:
     """Nothing is held yet: say no where the protocol can, and be gone."""
-    refusal = (Reply(session.ask, Answer.REFUSE, why=why),) if session.exact else ()
-    return replace(session, phase=Phase.CLOSED, cause=cause, ask=None, deadline=NEVER), refusal
+    said = (Reply(session.ask, Answer.REFUSE, refusal=refusal),) if session.exact else ()
+    return replace(session, phase=Phase.CLOSED, cause=cause, ask=None, deadline=NEVER), said
 
 
 def _close(session: Session, cause: CloseCause, now: BootNs) -> Step:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from wayleave.net.units import BootNs
 from wayleave.session.model import Client, Lease, Service, Session
+from wayleave.session.refusal import Refusal
 
 
 class Clock(Protocol):
@@ -21,7 +22,7 @@ class Clock(Protocol):
 class Authorization(Protocol):
     """Decides what a client gets, or says why it gets nothing."""
 
-    def decide(self, client: Client) -> Service | str: ...
+    def decide(self, client: Client) -> Service | Refusal: ...
 
 
 class Records(Protocol):
