@@ -15,6 +15,7 @@ from tests.api.test_search import table
 from tests.fakes.clock import FakeClock
 from wayleave.api.routes import application
 from wayleave.api.search import LOOK, PAGE
+from wayleave.config.load import FILES_MAX
 from wayleave.net.units import BootNs
 
 HOLD_S = 0.005
@@ -44,6 +45,34 @@ async def get(app: FastAPI, path: str, query: str = "") -> tuple[int, Any]:
     scope = {"type": "http", "method": "GET", "path": path, "query_string": query.encode(), "headers": []}
     await app(scope, receive, send)
     return said[0]["status"], json.loads(said[1]["body"])
+
+
+async def post(app: FastAPI, path: str, pieces: list[bytes]) -> tuple[int, Any]:
+    """The same with a body, which comes in pieces."""
+    said: list[Any] = []
+    left = list(pieces)
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": left.pop(0), "more_body": bool(left)}
+
+    async def send(message: Any) -> None:
+        said.append(message)
+
+    await app({"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": []}, receive, send)
+    return said[0]["status"], json.loads(said[1]["body"])
+
+
+@pytest.mark.parametrize(
+    ("pieces", "status", "says"),
+    [
+        ([b"{"], 422, "the body is no configuration: "),
+        ([b'{"gateway": {"path": "x", "text": 5}}'], 422, "the body is no configuration: "),
+        ([bytes(FILES_MAX), b"0"], 413, "a configuration of more than 64 MiB is not planned"),
+    ],
+)
+def test_what_is_no_configuration_is_not_planned(app: FastAPI, pieces: list[bytes], status: int, says: str) -> None:
+    answered, told = asyncio.run(post(app, "/plan", pieces))
+    assert (answered, told["detail"][: len(says)]) == (status, says)
 
 
 def test_a_page_says_where_to_go_on(app: FastAPI) -> None:

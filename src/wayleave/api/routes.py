@@ -6,10 +6,12 @@ long.
 
 from __future__ import annotations
 
+import asyncio
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
-from fastapi import FastAPI, HTTPException, Query, Response
+import msgspec
+from fastapi import FastAPI, HTTPException, Query, Request, Response
 
 from wayleave import __version__
 from wayleave.access.settings import LAST_PORT
@@ -21,6 +23,7 @@ from wayleave.api.journal import JournalsView, JournalView, of_session, of_stran
 from wayleave.api.metrics import CONTENT_TYPE, exposition
 from wayleave.api.schema import DhcpView, Page, PlanView, PoolView, PuntView, SessionView, dhcp_view, view
 from wayleave.api.search import Filter, NotOne, search
+from wayleave.config.load import FILES_MAX, Files
 from wayleave.net.mac import Mac
 from wayleave.session.model import Phase, Session
 
@@ -67,9 +70,9 @@ class Running(Diagnosing, Protocol):
 class Changing(Protocol):
     """What the API needs of whoever changes a gateway's configuration."""
 
-    async def plan(self) -> PlanView: ...
+    async def plan(self, files: Files | None = None) -> PlanView: ...
 
-    async def reload(self) -> PlanView: ...
+    async def reload(self, file: str | None = None) -> PlanView: ...
 
 
 def application(gateway: Running, configuration: Changing) -> FastAPI:
@@ -226,11 +229,27 @@ def application(gateway: Running, configuration: Changing) -> FastAPI:
 
     @app.get("/plan")
     async def plan() -> PlanView:
+        """Of the gateway's own file."""
         return await configuration.plan()
 
+    @app.post("/plan")
+    async def plan_of(request: Request) -> PlanView:
+        """Of the files in the body, as `config.load.Files`: what is large is decoded beside the loop."""
+        body = bytearray()
+        async for piece in request.stream():
+            body += piece
+            if len(body) > FILES_MAX:
+                raise HTTPException(413, f"a configuration of more than {FILES_MAX >> 20} MiB is not planned")
+        try:
+            files = await asyncio.to_thread(msgspec.json.decode, body, type=Files)
+        except msgspec.DecodeError as error:
+            raise HTTPException(422, f"the body is no configuration: {error}") from error
+        return await configuration.plan(files)
+
     @app.post("/reload")
-    async def reload(said: Response) -> PlanView:
-        told = await configuration.reload()
+    async def reload(said: Response, file: str | None = None) -> PlanView:
+        """`file`: refused if the gateway reads another."""
+        told = await configuration.reload(file)
         said.status_code = 409 if told.refused else 200
         return told
 

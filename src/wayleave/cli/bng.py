@@ -176,12 +176,16 @@ def explain(
 
 @app.command
 def plan(*, target: Target | None = None) -> int:
-    """Say what `bng reload` would change, and change nothing. Exit status, as of diff: 0 nothing, 1 some, 2 refused."""
-    from wayleave.cli.plan import told
+    """Say what another configuration would change, and change nothing.
+
+    With --config it is that file's, wherever it lies; else the file's that the gateway reads. Exit status, as of diff:
+    0 nothing, 1 some, 2 refused.
+    """
+    from wayleave.cli.plan import planned, told
 
     target = target or Target()
     try:
-        found = target.change("GET", "/plan")
+        found = planned(target)
     except ApiError as error:
         print(f"bng: {error}", file=sys.stderr)
         return 2
@@ -191,11 +195,14 @@ def plan(*, target: Target | None = None) -> int:
 
 @app.command
 def reload(*, target: Target | None = None) -> int:
-    """Have a running gateway go by its configuration as it is on disk now, or refuse it whole; exit status 2."""
+    """Have a running gateway go by its configuration as it is on disk now, or refuse it whole; exit status 2.
+
+    With --config only if that is the file which the gateway reads.
+    """
     from wayleave.cli.plan import told
 
     target = target or Target()
-    found = target.change("POST", "/reload")
+    found = target.change("POST", "/reload", file=target.given and target.given.absolute())
     told(target, found)
     return 2 if found["refused"] else 0
 

@@ -59,11 +59,12 @@ def call(
     timeout_s: float = TIMEOUT_S,
     **query: object,
 ) -> Any:
-    """Return the decoded answer; `body` is sent as JSON. A status among `refused` is an answer as well.
+    """Return the decoded answer; `body` is sent as JSON, which bytes already are.
 
+    A status among `refused` is an answer as well.
     Raises: ApiError.
     """
-    text = None if body is None else json.dumps(body)
+    text = body if body is None or isinstance(body, bytes) else json.dumps(body)
     given = {key: value for key, value in query.items() if value is not None}
     connection = _Connection(path, timeout_s)
     try:

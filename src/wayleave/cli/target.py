@@ -22,7 +22,7 @@ class Target:
     Parameters
     ----------
     config
-        The gateway's configuration file.
+        The gateway's configuration file; /etc/wayleave/bng.toml unless it is said.
     socket
         Its API socket, instead of the one the configuration names.
     as_json
@@ -31,34 +31,36 @@ class Target:
 
     def __init__(
         self,
-        config: Path = DEFAULT_CONFIG,
+        config: Path | None = None,
         socket: str | None = None,
         as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
     ) -> None:
-        self.config, self.socket, self.as_json = config, socket, as_json
+        self.given, self.socket, self.as_json = config, socket, as_json
+        self.config = config or DEFAULT_CONFIG
         self.indent: int | None = 2
 
     def call(self, method: str, path: str, body: object = None, **query: object) -> Any:
-        return client.call(self._where, method, path, body, (), client.TIMEOUT_S, **query)
+        return client.call(self.where, method, path, body, (), client.TIMEOUT_S, **query)
 
     def stream(self, method: str, path: str, **query: object) -> AbstractContextManager[Iterator[bytes]]:
         """The pieces of an answer as they come."""
-        return client.stream(self._where, method, path, **query)
+        return client.stream(self.where, method, path, **query)
 
     def ask(self, path: str) -> Any:
         """GET what also answers when it says no."""
-        return client.call(self._where, "GET", path, refused=(503,))
+        return client.call(self.where, "GET", path, refused=(503,))
 
-    def change(self, method: str, path: str) -> Any:
+    def change(self, method: str, path: str, body: bytes | None = None, **query: object) -> Any:
         """Have a configuration planned or reloaded; a refusal is an answer."""
-        return client.call(self._where, method, path, refused=(409,), timeout_s=600.0)
+        return client.call(self.where, method, path, body, refused=(409,), timeout_s=600.0, **query)
 
     def process(self) -> int:
         """The gateway's process id, as the kernel knows whose socket it is. Raises: ApiError."""
-        return client.process_of(self._where)
+        return client.process_of(self.where)
 
     @property
-    def _where(self) -> str:
+    def where(self) -> str:
+        """The API's socket."""
         return self.socket or client.socket_of(self.config)
 
     def sessions(self, limit: int, **wanted: str | None) -> tuple[list[dict[str, Any]], bool]:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from wayleave.cli.client import DEFAULT_CONFIG, ApiError
+from wayleave.cli.client import ApiError
 from wayleave.cli.target import Target
 
 EVERY_S = 2
@@ -26,7 +26,7 @@ class View(Target):
     Parameters
     ----------
     config
-        The gateway's configuration file.
+        The gateway's configuration file; /etc/wayleave/bng.toml unless it is said.
     socket
         Its API socket, instead of the one the configuration names.
     as_json
@@ -37,7 +37,7 @@ class View(Target):
 
     def __init__(
         self,
-        config: Path = DEFAULT_CONFIG,
+        config: Path | None = None,
         socket: str | None = None,
         as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
         watch: float | None = None,

@@ -50,7 +50,7 @@ def main(path: Path) -> int:
         return _refused(gateway, str(error))
     except PermissionError as error:
         return _refused(gateway, f"{error.filename}: {error.strerror}: run has to be root")
-    uvloop.run(_serve(gateway, Reloader(gateway, lambda: load(path)), listener))
+    uvloop.run(_serve(gateway, Reloader(gateway, path.absolute()), listener))
     gateway.close()
     log.info("stopped", sessions=len(gateway.table), traffic="goes on")
     logs.LINES.flush()
