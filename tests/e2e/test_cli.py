@@ -331,7 +331,9 @@ def test_everything_wrong_is_said_at_once(idle: Lab) -> None:
     assert not done.stdout
     assert problems[-1] == "5 problems"
     paths = {line.removeprefix(f"{file}: ").split(": ")[0] for line in problems[:-1]}
-    assert paths == {"ports[0].clients", "ports[0].colour", "ports[1].number", "pools[0].lease", "tenants[0].table"}
+    assert paths == {
+        "ports[1].clients", "ports[1].colour", "ports[#2].number", "pools[residential].lease", "tenants[default].table",
+    }  # fmt: skip
 
 
 def test_what_contradicts_something_else_is_said_at_once(idle: Lab) -> None:
@@ -345,8 +347,8 @@ def test_what_contradicts_something_else_is_said_at_once(idle: Lab) -> None:
     done = bng(idle, "check")
     assert done.returncode == 2
     told = done.stderr
-    assert "ports[0].tenant: there is no tenant 'absent'; there is default" in told
-    assert "ports[1].number: 1 is already ports[0]'s" in told
+    assert "ports[#1].tenant: there is no tenant 'absent'; there is default" in told
+    assert "ports[#2].number: 1 is already ports[#1]'s: give each its own" in told
     assert "authorization.default: there is no pool 'gold'; there is residential" in told
     assert "nowhere.toml: cannot be read: No such file or directory" in told
     assert process(idle, "run").returncode == 2

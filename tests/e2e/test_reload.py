@@ -194,7 +194,7 @@ def test_the_file_that_is_named_is_the_one_that_is_planned_and_no_other_is_reloa
 
 NINTH = '[[ports]]\nnumber = 9\ndevice = "eth9"\nrole = "network"\n'
 REFUSED = {
-    "a bad value": ({"pool": {"lease": "5s"}}, "pools[0].lease: is under 60s"),
+    "a bad value": ({"pool": {"lease": "5s"}}, "pools[residential].lease: is under 60s"),
     "a restart is needed": ({"gateway": {"sessions": 8192}}, "gateway.sessions: 4096 -> 8192: needs a restart"),
     "another device": ({"network": {"device": "acc1"}}, "ports[100].device: core0 -> acc1: needs a restart"),
     "a new port that is not there": ({"more": NINTH}, "there is no device eth9"),

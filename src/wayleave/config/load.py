@@ -11,22 +11,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from msgspec import Struct
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from wayleave.aaa.local import Subscriber
-from wayleave.config.schema import (
-    Configuration,
-    Parts,
-    Problem,
-    SubscribersFile,
-    contradictions,
-    contradictions_of,
-    items,
-    parts,
-)
-from wayleave.config.wording import what, where
+from wayleave.config.partial import partial
+from wayleave.config.rules import contradictions, contradictions_of
+from wayleave.config.schema import Configuration, SubscribersFile
+from wayleave.config.wording import Places, what
+from wayleave.session.settings import Leaf, Problem
 
-Tree = TypeVar("Tree", bound=BaseModel)
+Tree = TypeVar("Tree", bound=Leaf)
 
 FILES_MAX = 64 << 20
 """Octets of `Files` in JSON, at most: some 500,000 subscribers."""
@@ -85,28 +79,20 @@ def understand(files: Files) -> tuple[Configuration, tuple[Subscriber, ...]]:
     checked against each other all the same.
     """
     problems: list[str] = []
-    raw, path = _toml(files.gateway, problems), files.gateway.path
+    raw = _toml(files.gateway, problems)
     if raw is None:
         raise ConfigurationError(problems)
-    tree, wrong = _validated(Configuration, raw)
-    known = parts(raw)
-    problems += _told(path, [*wrong, *contradictions(known)])
+    settings, wrong = _validated(Configuration, raw)
+    problems += _told(files.gateway, [*wrong, *contradictions(settings)])
     subscribers: tuple[Subscriber, ...] = ()
     if files.subscribers is not None:
-        subscribers = _subscribers(files.subscribers, known, problems)
-    if problems or tree is None:
+        raw = _toml(files.subscribers, problems, ": authorization.subscribers is relative to the file it stands in")
+        people, wrong = _validated(SubscribersFile, raw or {})
+        problems += _told(files.subscribers, [*wrong, *contradictions_of(people, settings)])
+        subscribers = people.subscribers
+    if problems:
         raise ConfigurationError(problems)
-    return tree, subscribers
-
-
-def _subscribers(text: File, known: Parts, problems: list[str]) -> tuple[Subscriber, ...]:
-    raw = _toml(text, problems, ": authorization.subscribers is relative to the file it stands in")
-    if raw is None:
-        return ()
-    file, wrong = _validated(SubscribersFile, raw)
-    good = dict(enumerate(file.subscribers)) if file is not None else items(Subscriber, raw.get("subscribers")).good
-    problems += _told(text.path, [*wrong, *contradictions_of(good, known)])
-    return file.subscribers if file is not None else ()
+    return settings, subscribers
 
 
 def _toml(file: File, problems: list[str], hint: str = "") -> dict[str, Any] | None:
@@ -121,12 +107,15 @@ def _toml(file: File, problems: list[str], hint: str = "") -> dict[str, Any] | N
     return None
 
 
-def _validated(model: type[Tree], raw: dict[str, Any]) -> tuple[Tree | None, list[Problem]]:
+def _validated(model: type[Tree], raw: dict[str, Any]) -> tuple[Tree, list[Problem]]:
+    """Return what a file says, as far as it makes sense, and what does not."""
     try:
         return model.model_validate(raw), []
     except ValidationError as error:
-        return None, [(where(item["loc"]), what(model, item)) for item in error.errors()]
+        tree = partial(model, raw)
+        places = Places(tree)
+        return tree, [(places.where(item["loc"]), what(model, item)) for item in error.errors()]
 
 
-def _told(path: str, problems: Iterable[Problem]) -> list[str]:
-    return [f"{path}: {place}: {words}" for place, words in problems]
+def _told(file: File, problems: Iterable[Problem]) -> list[str]:
+    return [f"{file.path}: {place}: {words}" for place, words in problems]

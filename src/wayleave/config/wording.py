@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
+from wayleave.session.settings import Leaf, labels
+
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
@@ -27,12 +29,36 @@ _WANTED = {
 }
 
 
-def where(location: Location) -> str:
-    """Write ("pools", 0, "network") as pools[0].network."""
-    text = ""
-    for step in location:
-        text += f"[{step}]" if isinstance(step, int) else f".{step}"
-    return text.lstrip(".") or "the file"
+class Places:
+    """Where things stand in a file, as text: `tree` knows what its sections are called."""
+
+    def __init__(self, tree: Leaf) -> None:
+        self._tree = tree
+        self._labels: dict[int, list[str]] = {}
+
+    def where(self, location: Location) -> str:
+        """Write ("pools", 0, "network") as pools[residential].network.
+
+        A plain value in a list has no place of its own: what is wrong with it shows it.
+        """
+        text = ""
+        at: Any = self._tree
+        for step in location:
+            if isinstance(step, str):
+                text, at = f"{text}.{step}", getattr(at, step, None)
+            elif _sections(at):
+                text, at = f"{text}[{self._called(at)[step]}]", at[step]
+        return text.lstrip(".") or "the file"
+
+    def _called(self, items: Sequence[Leaf]) -> list[str]:
+        found = self._labels.get(id(items))
+        if found is None:
+            found = self._labels[id(items)] = labels(items)
+        return found
+
+
+def _sections(value: Any) -> bool:
+    return isinstance(value, tuple) and any(isinstance(item, Leaf) for item in value)
 
 
 def what(model: type[BaseModel], error: ErrorDetails) -> str:
@@ -44,7 +70,7 @@ def what(model: type[BaseModel], error: ErrorDetails) -> str:
         case "model_type":
             return f"must be a table{_shown(given)}"
         case "tuple_type" if isinstance(given, dict):
-            return f"is one table, and may be there several times: write [[{where(error['loc'])}]]"
+            return f"is one table, and may be there several times: write [[{_section(error['loc'])}]]"
         case "tuple_type":
             return f"must be a list, in brackets: […]{_shown(given)}"
         case "literal_error":
@@ -54,6 +80,10 @@ def what(model: type[BaseModel], error: ErrorDetails) -> str:
             return wanted if kind == "missing" else wanted + _shown(given)
         case _:
             return error["msg"].removeprefix("Value error, ")
+
+
+def _section(location: Location) -> str:
+    return ".".join(step for step in location if isinstance(step, str))
 
 
 def _quoted(expected: str) -> str:
