@@ -203,6 +203,9 @@ def application(gateway: Running, configuration: Changing) -> FastAPI:
         count: Annotated[int | None, Query(ge=1)] = None,
     ) -> Response:
         """One client's packets as they come: of a session, or of a MAC that may have none. A pcapng file."""
+        if port and port not in gateway.plane.attached:
+            there = ", ".join(str(number) for number in sorted(gateway.plane.attached) if number <= LAST_PORT)
+            raise HTTPException(404, f"there is no port {port}: there is {there}")
         if session is not None:
             client = found(session).client
             wanted = Wanted(client.mac, client)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import App, Parameter, validators
 
 from wayleave import __version__
 from wayleave.cli.client import DEFAULT_CONFIG, ApiError
@@ -136,7 +136,7 @@ def explain(
     *words: str,
     hex_: Annotated[str | None, Parameter(name="--hex")] = None,
     pcap: Path | None = None,
-    packet: int = 1,
+    packet: Annotated[int, Parameter(validator=validators.Number(gte=1))] = 1,
     port: int | None = None,
     target: Target | None = None,
 ) -> int:
@@ -153,7 +153,7 @@ def explain(
     hex_
         Instead of words, a whole Ethernet frame in hexadecimal; needs --port.
     pcap
-        Instead of words, a file of captured frames; needs --port.
+        Instead of words, a file of captured frames, pcapng or pcap; needs --port unless `bng capture` wrote it.
     packet
         Which frame of the file, counted from 1.
     port
@@ -166,7 +166,7 @@ def explain(
         raise ApiError("say one packet: in words, or with --hex, or with --pcap")
     question: dict[str, object] = {"frame": hex_, "port": port}
     if pcap is not None:
-        question["frame"] = asking.frame_of(pcap, packet).hex()
+        question = asking.frame_of(pcap, packet, port)
     elif hex_ is None:
         question = asking.question(words, port, lambda which: find_id(target, which))
     found = target.call("POST", "/explain", question)
@@ -219,6 +219,8 @@ def capture(
     target: Target | None = None,
 ) -> int:
     """Write one client's packets into a pcapng file, as they come in and as they leave, until Ctrl-C.
+
+    With --json, what came of it is printed at the end, on standard output.
 
     Parameters
     ----------

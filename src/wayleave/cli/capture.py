@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from contextlib import contextmanager
@@ -28,7 +29,9 @@ def whose(target: Target, which: str, port: int) -> dict[str, object]:
 
 
 def run(target: Target, asked: dict[str, object], path: Path) -> int:
-    """Write the capture to a file, `-` for standard output, and say how it went."""
+    """Write the capture to a file, `-` for standard output, and say how it went. Raises: ApiError."""
+    if target.as_json and str(path) == "-":
+        raise ApiError("--json and the capture cannot both go to standard output: say another file with --write")
     try:
         with target.stream("POST", "/capture", **asked) as pieces, _written(path) as out:
             print(f"capturing into {path}; Ctrl-C ends it", file=sys.stderr)
@@ -39,16 +42,21 @@ def run(target: Target, asked: dict[str, object], path: Path) -> int:
         pass
     except BrokenPipeError:
         sys.stdout = None  # or Python complains of it once more when it ends
-    print(_summary(target), file=sys.stderr)
+    _summary(target, path)
     return 0
 
 
-def _summary(target: Target) -> str:
+def _summary(target: Target, path: Path) -> None:
     try:
         told: dict[str, Any] = target.call("GET", "/capture")
     except ApiError:
-        return "the gateway has stopped; the file is whole"
-    return f"{told['packets']} frames of {told['client']}, {told['lost']} lost"
+        told = {"running": False, "client": None, "packets": None, "lost": None}
+    if target.as_json:
+        print(json.dumps({"file": str(path), **told}, indent=2))
+    elif told["client"] is None:
+        print("the gateway has stopped; the file is whole", file=sys.stderr)
+    else:
+        print(f"{told['packets']} frames of {told['client']}, {told['lost']} lost", file=sys.stderr)
 
 
 @contextmanager

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from ipaddress import IPv4Address
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from wayleave.cli.client import ApiError
+from wayleave.net import pcapng
+from wayleave.net.errors import Malformed
+from wayleave.net.pcapng import Captured, Interface
 
 FORM = "say it as: udp|tcp from CLIENT or ADDRESS[:PORT] to ADDRESS:PORT, or icmp from CLIENT or ADDRESS to ADDRESS"
 _PROTOCOLS = ("udp", "tcp", "icmp")
 _MAGICS = {b"\xd4\xc3\xb2\xa1": "<", b"\xa1\xb2\xc3\xd4": ">", b"\x4d\x3c\xb2\xa1": "<", b"\xa1\xb2\x3c\x4d": ">"}
-_ETHERNET = 1
+
+FILE_MAX = 256 << 20
+"""Octets of a capture file, at most: it is read whole."""
 
 
 def question(words: Sequence[str], port: int | None, find: Callable[[str], int | None]) -> dict[str, object]:
@@ -56,32 +63,51 @@ def _address(text: str) -> IPv4Address:
         raise ApiError(f"{text} is neither a client nor an address; {FORM}") from None
 
 
-def frame_of(path: Path, number: int) -> bytes:
-    """Return the `number`th frame of a pcap file, from 1. Raises: ApiError with what is wrong with it."""
+def frame_of(path: Path, number: int, port: int | None) -> dict[str, object]:
+    """Return what to ask the API about the `number`th frame of a capture file, from 1.
+
+    `port` None: the port that the file says, as `bng capture` writes it. Raises: ApiError with what is wrong with it.
+    """
     try:
-        data = path.read_bytes()
+        if path.stat().st_size > FILE_MAX:
+            raise ApiError(f"{path} has more than {FILE_MAX >> 20} MiB: cut it, as with `editcap -r IN OUT 1-100`")
+        frame = next(islice(_frames(path, path.read_bytes()), number - 1, None), None)
     except OSError as error:
         raise ApiError(f"{path}: {error.strerror}") from error
-    for count, frame in enumerate(_frames(path, data), 1):
-        if count == number:
-            return frame
-    raise ApiError(f"{path} has no packet {number}")
+    except Malformed as error:
+        raise ApiError(f"{path}: {error}") from error
+    if frame is None:
+        raise ApiError(f"{path} has no packet {number}")
+    if frame.interface.link != pcapng.ETHERNET:
+        raise ApiError(f"{path} was not captured on Ethernet (link type {frame.interface.link})")
+    if len(frame.octets) < frame.length:
+        raise ApiError(f"{path}: packet {number} is cut off: capture whole packets")
+    return {"frame": frame.octets.hex(), "port": port if port is not None else _port(path, number, frame)}
 
 
-def _frames(path: Path, data: bytes) -> Iterator[bytes]:
-    """Yield the frames of a capture. Source: draft-ietf-opsawg-pcap 4 and 5."""
+def _port(path: Path, number: int, frame: Captured) -> int:
+    said = re.fullmatch(r"port (\d+)", frame.interface.description)
+    if said is None:
+        raise ApiError(f"{path} does not say by which port packet {number} came: say --port")
+    if frame.outbound:
+        raise ApiError(f"packet {number} of {path} leaves the gateway: say --packet of one that came in, or --port")
+    return int(said[1])
+
+
+def _frames(path: Path, data: bytes) -> Iterator[Captured]:
+    """Yield the frames of a capture, pcapng or pcap. Source of the latter: draft-ietf-opsawg-pcap 4 and 5."""
+    if data[:4] == pcapng.MAGIC:
+        yield from pcapng.decode(data)
+        return
     order = _MAGICS.get(data[:4])
     if order is None or len(data) < 24:
-        raise ApiError(f"{path} is no pcap file; of pcapng make one with `tshark -F pcap`")
-    (link,) = struct.unpack_from(order + "20xI", data)
-    if link & 0xFFFF != _ETHERNET:
-        raise ApiError(f"{path} was not captured on Ethernet (link type {link & 0xFFFF})")
+        raise ApiError(f"{path} is no capture file: neither pcapng nor pcap")
+    snap, link = struct.unpack_from(order + "16xII", data)
+    interface = Interface(link & 0xFFFF, "", snap)
     at = 24
     while at + 16 <= len(data):
         length, whole = struct.unpack_from(order + "8xII", data, at)
-        if length < whole:
-            raise ApiError(f"{path}: a packet is cut off: capture whole packets")
-        yield data[at + 16 : at + 16 + length]
+        yield Captured(interface, data[at + 16 : at + 16 + length], whole, False)
         at += 16 + length
 
 
