@@ -47,7 +47,7 @@ async def get(app: FastAPI, path: str, query: str = "") -> tuple[int, Any]:
     return said[0]["status"], json.loads(said[1]["body"])
 
 
-async def post(app: FastAPI, path: str, pieces: list[bytes]) -> tuple[int, Any]:
+async def post(app: FastAPI, path: str, pieces: list[bytes], kind: bytes = b"") -> tuple[int, Any]:
     """The same with a body, which comes in pieces."""
     said: list[Any] = []
     left = list(pieces)
@@ -58,7 +58,8 @@ async def post(app: FastAPI, path: str, pieces: list[bytes]) -> tuple[int, Any]:
     async def send(message: Any) -> None:
         said.append(message)
 
-    await app({"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": []}, receive, send)
+    headers = [(b"content-type", kind)]
+    await app({"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": headers}, receive, send)
     return said[0]["status"], json.loads(said[1]["body"])
 
 
@@ -87,6 +88,36 @@ def test_what_makes_no_sense_is_not_answered_with_an_empty_list(app: FastAPI, qu
     status, said = asyncio.run(get(app, "/sessions", query))
     assert status == 422
     assert query.split("=")[0] in str(said["detail"])
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "says"),
+    [
+        ("/sessions", "limit=0", 'limit: must be at least 1, not "0"'),
+        ("/sessions", "limit=many&after=x", 'after: must be a whole number, not "x"; limit: must be a whole number, '
+                                            'not "many"'),
+        ("/sessions", "phase=asleep", 'phase: must be "authorizing", "allocating", '),
+        ("/diagnose", "to=home", "to: 'home' is not an IPv4 address: write it as 100.64.0.2"),
+        ("/journals", "", "mac: is missing"),
+    ],
+)  # fmt: skip
+def test_a_value_that_makes_no_sense_is_refused_in_words(app: FastAPI, path: str, query: str, says: str) -> None:
+    status, said = asyncio.run(get(app, path, query))
+    assert (status, said["detail"][: len(says)]) == (422, says)
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b'{"frame": "00"}', "say the port that the frame comes in by"),
+        (b'{"session": 1}', "a packet needs a sender"),
+        (b'{"session": 1, "destination": "home"}', "destination: 'home' is not an IPv4 address: write it as"),
+        (b'{"session": 1, "destination": "1.1.1.1", "dport": 70000}', "dport: must be at most 65535, not 70000"),
+    ],
+)
+def test_a_question_that_makes_no_sense_is_refused_in_words(app: FastAPI, body: bytes, says: str) -> None:
+    status, said = asyncio.run(post(app, "/explain", [body], b"application/json"))
+    assert (status, said["detail"][: len(says)]) == (422, says)
 
 
 @pytest.mark.parametrize(

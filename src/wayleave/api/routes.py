@@ -7,23 +7,26 @@ long.
 from __future__ import annotations
 
 import asyncio
-from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import msgspec
 from fastapi import FastAPI, HTTPException, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
 
 from wayleave import __version__
 from wayleave.access.settings import LAST_PORT
 from wayleave.api.capture import Busy, CaptureFile, Captures, CaptureView, Wanted
 from wayleave.api.diagnose import SOMEWHERE, Diagnosing, DiagnosisView, Unknown, Whom
 from wayleave.api.diagnose import answer as diagnosed
-from wayleave.api.explain import Question, Verdict, answer
+from wayleave.api.explain import Absent, Question, Verdict, answer
 from wayleave.api.journal import JournalsView, JournalView, of_session, of_strangers
 from wayleave.api.metrics import CONTENT_TYPE, exposition
 from wayleave.api.schema import DhcpView, Page, PlanView, PoolView, PuntView, SessionView, dhcp_view, view
 from wayleave.api.search import Filter, NotOne, search
 from wayleave.config.load import FILES_MAX, Files
+from wayleave.config.wording import plainly
+from wayleave.net.ipv4 import Address4
 from wayleave.net.mac import Mac
 from wayleave.session.model import Phase, Session
 
@@ -75,10 +78,18 @@ class Changing(Protocol):
     async def reload(self, file: str | None = None) -> PlanView: ...
 
 
+async def _senseless(_: Request, error: Exception) -> JSONResponse:
+    """Say what is wrong with a request in the words that a configuration is told."""
+    assert isinstance(error, RequestValidationError)
+    said = [": ".join((*map(str, item["loc"][1:]), plainly(item))) for item in error.errors()]
+    return JSONResponse({"detail": "; ".join(said)}, 422)
+
+
 def application(gateway: Running, configuration: Changing) -> FastAPI:
     """Return the API of a running gateway."""
     app = FastAPI(title="Wayleave gateway", version=__version__, docs_url=None, redoc_url=None)
     counters: Counters = gateway.plane.counters
+    app.add_exception_handler(RequestValidationError, _senseless)
 
     def found(id_: int) -> Session:
         session = gateway.table.get(id_)
@@ -177,6 +188,8 @@ def application(gateway: Running, configuration: Changing) -> FastAPI:
     async def explain(asked: Question) -> Verdict:
         try:
             return answer(gateway, asked)
+        except Absent as error:
+            raise HTTPException(404, str(error)) from error
         except ValueError as error:
             raise HTTPException(422, str(error)) from error
 
@@ -185,7 +198,7 @@ def application(gateway: Running, configuration: Changing) -> FastAPI:
         session: int | None = None,
         mac: str | None = None,
         subscriber: str | None = None,
-        to: IPv4Address = SOMEWHERE,
+        to: Address4 = SOMEWHERE,
     ) -> DiagnosisView:
         """One verdict about one client: a session's, or one that has none and is known by MAC or subscriber."""
         whom = Whom(session, read_mac(mac) if mac is not None else None, subscriber)

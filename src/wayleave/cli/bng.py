@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import App, Parameter, validators
+from cyclopts import App, CycloptsError, Parameter
 
 from wayleave import __version__
-from wayleave.cli.client import DEFAULT_CONFIG, ApiError
+from wayleave.cli.client import DEFAULT_CONFIG, ApiError, Misused
+from wayleave.cli.refusal import from_one, told
 from wayleave.cli.show import show
 from wayleave.cli.target import Target, find, find_id, whom
 from wayleave.cli.watch import with_seconds
@@ -136,7 +137,7 @@ def explain(
     *words: str,
     hex_: Annotated[str | None, Parameter(name="--hex")] = None,
     pcap: Path | None = None,
-    packet: Annotated[int, Parameter(validator=validators.Number(gte=1))] = 1,
+    packet: Annotated[int, Parameter(validator=from_one)] = 1,
     port: int | None = None,
     target: Target | None = None,
 ) -> int:
@@ -163,7 +164,7 @@ def explain(
 
     target = target or Target()
     if (bool(words), hex_ is not None, pcap is not None).count(True) > 1:
-        raise ApiError("say one packet: in words, or with --hex, or with --pcap")
+        raise Misused("say one packet: in words, or with --hex, or with --pcap")
     question: dict[str, object] = {"frame": hex_, "port": port}
     if pcap is not None:
         question = asking.frame_of(pcap, packet, port)
@@ -181,7 +182,7 @@ def plan(*, target: Target | None = None) -> int:
     With --config it is that file's, wherever it lies; else the file's that the gateway reads. Exit status, as of diff:
     0 nothing, 1 some, 2 refused.
     """
-    from wayleave.cli.plan import planned, told
+    from wayleave.cli.plan import planned, tell
 
     target = target or Target()
     try:
@@ -189,7 +190,7 @@ def plan(*, target: Target | None = None) -> int:
     except ApiError as error:
         print(f"bng: {error}", file=sys.stderr)
         return 2
-    told(target, found)
+    tell(target, found)
     return 2 if found["refused"] else int(bool(found["changes"]))
 
 
@@ -199,11 +200,11 @@ def reload(*, target: Target | None = None) -> int:
 
     With --config only if that is the file which the gateway reads.
     """
-    from wayleave.cli.plan import told
+    from wayleave.cli.plan import tell
 
     target = target or Target()
     found = target.change("POST", "/reload", file=target.given and target.given.absolute())
-    told(target, found)
+    tell(target, found)
     return 2 if found["refused"] else 0
 
 
@@ -284,7 +285,10 @@ def clear_session(which: str, /, *, target: Target | None = None) -> int:
 def main() -> None:
     """Entry point."""
     try:
-        sys.exit(app(with_seconds(sys.argv[1:])))
+        sys.exit(app(with_seconds(sys.argv[1:]), exit_on_error=False, print_error=False))
+    except CycloptsError as error:
+        print(f"bng: {told(error)}", file=sys.stderr)
+        sys.exit(2)
     except ApiError as error:
         print(f"bng: {error}", file=sys.stderr)
         sys.exit(error.status)

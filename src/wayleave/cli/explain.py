@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from wayleave.cli.client import ApiError
+from wayleave.cli.client import Misused
 from wayleave.net import pcapng
 from wayleave.net.errors import Malformed
 from wayleave.net.pcapng import Captured, Interface
@@ -26,17 +26,17 @@ FILE_MAX = 256 << 20
 def question(words: Sequence[str], port: int | None, find: Callable[[str], int | None]) -> dict[str, object]:
     """Return what to ask the API. `find` gives the id of a session, or None where an address is no client's.
 
-    Raises: ApiError with how to say it.
+    Raises: Misused with how to say it.
     """
     said = [word for word in words if word != "client"]
     if len(said) != 5 or said[0] not in _PROTOCOLS or (said[1], said[3]) != ("from", "to"):
-        raise ApiError(f"{' '.join(words) or 'no packet'}: {FORM}")
+        raise Misused(f"{' '.join(words) or 'no packet'}: {FORM}")
     sender, sport = _end(said[2])
     to, dport = _end(said[4])
     if said[0] == "icmp" and (sport, dport) != (None, None):
-        raise ApiError(f"icmp has no ports: {FORM}")
+        raise Misused(f"icmp has no ports: {FORM}")
     if said[0] != "icmp" and dport is None:
-        raise ApiError(f"{said[0]} needs a port to go to, such as {to}:53: {FORM}")
+        raise Misused(f"{said[0]} needs a port to go to, such as {to}:53: {FORM}")
     asked: dict[str, object] = {"protocol": said[0], "destination": str(_address(to)), "port": port}
     if dport is not None:
         asked["dport"] = dport
@@ -52,7 +52,7 @@ def _end(text: str) -> tuple[str, int | None]:
     if not colon or ":" in number:
         return text, None
     if not number.isdigit() or int(number) > 65535:
-        raise ApiError(f"{text}: {number} is no port; {FORM}")
+        raise Misused(f"{text}: {number} is no port; {FORM}")
     return name, int(number)
 
 
@@ -60,37 +60,37 @@ def _address(text: str) -> IPv4Address:
     try:
         return IPv4Address(text)
     except ValueError:
-        raise ApiError(f"{text} is neither a client nor an address; {FORM}") from None
+        raise Misused(f"{text} is neither a client nor an address; {FORM}") from None
 
 
 def frame_of(path: Path, number: int, port: int | None) -> dict[str, object]:
     """Return what to ask the API about the `number`th frame of a capture file, from 1.
 
-    `port` None: the port that the file says, as `bng capture` writes it. Raises: ApiError with what is wrong with it.
+    `port` None: the port that the file says, as `bng capture` writes it. Raises: Misused with what is wrong with it.
     """
     try:
         if path.stat().st_size > FILE_MAX:
-            raise ApiError(f"{path} has more than {FILE_MAX >> 20} MiB: cut it, as with `editcap -r IN OUT 1-100`")
+            raise Misused(f"{path} has more than {FILE_MAX >> 20} MiB: cut it, as with `editcap -r IN OUT 1-100`")
         frame = next(islice(_frames(path, path.read_bytes()), number - 1, None), None)
     except OSError as error:
-        raise ApiError(f"{path}: {error.strerror}") from error
+        raise Misused(f"{path}: {error.strerror}") from error
     except Malformed as error:
-        raise ApiError(f"{path}: {error}") from error
+        raise Misused(f"{path}: {error}") from error
     if frame is None:
-        raise ApiError(f"{path} has no packet {number}")
+        raise Misused(f"{path} has no packet {number}")
     if frame.interface.link != pcapng.ETHERNET:
-        raise ApiError(f"{path} was not captured on Ethernet (link type {frame.interface.link})")
+        raise Misused(f"{path} was not captured on Ethernet (link type {frame.interface.link})")
     if len(frame.octets) < frame.length:
-        raise ApiError(f"{path}: packet {number} is cut off: capture whole packets")
+        raise Misused(f"{path}: packet {number} is cut off: capture whole packets")
     return {"frame": frame.octets.hex(), "port": port if port is not None else _port(path, number, frame)}
 
 
 def _port(path: Path, number: int, frame: Captured) -> int:
     said = re.fullmatch(r"port (\d+)", frame.interface.description)
     if said is None:
-        raise ApiError(f"{path} does not say by which port packet {number} came: say --port")
+        raise Misused(f"{path} does not say by which port packet {number} came: say --port")
     if frame.outbound:
-        raise ApiError(f"packet {number} of {path} leaves the gateway: say --packet of one that came in, or --port")
+        raise Misused(f"packet {number} of {path} leaves the gateway: say --packet of one that came in, or --port")
     return int(said[1])
 
 
@@ -101,7 +101,7 @@ def _frames(path: Path, data: bytes) -> Iterator[Captured]:
         return
     order = _MAGICS.get(data[:4])
     if order is None or len(data) < 24:
-        raise ApiError(f"{path} is no capture file: neither pcapng nor pcap")
+        raise Misused(f"{path} is no capture file: neither pcapng nor pcap")
     snap, link = struct.unpack_from(order + "16xII", data)
     interface = Interface(link & 0xFFFF, "", snap)
     at = 24

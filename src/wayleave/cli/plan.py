@@ -6,7 +6,7 @@ import json
 import sys
 from typing import Any
 
-from wayleave.cli.client import ApiError
+from wayleave.cli.client import Misused
 from wayleave.cli.target import Target, remark
 
 
@@ -20,14 +20,14 @@ def planned(target: Target) -> dict[str, Any]:
 
     body = msgspec.json.encode(read(target.given.absolute()))
     if len(body) > FILES_MAX:
-        raise ApiError(
+        raise Misused(
             f"{target.given} and its subscribers are more than {FILES_MAX >> 20} MiB, too much to send: put them where "
             f"the gateway reads them, and say `bng plan --socket {target.where}`"
         )
     return dict(target.change("POST", "/plan", body))
 
 
-def told(target: Target, found: dict[str, Any]) -> None:
+def tell(target: Target, found: dict[str, Any]) -> None:
     """Print what a reload would change, or has changed; on standard error, why it would not."""
     if target.as_json:
         print(json.dumps(found, indent=2))

@@ -111,6 +111,17 @@ def _sessions_of(target: Target, which: str) -> tuple[str, list[dict[str, Any]]]
     return key, found
 
 
+def _perhaps_line(which: str) -> str:
+    """Say how to ask for a line, if this is one."""
+    from wayleave.session.model import Line
+
+    try:
+        Line.parse(which)
+    except ValueError:
+        return ""
+    return f": that is a line; `bng show sessions --line {which}` lists who is on it"
+
+
 def find_id(target: Target, which: str) -> int | None:
     """The id of the one session of this id, address, MAC or subscriber; None: no client has that address.
 
@@ -120,7 +131,7 @@ def find_id(target: Target, which: str) -> int | None:
         return int(which)
     key, found = _sessions_of(target, which)
     if not found and key != "address":
-        raise ApiError(f"there is no session with {key} {which}")
+        raise ApiError(f"there is no session with {key} {which}{_perhaps_line(which)}")
     return int(found[0]["id"]) if found else None
 
 

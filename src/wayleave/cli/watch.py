@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from wayleave.cli.client import ApiError
+from wayleave.cli.client import Misused
 from wayleave.cli.target import Target
 
 EVERY_S = 2
@@ -56,7 +56,7 @@ def watched(command: Callable[..., int]) -> Callable[..., int]:
         if view.watch is None:
             return command(*words, target=view, **options)
         if view.watch <= 0:
-            raise ApiError(f"--watch {view.watch}: say how many seconds lie between two looks")
+            raise Misused(f"--watch {view.watch}: say how many seconds lie between two looks")
         clears = sys.stdout.isatty() and not view.as_json
         try:
             while True:

@@ -66,6 +66,8 @@ def read(path: Path) -> Files:
 def _file(path: Path) -> File:
     try:
         return File(str(path), path.read_text())
+    except PermissionError:
+        return File(str(path), None, "cannot be read: Permission denied: run this as root (sudo)")
     except OSError as error:
         return File(str(path), None, f"cannot be read: {error.strerror}")
     except UnicodeDecodeError as error:

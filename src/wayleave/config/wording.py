@@ -18,10 +18,13 @@ Location = tuple[int | str, ...]
 _WANTED = {
     "missing": "is missing",
     "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "float_parsing": "must be a number",
     "bool_type": "must be true or false",
     "string_type": 'must be text, in quotes: "…"',
     "string_too_short": "must not be empty",
     "string_too_long": "must have at most {max_length} characters",
+    "greater_than": "must be more than {gt:g}",
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",
     "too_long": "must have at most {max_length} items, and has {actual_length}",
@@ -73,11 +76,20 @@ def what(model: type[BaseModel], error: ErrorDetails) -> str:
             return f"is one table, and may be there several times: write [[{_section(error['loc'])}]]"
         case "tuple_type":
             return f"must be a list, in brackets: […]{_shown(given)}"
-        case "literal_error":
+        case _:
+            return plainly(error)
+
+
+def plainly(error: ErrorDetails) -> str:
+    """Say what is wrong with a value by itself, wherever it stands."""
+    kind, given = error["type"], error["input"]
+    match kind:
+        case "missing":
+            return _WANTED[kind]
+        case "literal_error" | "enum":
             return f"must be {_quoted(error['ctx']['expected'])}{_shown(given)}"
         case _ if kind in _WANTED:
-            wanted = _WANTED[kind].format(**error.get("ctx", {}))
-            return wanted if kind == "missing" else wanted + _shown(given)
+            return _WANTED[kind].format(**error.get("ctx", {})) + _shown(given)
         case _:
             return error["msg"].removeprefix("Value error, ")
 

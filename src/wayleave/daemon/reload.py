@@ -141,7 +141,7 @@ class Reloader:
             addresses = await loop.run_in_executor(None, hostlink.addresses)
             self._attach(derived, added)
         except (DeviceError, TableFull, OSError) as error:
-            told.refused.append(str(error))
+            told.refused.append(error.strerror if isinstance(error, OSError) and error.strerror else str(error))
             await self._relink(tenants, before.pools)
             return
         gone = {pool.gateway for pool in before.pools}
