@@ -21,6 +21,9 @@ with atheris.instrument_imports(include=["wayleave.net", "wayleave.proto", "wayl
     from wayleave.net.probe import describe
     from wayleave.proto.dhcp4 import message, relay, standing
     from wayleave.proto.dhcp4.options import BY_CODE
+    from wayleave.proto.radius import packet as radius
+    from wayleave.proto.radius.dictionary import STANDARD
+    from wayleave.proto.radius.types import TYPES
 
 from tests import vectors
 
@@ -64,6 +67,32 @@ def fuzz_options(data: bytes) -> None:
         assert option.decode(octets) == value
 
 
+def fuzz_radius(data: bytes) -> None:
+    """A RADIUS packet and its attributes: what was read is written so that it reads the same."""
+    packet = radius.decode(data)
+    again = radius.encode(packet.code, packet.identifier, packet.authenticator, packet.attributes)
+    assert radius.decode(again) == packet
+    radius.doubt_response(data, packet, radius.ZEROS, b"secret", required=True)
+    radius.doubt_request(data, packet, b"secret", required=False)
+    for attribute, octets in STANDARD.explode(packet.attributes):
+        try:
+            value = attribute.decode(octets)
+        except Malformed:
+            continue
+        assert attribute.decode(attribute.type.encode(value)) == value
+        attribute.show(value)
+
+
+def fuzz_values(data: bytes) -> None:
+    """Every type of RADIUS values: the first octet says which."""
+    types = list(TYPES.values())
+    if data and data[0] < len(types):
+        type_ = types[data[0]]
+        value = type_.decode(data[1:])
+        assert type_.decode(type_.encode(value)) == value
+        type_.show(value)
+
+
 def fuzz_access(data: bytes) -> None:
     """A punted frame, all the way to an event; peers never raise past here."""
     try:
@@ -91,6 +120,8 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "message": fuzz_message,
     "relay": fuzz_relay,
     "options": fuzz_options,
+    "radius": fuzz_radius,
+    "values": fuzz_values,
     "access": fuzz_access,
     "pcapng": fuzz_pcapng,
 }
@@ -108,6 +139,10 @@ def seeds(target: str) -> Iterable[bytes]:
             return [file + pcapng.packet(0, 1, 60, bytes(range(60)), True, "came") + pcapng.statistics(0, 2, 0)]
         case "relay":
             return [bytes.fromhex(row["hex"]) for row in vectors.load("relay_agents")]
+        case "radius":
+            return [bytes.fromhex(row["hex"]) for row in vectors.load("radius_packets")]
+        case "values":
+            return [bytes((kind,)) + bytes(octets) for kind in range(len(TYPES)) for octets in (1, 4, 6, 8, 16)]
         case _:
             return [bytes((row["code"],)) + bytes.fromhex(row["hex"]) for row in vectors.load("dhcp4_options")]
 

@@ -80,6 +80,17 @@ class Tenant(Struct, frozen=True):
     table: int
 
 
+class Rate(Struct, frozen=True, gc=False):
+    """How fast IP packets may go: on the average, and how many octets at once above that."""
+
+    bits_s: int
+    burst: int
+    """Octets."""
+
+    def __str__(self) -> str:
+        return f"{self.bits_s / 1_000_000:g} Mbit/s"
+
+
 class Service(Struct, frozen=True, kw_only=True, gc=False):
     """What authorization decided that a client gets (a Grant)."""
 
@@ -92,6 +103,24 @@ class Service(Struct, frozen=True, kw_only=True, gc=False):
     """Clients on the line at once; None: the port's own limit."""
     antispoof: bool = True
     mtu: int = 1500
+    name: str = ""
+    """Of the service that it was sold, for people and accounting."""
+    up: Rate | None = None
+    down: Rate | None = None
+    """None: as fast as it goes."""
+    dns: tuple[IPv4Address, ...] = ()
+    """Instead of the pool's."""
+    session_timeout: Ns = Ns(0)
+    idle_timeout: Ns = Ns(0)
+    """0: none."""
+    interim: Ns = Ns(0)
+    """Between reports of what it uses; 0: none."""
+    sessions: int | None = None
+    """Of this subscriber at once, on whatever line; None: as many as lines allow."""
+    classes: tuple[bytes, ...] = ()
+    """What the server wants to hear again in accounting, opaque (RFC 2865 5.25)."""
+    authority: str = ""
+    """The group of servers that decided, and that accounting goes to; empty: the gateway itself."""
 
 
 class Subnet(Struct, frozen=True, gc=False):
