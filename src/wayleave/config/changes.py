@@ -13,6 +13,7 @@ from wayleave.aaa.local import Subscriber
 from wayleave.config.schema import Configuration
 from wayleave.net.duration import spoken_duration
 from wayleave.net.units import Ns
+from wayleave.session.settings import Leaf
 
 NAMED = 20
 """Subscribers that are told by name, at most."""
@@ -48,15 +49,15 @@ def _between(prefix: str, old: BaseModel, new: BaseModel) -> Iterator[Change]:
             continue
         if isinstance(now, BaseModel):
             yield from _between(path, was, now)
-        elif isinstance(now, tuple) and any(isinstance(item, BaseModel) for item in (*was, *now)):
+        elif isinstance(now, tuple) and any(isinstance(item, Leaf) for item in (*was, *now)):
             yield from _among(path, was, now, needs_restart(info))
         else:
             yield Change(path, f"{_said(was, info)} -> {_said(now, info)}", needs_restart(info))
 
 
-def _among(path: str, old: Sequence[BaseModel], new: Sequence[BaseModel], restart: bool) -> Iterator[Change]:
+def _among(path: str, old: Sequence[Leaf], new: Sequence[Leaf], restart: bool) -> Iterator[Change]:
     """Compare two lists of sections by what their items are called."""
-    before, after = ({_name(item): item for item in items} for items in (old, new))
+    before, after = ({item.label: item for item in items} for items in (old, new))
     for name, item in after.items():
         if name not in before:
             yield Change(f"{path}[{name}]", "is new", restart)
@@ -66,15 +67,6 @@ def _among(path: str, old: Sequence[BaseModel], new: Sequence[BaseModel], restar
         yield Change(f"{path}[{name}]", "is gone", restart)
     if restart and before.keys() == after.keys() and [*before] != [*after]:
         yield Change(path, "another order", restart)
-
-
-def _name(item: BaseModel) -> str:
-    """What identifies a section among others of its kind."""
-    for key in ("number", "name"):
-        if hasattr(item, key):
-            return str(getattr(item, key))
-    known_by = (str(getattr(item, key)) for key in ("mac", "line") if getattr(item, key) is not None)
-    return " on ".join(known_by)
 
 
 def _said(value: Any, info: FieldInfo) -> str:

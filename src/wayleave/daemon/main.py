@@ -39,6 +39,8 @@ def main(path: Path) -> int:
     gateway = None
     try:
         settings, subscribers = load(path)
+        if lacking := privileges.missing():
+            return _refused(None, f"run has to be root (sudo): it lacks {', '.join(lacking)}")
         gateway = Gateway(settings, subscribers)
         listener = _listen(Path(settings.gateway.api))
         gateway.open()
@@ -49,8 +51,8 @@ def main(path: Path) -> int:
     except (DeviceError, ListenError, LoadError, StoreError, TableFull) as error:
         return _refused(gateway, str(error))
     except PermissionError as error:
-        return _refused(gateway, f"{error.filename}: {error.strerror}: run has to be root")
-    uvloop.run(_serve(gateway, Reloader(gateway, lambda: load(path)), listener))
+        return _refused(gateway, f"{error.filename}: {error.strerror}: run has to be root (sudo)")
+    uvloop.run(_serve(gateway, Reloader(gateway, path.absolute()), listener))
     gateway.close()
     log.info("stopped", sessions=len(gateway.table), traffic="goes on")
     logs.LINES.flush()

@@ -149,7 +149,8 @@ class Store:
             self._db.executescript(_TABLES)
             self._check_schema()
         except (sqlite3.Error, OSError) as error:
-            raise StoreError(f"{folder}: {error}: is the folder writable, and is there room on the disk?") from error
+            why = error.strerror if isinstance(error, OSError) and error.strerror else error
+            raise StoreError(f"{folder}: {why}: is the folder writable, and is there room on the disk?") from error
         self._thread = threading.Thread(target=self._run, name="store", daemon=True)
 
     def start(self) -> None:
