@@ -15,10 +15,12 @@ from msgspec import Struct
 
 from wayleave.access.settings import PortSettings
 from wayleave.config.schema import Configuration
+from wayleave.daemon.hostlinks import routed
 from wayleave.dataplane import objects
 from wayleave.dataplane.plane import PINS, settings_of_kernel, sizes
-from wayleave.io import devices, machine, privileges
+from wayleave.io import devices, hostlink, machine, privileges
 from wayleave.io.clock import Clock
+from wayleave.session.model import Tenant
 
 FLOOR = (6, 1)
 """The oldest that the tests run on (docs/operations/kernels.md). An older one is asked whether it takes the program."""
@@ -169,6 +171,27 @@ def _routes(settings: Configuration) -> Findings:
         )
 
 
+def _host_links(settings: Configuration) -> Findings:
+    """Of a gateway whose data plane stands: nobody else needs them."""
+    if not os.access(PINS / settings.gateway.name / "links", os.F_OK):
+        return
+    for number, tenant in enumerate(settings.tenants):
+        kernel, _ = hostlink.names(tenant.name)
+        pools = routed(settings.pools, Tenant(tenant.name, number, tenant.table))
+        try:
+            lacks = hostlink.missing(tenant.name, tenant.table, pools)
+        except devices.DeviceError as error:
+            yield Finding(Level.BAD, f"host link {kernel}", str(error))
+            continue
+        yield _verdict(
+            not lacks,
+            f"host link {kernel}",
+            "whole",
+            f"lacks {', '.join(lacks)}",
+            "`bng` puts it back while it runs: start it, or see in its log what keeps it from doing so",
+        )
+
+
 def _room(settings: Configuration) -> Findings:
     sessions = settings.gateway.sessions
     needed, there = sessions * (KERNEL_OCTETS + PYTHON_OCTETS), machine.available_memory()
@@ -202,5 +225,5 @@ def _clock(_: Configuration) -> Findings:
 
 
 CHECKS: tuple[Callable[[Configuration], Findings], ...] = (
-    _rights, _kernel, _pins, _program, _ports, _routes, _room, _clock,
+    _rights, _kernel, _pins, _program, _ports, _host_links, _routes, _room, _clock,
 )  # fmt: skip
