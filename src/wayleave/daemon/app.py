@@ -38,6 +38,7 @@ from wayleave.dataplane.samples import Drops, whose
 from wayleave.io import devices, hostlink
 from wayleave.io.clock import Clock
 from wayleave.io.frames import Transmitter
+from wayleave.io.occupant import Occupant, occupant
 from wayleave.io.store import Erase, Save, Store, Write
 from wayleave.io.supervisor import Supervisor
 from wayleave.net import frame
@@ -124,6 +125,9 @@ class Gateway:
         self.plane.set_policers(self.settings.punt.rows())
         self.plane.set_services(self._services)
         found = {port.number: devices.prepare(port.device, port.role) for port in self.settings.ports}
+        for number, device in found.items():  # before anything of another gateway is touched
+            if (who := self._occupant(self.ports[number], device)) is not None:
+                raise devices.DeviceError(f"port {number} ({device.name}): {who}")
         self.links.open()
         self.recovery.restore(self.store.load())
         self._repair()
@@ -151,11 +155,15 @@ class Gateway:
                 shared=port.line == "circuit",
             )
         except objects.LoadError as error:
-            raise devices.DeviceError(f"port {port.number} ({port.device}): {error}") from error
+            who = self._occupant(port, device) if isinstance(error, objects.Occupied) else None
+            raise devices.DeviceError(f"port {port.number} ({port.device}): {who or error}") from error
         self.macs[port.number] = device.mac
         if port.role == "subscriber":
             self.frames.open(port.number, device.name)
         log.info("port-attached", port=port.number, device=device.name, xdp=port.xdp, program_exchanged=reused)
+
+    def _occupant(self, port: PortSettings, device: devices.Device) -> Occupant | None:
+        return occupant(device, self.plane.instance, port.number)
 
     def detach(self, number: int) -> None:
         """Take the program off a port that is no longer configured."""

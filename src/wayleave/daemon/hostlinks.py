@@ -19,11 +19,12 @@ from wayleave.access.settings import LAST_PORT
 from wayleave.daemon import logs
 from wayleave.dataplane import abi
 from wayleave.dataplane.maps import TableFull
-from wayleave.dataplane.objects import LoadError
+from wayleave.dataplane.objects import LoadError, Occupied
 from wayleave.dataplane.plane import DataPlane
 from wayleave.dataplane.rows import pack_prefixes
 from wayleave.io import devices, hostlink
 from wayleave.io.hostlink import HostLink, Routed
+from wayleave.io.occupant import Occupant, occupant
 from wayleave.session.model import Tenant
 from wayleave.session.settings import PoolSettings
 
@@ -48,8 +49,11 @@ class HostLinks:
         self._hint = asyncio.Event()
 
     def open(self) -> None:
-        """Make them, or complete what stands. Blocks. Raises: DeviceError."""
+        """Make them, or complete what stands, unless it is another gateway's. Blocks. Raises: DeviceError."""
         for tenant in self._tenants:
+            link = hostlink.find(tenant.name)
+            if link is not None and (who := self._occupant(tenant, link)) is not None:
+                raise devices.DeviceError(f"the host link {link.kernel.name}: {link.ours.name}: {who}")
             self.ends[tenant] = hostlink.ensure(tenant.name, tenant.table, routed(self._pools(), tenant))
         self.tell(hostlink.addresses())
 
@@ -62,7 +66,7 @@ class HostLinks:
             row = abi.Tenant(
                 tenant.table,
                 link.kernel.ifindex,
-                _number(tenant),
+                number_of(tenant),
                 link.kernel.mac,
                 link.ours.mac,
                 *pack_prefixes(collapse_addresses(networks + own)),
@@ -75,19 +79,23 @@ class HostLinks:
             self._attach(tenant)
 
     def _attach(self, tenant: Tenant) -> None:
-        link, number, kind = self.ends[tenant], _number(tenant), abi.PortKind.HOST_LINK
+        link, number, kind = self.ends[tenant], number_of(tenant), abi.PortKind.HOST_LINK
         ours = link.ours
         try:
             self._plane.attach(number, kind, ours.name, ours.ifindex, ours.mac, ours.mtu, tenant.number, "native")
         except LoadError as error:
-            raise devices.DeviceError(f"the host link {link.kernel.name}: {ours.name}: {error}") from error
+            who = self._occupant(tenant, link) if isinstance(error, Occupied) else None
+            raise devices.DeviceError(f"the host link {link.kernel.name}: {ours.name}: {who or error}") from error
+
+    def _occupant(self, tenant: Tenant, link: HostLink) -> Occupant | None:
+        return occupant(link.ours, self._plane.instance, number_of(tenant))
 
     def fault(self, tenant: Tenant) -> str | None:
         """What is wrong with a tenant's link, which could not be put back yet; None: nothing."""
         if tenant in self._faults:
             return self._faults[tenant]
         kernel, ours = hostlink.names(tenant.name)
-        if _number(tenant) in self._plane.detached(devices.ifindex):
+        if number_of(tenant) in self._plane.detached(devices.ifindex):
             return f"the host link {kernel}: {ours} is gone or has lost its program; it is about to be put back"
         down = [name for name in (kernel, ours) if not devices.is_up(name)]
         return f"the host link {kernel}: {down[0]} is down; it is about to be put back" if down else None
@@ -133,7 +141,7 @@ class HostLinks:
             self.ends[tenant] = look.link
             self.tell(look.addresses)
             taken.append("its devices")
-        if _number(tenant) in self._plane.detached(devices.ifindex):
+        if number_of(tenant) in self._plane.detached(devices.ifindex):
             self._attach(tenant)
             taken.append("its program")
         return taken
@@ -169,7 +177,7 @@ def _put_back(tenant: Tenant, pools: Sequence[Routed]) -> _Look:
     return _Look(link, missing, left, hostlink.addresses())
 
 
-def _number(tenant: Tenant) -> int:
+def number_of(tenant: Tenant) -> int:
     """The port number of a tenant's link."""
     return LAST_PORT + 1 + tenant.number
 

@@ -215,7 +215,7 @@ _TOLD = {
 
 
 def _restarts(found: Iterable[Change]) -> Iterable[str]:
-    return [f"{change}: needs a restart, which traffic survives" for change in found if change.restart]
+    return [f"{change}: {change.restart}" for change in found if change.restart]
 
 
 def _standing(derived: Derived, ipoe: Ipoe) -> Callable[[Session], StandingReply | None]:

@@ -49,6 +49,12 @@ def names(tenant: str) -> tuple[str, str]:
     return f"wl-{tenant}", f"wlx-{tenant}"
 
 
+def tenant_of(device: str) -> str | None:
+    """Return whose link a device is our end of, None if it is no such end."""
+    prefix = names("")[1]
+    return device.removeprefix(prefix) if device.startswith(prefix) else None
+
+
 def ensure(tenant: str, table: int, pools: Sequence[Routed]) -> HostLink:
     """Make the link and its addresses, routes and rules, or complete what stands; what is another pool's is taken away.
 

@@ -29,7 +29,7 @@ class Leaf(BaseModel):
         return {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()}
 
 
-AT_START: dict[str, Any] = {"restart": True}
+AT_START: dict[str, Any] = {"restart": "needs a restart, which traffic survives"}
 """As a field's `json_schema_extra`: what it says counts from the next start on; all else from the next reload."""
 
 
