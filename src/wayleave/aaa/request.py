@@ -84,6 +84,7 @@ class Caller(Struct, frozen=True, kw_only=True):
     """How a group wants clients and the gateway to be called. `address`: NAS-IP-Address."""
 
     identifier: str
+    gateway: str
     address: IPv4Address | None = None
     username: str = "{mac}"
     calling: str = "{mac-dashed}"

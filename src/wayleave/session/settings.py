@@ -82,7 +82,7 @@ def labels(items: Sequence[Leaf]) -> list[str]:
     return [name if name and often[name] == 1 else f"#{number}" for number, name in enumerate(names, 1)]
 
 
-AT_START: dict[str, Any] = {"restart": True}
+AT_START: dict[str, Any] = {"restart": "needs a restart, which traffic survives"}
 """As a field's `json_schema_extra`: what it says counts from the next start on; all else from the next reload."""
 
 
