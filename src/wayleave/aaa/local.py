@@ -11,7 +11,8 @@ from pydantic import Field
 
 from wayleave.net.ipv4 import Address4
 from wayleave.net.mac import Mac
-from wayleave.session.model import Client, Line, Service
+from wayleave.net.units import BootNs
+from wayleave.session.model import Client, Line, Service, Session
 from wayleave.session.refusal import Reason, Refusal
 from wayleave.session.settings import Leaf, LineText, MacText, Problem, Rule
 
@@ -57,7 +58,10 @@ class AuthorizationSettings(Leaf):
 
 
 class LocalAuthorization:
-    """Answers at once from memory. `tenants` maps a port's number to its tenant's name, `pools` a pool's name."""
+    """Implements session.ports.Authorization: answers at once from memory.
+
+    `tenants` maps a port's number to its tenant's name, `pools` a pool's name.
+    """
 
     def __init__(
         self,
@@ -83,7 +87,16 @@ class LocalAuthorization:
                 return entry
         return None
 
-    def decide(self, client: Client) -> Service | Refusal:
+    def decide(self, session: Session, now: BootNs) -> Service | Refusal | None:  # noqa: ARG002
+        return self.grant(session.client)
+
+    def review(self, session: Session) -> Service | Refusal:
+        return self.grant(session.client)
+
+    def forget(self, session: Session) -> None:
+        """Nothing is ever under way."""
+
+    def grant(self, client: Client) -> Service | Refusal:
         """Return what the client gets, or why it gets nothing."""
         entry = self.find(client)
         tenant = self._tenants.get(client.line.port)

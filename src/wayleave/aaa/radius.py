@@ -114,7 +114,7 @@ class RadiusAuthorization:
         """Return what the client gets, or why nothing; None: a server was asked, and `decisions` will say."""
         terms = self.group(session.client)
         if terms is None:
-            return self.local.decide(session.client)
+            return self.local.grant(session.client)
         held = self._rejected.get(session.client.key)
         if held is not None and now < held[0]:
             return held[1]
@@ -141,9 +141,9 @@ class RadiusAuthorization:
         """Return what a session that is there would get now. What a server once decided stands until it ends."""
         service, terms = session.service, self.group(session.client)
         if service is None or not service.authority:
-            return self.local.decide(session.client) if terms is None or service is None else service
+            return self.local.grant(session.client) if terms is None or service is None else service
         if session.client.line.port not in self._tenants:
-            return self.local.decide(session.client)
+            return self.local.grant(session.client)
         return service
 
     # ---- answers ------------------------------------------------------------------------

@@ -283,7 +283,7 @@ class Gateway:
             self._loop.call_soon_threadsafe(self._on_recorded, group, error)
 
     def _on_recorded(self, group: Sequence[Write], error: str | None) -> None:
-        saved = [write.session.id for write in group if isinstance(write, Save)]
+        saved = [write.session.id for write in group if isinstance(write, Save) and write.awaited]
         erased = [write.id for write in group if isinstance(write, Erase)]
         if saved:  # a full disk often takes an end, and no beginning
             self.store_failed = error

@@ -194,6 +194,10 @@ class CloseCause(Enum):
     NO_ADDRESS = "no-address"
     STORE_FAILED = "store-failed"
     TABLE_FULL = "table-full"
+    SESSION_TIMEOUT = "session-timeout"
+    IDLE_TIMEOUT = "idle-timeout"
+    DISCONNECTED = "disconnected"
+    """A RADIUS server said so."""
     RECONFIGURED = "reconfigured"
     """The configuration that counts now grants the client nothing, or another address."""
 
@@ -229,6 +233,12 @@ class Session(Struct, frozen=True, kw_only=True, gc=False):
     """When the client, as far as it was told, stops using the address."""
     deadline: BootNs = NEVER
     """When `Due` is wanted next; NEVER: not at all."""
+    opened_at: BootNs = NEVER
+    """When its first lease was recorded: then it began, for whoever counts its time."""
+    ends_at: BootNs = NEVER
+    """When its time is up, whatever the lease says; NEVER: it is not limited."""
+    active_at: BootNs = NEVER
+    """When it last did anything, as far as was looked."""
     left_at: BootNs = NEVER
     """When the client gave its address up: a renewal after that counts again."""
     moving: bool = False

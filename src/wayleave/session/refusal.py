@@ -55,3 +55,7 @@ class Refusal(Struct, frozen=True, gc=False):
 
     reason: Reason
     why: str
+
+
+PASSING = frozenset((Reason.RADIUS_UNREACHABLE, Reason.RADIUS_BUSY))
+"""A client that is refused for one of these hears nothing: it may be right about its address, and asks again."""
