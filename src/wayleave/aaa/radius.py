@@ -13,16 +13,15 @@ from functools import partial
 from typing import NamedTuple
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from wayleave.aaa import policy, request
 from wayleave.aaa.local import LocalAuthorization
 from wayleave.aaa.policy import Known, Unusable
 from wayleave.aaa.request import Caller, Subject
 from wayleave.net.units import SECOND, BootNs, Ns
-from wayleave.proto.radius.dictionary import Dictionary
-from wayleave.proto.radius.exchange import Answered, Exchange, Outcome, Secret
-from wayleave.proto.radius.packet import Code, Packet
+from wayleave.proto.radius.dictionary import STANDARD, Dictionary
+from wayleave.proto.radius.exchange import Answered, Exchange, Hide, Outcome, Secret
+from wayleave.proto.radius.packet import Avp, Code, Packet
 from wayleave.session.model import Client, Service, Session
 from wayleave.session.recent import Recent
 from wayleave.session.refusal import Reason, Refusal
@@ -32,11 +31,10 @@ REPLY_MESSAGE = 18
 
 
 class Terms(Struct, frozen=True, kw_only=True):
-    """How one group of servers is asked and understood. `password`: None: the User-Name is its own."""
+    """How one group of servers is asked and understood."""
 
     name: str
     caller: Caller
-    password: Secret | None = None
     pool: str = ""
     interim: Ns = Ns(0)
     ignored: frozenset[str] = frozenset()
@@ -64,71 +62,75 @@ class _Asked(Struct, frozen=True):
     username: str
 
 
-class RadiusAuthorization:
-    """Implements session.ports.Authorization. `tenants` maps a port's number to its tenant, `groups` a tenant."""
+class Deciders(Struct, frozen=True, kw_only=True):
+    """Who decides about whom, as a configuration says it. `tenants` maps a port's number, `groups` a tenant.
 
-    def __init__(
-        self,
-        local: LocalAuthorization,
-        tenants: Mapping[int, str],
-        groups: Mapping[str, Terms],
-        exchanges: Mapping[str, Exchange],
-        known: Known,
-        dictionary: Dictionary,
-        trusted: frozenset[int],
-    ) -> None:
-        """`exchanges`: of each group, by its name. `trusted`: ports whose access nodes are believed."""
-        self._asked: dict[Ticket, _Asked] = {}
-        self._rejected: Recent[tuple[BootNs, Refusal]] = Recent()
-        self._last: Recent[tuple[BootNs, str, Service]] = Recent()
-        self._exchanges = exchanges
-        self.reconfigure(local, tenants, groups, known, dictionary, trusted)
+    `trusted`: ports whose access nodes are believed.
+    """
 
-    def reconfigure(
-        self,
-        local: LocalAuthorization,
-        tenants: Mapping[int, str],
-        groups: Mapping[str, Terms],
-        known: Known,
-        dictionary: Dictionary,
-        trusted: frozenset[int],
-    ) -> None:
-        """Go by another configuration from now on. Questions under way are understood under the new one."""
-        self.local, self._tenants, self._groups = local, tenants, groups
-        self.known, self.dictionary, self._trusted = known, dictionary, trusted
+    local: LocalAuthorization
+    tenants: Mapping[int, str]
+    groups: Mapping[str, Terms]
+    known: Known
+    dictionary: Dictionary = STANDARD
+    trusted: frozenset[int] = frozenset()
 
     def group(self, client: Client) -> Terms | None:
         """Who decides about a client; None: the gateway itself."""
-        return self._groups.get(self._tenants.get(client.line.port, ""))
+        return self.groups.get(self.tenants.get(client.line.port, ""))
 
     def terms(self, name: str) -> Terms | None:
-        return next((terms for terms in self._groups.values() if terms.name == name), None)
+        return next((terms for terms in self.groups.values() if terms.name == name), None)
 
     def subject(self, session: Session, terms: Terms) -> Subject:
-        trusted = session.client.line.port in self._trusted
-        return request.subject(session, terms.caller.gateway, trusted)
+        return request.subject(session, terms.caller.gateway, session.client.line.port in self.trusted)
+
+    def review(self, session: Session) -> Service | Refusal:
+        """What a server decided stands until the session ends; the gateway itself is asked again."""
+        service = session.service
+        if service is None or not service.authority or session.client.line.port not in self.tenants:
+            return self.local.grant(session.client)
+        return service
+
+
+class Authorizer:
+    """Implements session.ports.Authorization.
+
+    `exchanges` are those of each group, by its name; `passwords`, too: where there is none, the User-Name is its own.
+    """
+
+    def __init__(self, deciders: Deciders, exchanges: Mapping[str, Exchange], passwords: Mapping[str, Secret]) -> None:
+        self.deciders = deciders
+        """What counts from now on; answers that are under way are understood by it, too."""
+        self._exchanges, self._passwords = exchanges, passwords
+        self._asked: dict[Ticket, _Asked] = {}
+        self._rejected: Recent[tuple[BootNs, Refusal]] = Recent()
+        self._last: Recent[tuple[BootNs, str, Service]] = Recent()
+
+    def review(self, session: Session) -> Service | Refusal:
+        return self.deciders.review(session)
 
     # ---- questions ----------------------------------------------------------------------
 
     def decide(self, session: Session, now: BootNs) -> Service | Refusal | None:
         """Return what the client gets, or why nothing; None: a server was asked, and `decisions` will say."""
-        terms = self.group(session.client)
+        deciders = self.deciders
+        terms = deciders.group(session.client)
         if terms is None:
-            return self.local.grant(session.client)
+            return deciders.local.grant(session.client)
         held = self._rejected.get(session.client.key)
         if held is not None and now < held[0]:
             return held[1]
-        of = self.subject(session, terms)
+        of = deciders.subject(session, terms)
         name = request.username(of, terms.caller)
         if not name:
             why = f"its line has nothing for the User-Name {terms.caller.username}: is the port trusted?"
             return Refusal(Reason.NO_USERNAME, why)
         ticket = Ticket(session.id, session.since)
-
-        attributes = partial(_access, of, terms, session.accounting)
+        attributes = partial(_access, of, terms, session.accounting, self._passwords.get(terms.name))
         if not self._exchanges[terms.name].ask(ticket, attributes, now):
             return Refusal(Reason.RADIUS_BUSY, f"too many clients wait for the servers of {terms.name}")
-        self._asked[ticket] = _Asked(session.client, self._tenants[session.client.line.port], terms.name, name)
+        self._asked[ticket] = _Asked(session.client, deciders.tenants[session.client.line.port], terms.name, name)
         return None
 
     def forget(self, session: Session) -> None:
@@ -136,15 +138,6 @@ class RadiusAuthorization:
         asked = self._asked.pop(Ticket(session.id, session.since), None)
         if asked is not None:
             self._exchanges[asked.group].forget(Ticket(session.id, session.since))
-
-    def review(self, session: Session) -> Service | Refusal:
-        """Return what a session that is there would get now. What a server once decided stands until it ends."""
-        service, terms = session.service, self.group(session.client)
-        if service is None or not service.authority:
-            return self.local.grant(session.client) if terms is None or service is None else service
-        if session.client.line.port not in self._tenants:
-            return self.local.grant(session.client)
-        return service
 
     # ---- answers ------------------------------------------------------------------------
 
@@ -162,7 +155,7 @@ class RadiusAuthorization:
         asked = self._asked.pop(outcome.key, None)
         if asked is None:
             return None
-        terms = self.terms(asked.group)
+        terms = self.deciders.terms(asked.group)
         if terms is None:
             why = f"the servers' group {asked.group} left the configuration meanwhile"
             return Decision(outcome.key, Refusal(Reason.RADIUS_UNREACHABLE, why))
@@ -196,7 +189,9 @@ class RadiusAuthorization:
             authority=terms.name,
         )
         try:
-            return policy.apply(service, self.dictionary.explode(packet.attributes), self.known, terms.ignored)
+            return policy.apply(
+                service, self.deciders.dictionary.explode(packet.attributes), self.deciders.known, terms.ignored
+            )
         except Unusable as error:
             return Refusal(Reason.RADIUS_UNUSABLE, f"{error}")
 
@@ -204,7 +199,7 @@ class RadiusAuthorization:
         """No server answered: perhaps it is known what they last said."""
         last = self._last.get(asked.client.key)
         if last is not None and last[1] == terms.name and now - last[0] < terms.last_known:
-            return replace(last[2], classes=last[2].classes)
+            return last[2]
         return Refusal(Reason.RADIUS_UNREACHABLE, why)
 
     def last_known(self, key: Key) -> tuple[BootNs, str, Service] | None:
@@ -212,8 +207,8 @@ class RadiusAuthorization:
         return self._last.get(key)
 
 
-def _access(of: Subject, terms: Terms, session_id: str, _at: BootNs, hide):  # type: ignore[no-untyped-def]
-    return request.access(of, terms.caller, session_id, hide, terms.password)
+def _access(of: Subject, terms: Terms, session_id: str, password: Secret | None, _at: BootNs, hide: Hide) -> list[Avp]:
+    return request.access(of, terms.caller, session_id, hide, password)
 
 
 def _message(packet: Packet, otherwise: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 
 from wayleave.aaa.request import PLACEHOLDERS, check_template
 from wayleave.net.duration import Duration, parse_duration
@@ -15,7 +15,7 @@ from wayleave.net.units import Ns
 from wayleave.proto.radius.dictionary import STANDARD
 from wayleave.proto.radius.packet import ACCT_PORT, AUTH_PORT, DYNAUTH_PORT
 from wayleave.session.model import LEAST_RATE, MOST_RATE, Rate, Service
-from wayleave.session.settings import Leaf, NameText
+from wayleave.session.settings import AT_START, Leaf, NameText, Problem, Rule
 
 
 def _rate_bounds(bits_s: int) -> int:
@@ -47,12 +47,13 @@ class ServiceSettings(Leaf):
     session_timeout: Duration | None = Field(default=None, description="sessions end after this")
     idle_timeout: Duration | None = Field(default=None, description="sessions end when their client sends nothing")
 
-    @model_validator(mode="after")
-    def _bursts_have_rates(self) -> ServiceSettings:
+    def rules(self) -> tuple[Rule, ...]:
+        return (self._bursts,)
+
+    def _bursts(self) -> Iterator[Problem]:
         for burst, speed in (("burst_up", "up"), ("burst_down", "down")):
             if getattr(self, burst) is not None and getattr(self, speed) is None:
-                raise ValueError(f"{burst} needs {speed} beside it")
-        return self
+                yield burst, f"needs {speed} beside it"
 
     def service(self) -> Service:
         """Return what a service of this name says, without where it is."""
@@ -118,18 +119,23 @@ class GroupSettings(Leaf):
     )
     queue: int = Field(default=10_000, ge=1, le=1_000_000, description="clients that wait to be asked about, at most")
 
-    @model_validator(mode="after")
-    def _attributes_exist(self) -> GroupSettings:
+    def rules(self) -> tuple[Rule, ...]:
+        return (self._attributes, self._patience)
+
+    def _attributes(self) -> Iterator[Problem]:
         for name in self.ignore:
             if name not in STANDARD:
-                raise ValueError(f"ignore: there is no attribute {name} in the gateway's dictionary")
+                yield "ignore", f"there is no attribute {name} in the gateway's dictionary"
+
+    def _patience(self) -> Iterator[Problem]:
         if self.interim is not None and self.interim < parse_duration("60s"):
-            raise ValueError("interim is less than 60s (RFC 2869 5.16): no server likes that")
-        return self
+            yield "interim", "is less than 60s (RFC 2869 5.16): no server likes that"
 
 
 class ControllerSettings(Leaf):
     """Who may change and end sessions (RFC 5176)."""
+
+    KNOWN_BY = ("address",)
 
     address: Address4
     secret: str = Field(description="path of the file with the shared secret, relative to this one")
@@ -143,26 +149,23 @@ class RadiusSettings(Leaf):
     """RADIUS: servers, groups of them, and who may change sessions."""
 
     identifier: str | None = Field(
-        default=None, min_length=1, max_length=63, description="NAS-Identifier; absent: gateway.name"
+        default=None,
+        min_length=1,
+        max_length=63,
+        description="NAS-Identifier; absent: gateway.name",
+        json_schema_extra=AT_START,
     )
     address: Address4 | None = Field(
-        default=None, description="NAS-IP-Address, and what is sent from; absent: the route decides"
+        default=None,
+        description="NAS-IP-Address, and what is sent from; absent: the route decides",
+        json_schema_extra=AT_START,
     )
     listen: Address4 | None = Field(
-        default=None, description="address for CoA and Disconnect; absent: every one of the gateway's"
+        default=None,
+        description="address for CoA and Disconnect; absent: every one of the gateway's",
+        json_schema_extra=AT_START,
     )
-    port: int = Field(default=DYNAUTH_PORT, ge=1, le=65535, description="UDP port for them")
-    servers: tuple[ServerSettings, ...] = ()
-    groups: tuple[GroupSettings, ...] = ()
-    controllers: tuple[ControllerSettings, ...] = ()
-
-    def contradictions(self, pools: frozenset[str] | None) -> Iterator[tuple[str, str]]:
-        """Yield (key, message) for what one value alone cannot know to be wrong. `pools`: names; None: not known."""
-        servers = {server.name for server in self.servers}
-        for group in self.groups:
-            for key in ("servers", "accounting"):
-                for name in getattr(group, key) or ():
-                    if name not in servers:
-                        yield f"groups[{group.name}].{key}", f"there is no radius server {name}"
-            if group.pool is not None and pools is not None and group.pool not in pools:
-                yield f"groups[{group.name}].pool", f"there is no pool {group.pool}"
+    port: int = Field(default=DYNAUTH_PORT, ge=1, le=65535, description="UDP port for them", json_schema_extra=AT_START)
+    servers: tuple[ServerSettings, ...] = Field(default=(), json_schema_extra=AT_START)
+    groups: tuple[GroupSettings, ...] = Field(default=(), json_schema_extra=AT_START)
+    controllers: tuple[ControllerSettings, ...] = Field(default=(), json_schema_extra=AT_START)

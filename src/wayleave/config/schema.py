@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, WithJsonSchema
 
 from wayleave.aaa.local import AuthorizationSettings, Subscriber
+from wayleave.aaa.settings import RadiusSettings, ServiceSettings
 from wayleave.access.settings import PortSettings
 from wayleave.dataplane.settings import PuntSettings
 from wayleave.session.settings import AT_START, Leaf, NameText, PoolSettings, TenantSettings
@@ -79,6 +80,8 @@ class Configuration(Leaf):
     ports: tuple[PortSettings, ...]
     pools: tuple[PoolSettings, ...]
     authorization: AuthorizationSettings = AuthorizationSettings()
+    services: tuple[ServiceSettings, ...] = ()
+    radius: RadiusSettings = RadiusSettings()
     punt: PuntSettings = PuntSettings()
 
 

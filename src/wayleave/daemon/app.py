@@ -20,6 +20,7 @@ from typing import Any
 import structlog
 
 from wayleave.aaa.local import Subscriber
+from wayleave.aaa.radius import Decision
 from wayleave.access.demux import sender
 from wayleave.access.ipoe import Ipoe
 from wayleave.access.settings import PortSettings
@@ -30,6 +31,7 @@ from wayleave.daemon import logs
 from wayleave.daemon.derived import derive
 from wayleave.daemon.engine import Engine
 from wayleave.daemon.hostlinks import HostLinks, own_addresses
+from wayleave.daemon.radius import Radius
 from wayleave.daemon.recovery import Recovery
 from wayleave.dataplane import abi, objects
 from wayleave.dataplane.maps import TableFull
@@ -63,7 +65,8 @@ COLLECT_EVERY = 20_000
 class Gateway:
     """One instance. `open` prepares and attaches, `run` serves until it is told to stop, `close` lets go."""
 
-    def __init__(self, settings: Configuration, subscribers: Sequence[Subscriber]) -> None:
+    def __init__(self, settings: Configuration, subscribers: Sequence[Subscriber], folder: Path) -> None:
+        """`folder`: what paths in the configuration are relative to. Raises: SecretError, StoreError."""
         self.settings = settings
         self.clock = Clock()
         self.started = self.clock.boot()
@@ -78,6 +81,8 @@ class Gateway:
         self.tenants = {
             item.name: Tenant(item.name, number, item.table) for number, item in enumerate(settings.tenants)
         }
+        self.radius = Radius(settings.radius, folder, self.clock)
+        self.authorizer = self.radius.authorizer(derived.deciders)
         self.store = Store(Path(settings.gateway.state), self.clock, settings.gateway.durability, self._on_store_thread)
         self.plane = DataPlane(
             settings.gateway.name,
@@ -89,12 +94,13 @@ class Gateway:
         self.engine = Engine(
             self.table,
             derived.pools,
-            derived.authorization,
+            self.authorizer,
             self.store,
             self.plane,
             self._reply,
             derived.admission,
             _log_transition,
+            self.store.epoch,
         )
         self._services = derived.services
         self.journal, self._drops = self.engine.journal, Drops()
@@ -116,10 +122,11 @@ class Gateway:
     def open(self) -> None:
         """Bring the data plane to what store and configuration say, then put it on the ports. Blocks.
 
-        Raises: DeviceError, LoadError with what to do.
+        Raises: DeviceError, LoadError, RadiusError with what to do.
         """
         if not settings_of_kernel().fib_by_table and any(item.table != 254 for item in self.settings.tenants):
             raise devices.DeviceError("tenants other than on route table 254 (main) need a kernel of 6.5 or later")
+        self.radius.open()
         devices.enable_forwarding()
         self.plane.set_policers(self.settings.punt.rows())
         self.plane.set_services(self._services)
@@ -213,6 +220,7 @@ class Gateway:
         """Serve until SIGTERM or SIGINT."""
         loop = self._loop = asyncio.get_running_loop()
         self.store.start()
+        self.radius.start(loop, self.end_turn)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         gc.collect()
@@ -239,12 +247,14 @@ class Gateway:
 
     def close(self) -> None:
         """Write what waits and let go. Traffic goes on."""
+        self.radius.stop()
         self.store.close()
         self.plane.close()
         self._watch.close()
 
     def abandon(self) -> None:
         """Undo a start that was refused. A data plane that stood before goes on as it was."""
+        self.radius.stop()
         self.store.close()
         self._watch.close()
         self.plane.abandon()
@@ -259,8 +269,12 @@ class Gateway:
         self.engine.take(told, self.clock.boot())
         self.end_turn()
 
+    def _decided(self, decision: Decision) -> None:
+        self.engine.decided(*decision.ticket, decision.outcome, self.clock.boot())
+
     def end_turn(self) -> None:
         """Let out what the turn made: frames, log lines; and see when to wake up next."""
+        self.radius.pump(self.authorizer, self._decided)
         self.frames.flush()
         logs.LINES.flush()
         self._wake_at(self.table.next_deadline)

@@ -119,7 +119,7 @@ class Reloader:
         for first in range(0, gateway.table.end, REVIEWS):
             kept = []
             for session in gateway.table.from_id(first, REVIEWS):
-                reviewed = review(session, derived.pools, derived.authorization)
+                reviewed = review(session, derived.pools, derived.deciders)
                 outcome = Outcome.KEPT if reviewed.outcome is Outcome.LATER else reviewed.outcome
                 counts[outcome] += 1
                 if reviewed.outcome in (Outcome.MOVED, Outcome.ENDED) and len(told.examples) < NAMED:
@@ -192,7 +192,8 @@ class Reloader:
         gateway.plane.set_services(derived.services)
         gateway.ipoe.reconfigure(derived.ports, derived.deliveries)
         gateway.plane.standing = _standing(derived, gateway.ipoe)
-        gateway.engine.reconfigure(derived.pools, derived.authorization, derived.admission)
+        gateway.authorizer.deciders = derived.deciders
+        gateway.engine.reconfigure(derived.pools, gateway.authorizer, derived.admission)
         holders = filter(None, map(gateway.engine.holder, own_addresses(gateway.settings.pools, addresses)))
         gateway.engine.review(now, only=[session.id for session in holders])  # their rows make room for the gateway's
         gateway.links.ends |= links

@@ -108,6 +108,7 @@ class Store:
             self._db.execute(f"PRAGMA synchronous={durability}")
             self._db.executescript(_TABLES)
             self._check_schema()
+            self.epoch = self._next_epoch()
         except (sqlite3.Error, OSError) as error:
             why = error.strerror if isinstance(error, OSError) and error.strerror else error
             raise StoreError(f"{folder}: {why}: is the folder writable, and is there room on the disk?") from error
@@ -125,6 +126,13 @@ class Store:
             raise StoreError(
                 f"the lease store has layout {row[0]}, this program writes {SCHEMA}: use a matching version"
             )
+
+    def _next_epoch(self) -> int:
+        """Count the processes that opened this store: each has a number of its own."""
+        row = self._db.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()
+        epoch = int(row[0]) + 1 if row is not None else 1
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES ('epoch', ?)", (str(epoch),))
+        return epoch
 
     def load(self) -> Iterable[Restored]:
         """Return every lease, with its promise on this boot's clock.

@@ -19,14 +19,17 @@ class Clock(Protocol):
     def plausible(self) -> bool: ...
 
 
-class Authorization(Protocol):
+class Reviewer(Protocol):
+    """Says what a session that is there would get under the configuration that counts."""
+
+    def review(self, session: Session) -> Service | Refusal: ...
+
+
+class Authorization(Reviewer, Protocol):
     """Decides what a client gets, or says why it gets nothing."""
 
     def decide(self, session: Session, now: BootNs) -> Service | Refusal | None:
         """About a client at first sight. None: the answer comes later, through the engine's `decided`."""
-
-    def review(self, session: Session) -> Service | Refusal:
-        """What a session that is there would get under the configuration that counts now. Answers at once."""
 
     def forget(self, session: Session) -> None:
         """The session is gone; an answer that is under way interests nobody."""

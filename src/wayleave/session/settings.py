@@ -172,6 +172,11 @@ class TenantSettings(Leaf):
     table: int = Field(
         default=254, ge=1, le=0xFFFFFFFF, description="kernel route table; 254 is main", json_schema_extra=AT_START
     )
+    radius: str | None = Field(
+        default=None,
+        description="group of RADIUS servers that decides about its clients; absent: [authorization]",
+        json_schema_extra=AT_START,
+    )
     services: tuple[ServiceText, ...] = Field(
         default=(),
         max_length=8,
