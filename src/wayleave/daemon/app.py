@@ -28,6 +28,7 @@ from wayleave.api.capture import Captures
 from wayleave.api.schema import PoolView
 from wayleave.config.schema import Configuration
 from wayleave.daemon import logs
+from wayleave.daemon.accounting import Accounting
 from wayleave.daemon.derived import derive
 from wayleave.daemon.engine import Engine
 from wayleave.daemon.hostlinks import HostLinks, own_addresses
@@ -91,6 +92,7 @@ class Gateway:
             self.clock.boot,
             self.ipoe.standing if settings.gateway.kernel_dhcp else no_standing_reply,
         )
+        self.accounting = Accounting(self.radius.accounting, lambda: self.authorizer.deciders, self.store, self.clock)
         self.engine = Engine(
             self.table,
             derived.pools,
@@ -99,13 +101,14 @@ class Gateway:
             self.plane,
             self._reply,
             derived.admission,
-            _log_transition,
+            self._transition,
             self.store.epoch,
+            self.accounting,
         )
         self._services = derived.services
         self.journal, self._drops = self.engine.journal, Drops()
         self.captures = Captures(self.plane, self.clock)
-        self.recovery = Recovery(self.engine, self.clock)
+        self.recovery = Recovery(self.engine, self.clock, self.accounting)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = NEVER
@@ -135,7 +138,7 @@ class Gateway:
             if (who := self._occupant(self.ports[number], device)) is not None:
                 raise devices.DeviceError(f"port {number} ({device.name}): {who}")
         self.links.open()
-        self.recovery.restore(self.store.load())
+        self.recovery.restore(self.store.load(), self.store.first_of_boot, self.plane.resumed)
         self._repair()
         self.links.attach()
         for number, device in found.items():
@@ -221,6 +224,9 @@ class Gateway:
         loop = self._loop = asyncio.get_running_loop()
         self.store.start()
         self.radius.start(loop, self.end_turn)
+        self.accounting.resume()
+        for session in self.table:
+            self.accounting.watch(session, self.clock.boot())
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         gc.collect()
@@ -269,11 +275,17 @@ class Gateway:
         self.engine.take(told, self.clock.boot())
         self.end_turn()
 
+    def _transition(self, session: Session, before: Session | None) -> None:
+        if lifecycle.opens(session, before):
+            self.accounting.watch(session, self.clock.boot())
+        _log_transition(session, before)
+
     def _decided(self, decision: Decision) -> None:
         self.engine.decided(*decision.ticket, decision.outcome, self.clock.boot())
 
     def end_turn(self) -> None:
         """Let out what the turn made: frames, log lines; and see when to wake up next."""
+        self.accounting.pump(self.clock.boot())
         self.radius.pump(self.authorizer, self._decided)
         self.frames.flush()
         logs.LINES.flush()
@@ -303,6 +315,9 @@ class Gateway:
             self.store_failed = error
         if error is not None:
             log.error("store-failed", why=error, writes=len(group))
+            self.accounting.failed(group)
+        else:
+            self.accounting.durable(group)
         self.engine.recorded(saved, erased, error, self.clock.boot())
         self.end_turn()
 
@@ -327,6 +342,8 @@ class Gateway:
         self._reattach()
         self.engine.review(self.clock.boot())
         self.store.follow_clock()
+        self.accounting.try_again()
+        self.accounting.interims(self.table, self.engine.used, self.clock.boot())
         if self.recovery.unknown and self.clock.plausible:
             self._clock_is_set()
         logs.LINES.flush()

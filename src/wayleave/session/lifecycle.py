@@ -20,6 +20,7 @@ from wayleave.session.model import (
     IN_FLIGHT,
     LEASE_GRACE,
     NEVER,
+    NOTHING_USED,
     OFFER_HOLD,
     STORE_RETRY,
     Client,
@@ -28,6 +29,7 @@ from wayleave.session.model import (
     Phase,
     Service,
     Session,
+    Used,
 )
 from wayleave.session.refusal import PASSING, Reason, Refusal
 
@@ -233,8 +235,13 @@ Step = tuple[Session, tuple[Effect, ...]]
 # ---- The machine ------------------------------------------------------------------------
 
 
-def begin(id_: int, event: Discovered | Requested, now: BootNs, accounting: str = "") -> Step:
-    """First sight of a client: authorization comes before any address. `accounting`: what accounting will call it."""
+def begin(
+    id_: int, event: Discovered | Requested, now: BootNs, accounting: str = "", counted: Used = NOTHING_USED
+) -> Step:
+    """First sight of a client: authorization comes before any address.
+
+    `accounting`: what accounting will call it; `counted`: what was counted under its id before.
+    """
     exact = isinstance(event, Requested)
     session = Session(
         id=id_,
@@ -242,6 +249,7 @@ def begin(id_: int, event: Discovered | Requested, now: BootNs, accounting: str 
         phase=Phase.AUTHORIZING,
         since=now,
         accounting=accounting,
+        counted_before=counted,
         encapsulation=event.encapsulation,
         relayed=event.relayed,
         hostname=event.hostname,
