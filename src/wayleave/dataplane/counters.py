@@ -19,6 +19,7 @@ from wayleave.dataplane.abi import (
 from wayleave.dataplane.maps import Array, PerCpu
 from wayleave.dataplane.objects import Map
 from wayleave.net.units import BootNs
+from wayleave.session.model import NEVER
 
 _MOMENT = struct.Struct("<Q")
 _ASKING = struct.Struct("<QQQ")  # asked, heard, unanswered
@@ -54,7 +55,7 @@ class Asking:
     before; `heard` is how many packets had come down when it last did, since the maps were made.
     """
 
-    asked: BootNs = BootNs(0)
+    asked: BootNs = NEVER
     heard: int = 0
     unanswered: int = 0
 
