@@ -16,7 +16,7 @@ LINE = Line(1, 100, 7)
 
 
 def decide(client: Client, *entries: Subscriber, default: str | None = "residential") -> Service | Refusal:
-    return LocalAuthorization(AuthorizationSettings(default=default), entries, {1: "isp"}, {"theirs": "other"}).decide(
+    return LocalAuthorization(AuthorizationSettings(default=default), entries, {1: "isp"}, {"theirs": "other"}).grant(
         client
     )
 

@@ -6,7 +6,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.dhcp import DECLINE, DISCOVER, OFFER, REQUEST, framed, message, messages
+from tests.e2e.obstruct import obstructed
 from tests.e2e.pins import Pins
 from tests.e2e.test_disk import fill
 from wayleave.api.verdicts import RULES
@@ -196,7 +197,7 @@ def _forward(value: int) -> Callable[[Lab], None]:
 
 ACCESS_DOWN, ACCESS_UP = shut("acc0")
 CORE_DOWN, CORE_UP = shut("core0")
-LINK_DOWN, LINK_UP = shut("wl-default")
+OBSTRUCTION = ExitStack()
 
 
 def _core_up(lab: Lab) -> None:
@@ -204,11 +205,12 @@ def _core_up(lab: Lab) -> None:
     _default(lab)
 
 
-def _links_up(lab: Lab) -> None:
-    """What hung on the link goes with it, until the next start."""
-    LINK_UP(lab)
-    lab.gateway.stop()
-    lab.gateway.restart()
+def _obstruct(lab: Lab) -> None:
+    OBSTRUCTION.enter_context(obstructed(lab))
+
+
+def _clear(_lab: Lab) -> None:
+    OBSTRUCTION.close()
 
 
 DEPENDS: dict[str, tuple[Callable[[Lab], None], Callable[[Lab], None]]] = {
@@ -216,7 +218,7 @@ DEPENDS: dict[str, tuple[Callable[[Lab], None], Callable[[Lab], None]]] = {
     "port-down": (_unplug, _plug),
     "uplink-down": (CORE_DOWN, _core_up),
     "forwarding-off": (_forward(0), _forward(1)),
-    "host-link-gone": (LINK_DOWN, _links_up),
+    "host-link-gone": (_obstruct, _clear),
     "no-route": (_no_default, _default),
     "blackhole": (_black, _not_black),
     "neighbour-unresolved": (_deaf_router, _hearing_router),
@@ -498,7 +500,10 @@ def test_a_device_that_is_gone(lab: Lab) -> None:
     assert "acc0" in says(lab, "alice", "port-gone")
 
 
-PROVEN_ELSEWHERE = {"clock-unset", "dropped", "getting-on", "destination-refused", "idle"}
+PROVEN_ELSEWHERE = {
+    *("clock-unset", "dropped", "getting-on", "destination-refused", "idle", "subscriber-full"),
+    *("radius-rejected", "radius-unusable", "radius-unreachable", "radius-busy", "no-username"),
+}
 """By tests/api/test_verdicts.py."""
 
 

@@ -163,9 +163,38 @@ def test_a_plan_says_what_a_reload_does_and_touches_nothing(lab: Lab) -> None:
     assert one.ping(lab.server_address)
 
 
+def test_the_file_that_is_named_is_the_one_that_is_planned_and_no_other_is_reloaded(lab: Lab) -> None:
+    gateway, folder = lab.gateway, lab.folder / "tomorrow"
+    folder.mkdir()
+    other = folder / "candidate.toml"
+    (folder / "people.toml").write_text(f'[[subscribers]]\nname = "one"\nmac = "{customer_mac(0)}"\n')
+    other.write_text(lab.config(pool={"lease": "2h"}, authorization={"subscribers": "people.toml"}))
+    told = json.loads(gateway.bng("plan", "--json", "--config", str(other), check=False))
+    assert told["changes"] == [
+        "pools[residential].lease: 60m -> 2h", "authorization.subscribers: absent -> people.toml",
+        "subscribers[one]: is new",
+    ]  # fmt: skip
+    assert (told["file"], told["own"]) == (str(other), str(gateway.config_file))
+    own, _ = bng(lab, "plan")
+    assert own["changes"] == []
+    assert "nothing differs" in gateway.bng("plan", "--socket", str(gateway.api)), "its own, where no file is named"
+
+    other.write_text("[gateway]\n" + lab.config())
+    told = json.loads(gateway.bng("plan", "--json", "--config", str(other), "--socket", str(gateway.api), check=False))
+    assert [line.partition(": ")[0] for line in told["refused"]] == [str(other)]
+
+    other.write_text(lab.config(pool={"lease": "2h"}))
+    refused = json.loads(gateway.bng("reload", "--json", "--config", str(other), check=False))
+    assert not refused["applied"]
+    assert refused["refused"][0].startswith(f"this gateway reads {gateway.config_file}, not {other}: ")
+    link = folder / "the same.toml"
+    link.symlink_to(gateway.config_file)
+    assert "nothing differs" in gateway.bng("reload", "--config", str(link))
+
+
 NINTH = '[[ports]]\nnumber = 9\ndevice = "eth9"\nrole = "network"\n'
 REFUSED = {
-    "a bad value": ({"pool": {"lease": "5s"}}, "pools[0].lease: is under 60s"),
+    "a bad value": ({"pool": {"lease": "5s"}}, "pools[residential].lease: is under 60s"),
     "a restart is needed": ({"gateway": {"sessions": 8192}}, "gateway.sessions: 4096 -> 8192: needs a restart"),
     "another device": ({"network": {"device": "acc1"}}, "ports[100].device: core0 -> acc1: needs a restart"),
     "a new port that is not there": ({"more": NINTH}, "there is no device eth9"),

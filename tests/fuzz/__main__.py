@@ -16,7 +16,7 @@ import atheris
 with atheris.instrument_imports(include=["wayleave.net", "wayleave.proto", "wayleave.access"]):
     from wayleave.access.demux import Heard, Ignored, hear
     from wayleave.access.settings import PortSettings
-    from wayleave.net import frame
+    from wayleave.net import frame, pcapng
     from wayleave.net.errors import Malformed
     from wayleave.net.probe import describe
     from wayleave.proto.dhcp4 import message, relay, standing
@@ -102,6 +102,19 @@ def fuzz_access(data: bytes) -> None:
     assert isinstance(heard, Heard | Ignored)
 
 
+def fuzz_pcapng(data: bytes) -> None:
+    """A capture file: what was read is written so that it reads the same."""
+    found = list(pcapng.decode(data))
+    file = pcapng.section("")
+    for number, item in enumerate(found):
+        file += pcapng.interface("", item.interface.description, item.interface.snap)
+        file += pcapng.packet(number, 0, item.length, item.octets, not item.outbound, "")
+    again = list(pcapng.decode(file))
+    for before, after in zip(found, again, strict=True):
+        assert (after.octets, after.length, after.outbound) == (before.octets, before.length, before.outbound)
+        assert after.interface.description == before.interface.description
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "frame": fuzz_frame,
     "message": fuzz_message,
@@ -110,6 +123,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "radius": fuzz_radius,
     "values": fuzz_values,
     "access": fuzz_access,
+    "pcapng": fuzz_pcapng,
 }
 
 
@@ -120,6 +134,9 @@ def seeds(target: str) -> Iterable[bytes]:
             return [bytes.fromhex(row["hex"]) for row in vectors.load("frames")]
         case "message":
             return [bytes.fromhex(row["hex"]) for row in vectors.load("dhcp4_messages")]
+        case "pcapng":
+            file = pcapng.section("seed") + pcapng.interface("acc0", "port 1", 2048)
+            return [file + pcapng.packet(0, 1, 60, bytes(range(60)), True, "came") + pcapng.statistics(0, 2, 0)]
         case "relay":
             return [bytes.fromhex(row["hex"]) for row in vectors.load("relay_agents")]
         case "radius":

@@ -5,15 +5,16 @@ The most particular entry wins: MAC on a line, MAC, line (with its circuit-id), 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from wayleave.net.ipv4 import Address4
 from wayleave.net.mac import Mac
-from wayleave.session.model import Client, Line, Service
+from wayleave.net.units import BootNs
+from wayleave.session.model import Client, Line, Service, Session
 from wayleave.session.refusal import Reason, Refusal
-from wayleave.session.settings import Leaf, LineText, MacText
+from wayleave.session.settings import Leaf, LineText, MacText, Problem, Rule
 
 
 class Subscriber(Leaf):
@@ -30,13 +31,16 @@ class Subscriber(Leaf):
     antispoof: bool = True
     blocked: bool = Field(default=False, description="refused, whatever authorization.default says")
 
-    @model_validator(mode="after")
-    def _known_by_something(self) -> Subscriber:
+    def rules(self) -> tuple[Rule, ...]:
+        return self._known_by_something, self._circuit_said_once
+
+    def _known_by_something(self) -> Iterator[Problem]:
         if self.mac is None and self.line is None and self.circuit is None:
-            raise ValueError("a subscriber is known by mac, line or circuit: give at least one")
+            yield "", "a subscriber is known by mac, line or circuit: give at least one"
+
+    def _circuit_said_once(self) -> Iterator[Problem]:
         if self.line is not None and self.circuit is not None:
-            raise ValueError('give the circuit-id with the line ("1:100/CIRCUIT") or by itself, not both')
-        return self
+            yield "circuit", 'give the circuit-id with the line ("1:100/CIRCUIT") or by itself, not both'
 
     @property
     def key(self) -> tuple[Mac | None, Line | None, str | None]:
@@ -54,7 +58,10 @@ class AuthorizationSettings(Leaf):
 
 
 class LocalAuthorization:
-    """Answers at once from memory. `tenants` maps a port's number to its tenant's name, `pools` a pool's name."""
+    """Implements session.ports.Authorization: answers at once from memory.
+
+    `tenants` maps a port's number to its tenant's name, `pools` a pool's name.
+    """
 
     def __init__(
         self,
@@ -80,7 +87,16 @@ class LocalAuthorization:
                 return entry
         return None
 
-    def decide(self, client: Client) -> Service | Refusal:
+    def decide(self, session: Session, now: BootNs) -> Service | Refusal | None:  # noqa: ARG002
+        return self.grant(session.client)
+
+    def review(self, session: Session) -> Service | Refusal:
+        return self.grant(session.client)
+
+    def forget(self, session: Session) -> None:
+        """Nothing is ever under way."""
+
+    def grant(self, client: Client) -> Service | Refusal:
         """Return what the client gets, or why it gets nothing."""
         entry = self.find(client)
         tenant = self._tenants.get(client.line.port)

@@ -16,7 +16,7 @@ from wayleave.api.search import Filter, first
 from wayleave.api.verdicts import diagnose
 from wayleave.dataplane.counters import Asking
 from wayleave.dataplane.explain import Explanation
-from wayleave.io import machine
+from wayleave.io import hostlink, machine
 from wayleave.io.routes import NextHop, next_hop
 from wayleave.net.mac import Mac
 from wayleave.net.probe import probe
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from wayleave.config.schema import Configuration
     from wayleave.dataplane.plane import DataPlane
     from wayleave.dataplane.samples import Drops
-    from wayleave.io.hostlink import HostLink
     from wayleave.session.journal import Journal
     from wayleave.session.model import Tenant
     from wayleave.session.ports import Clock
@@ -46,6 +45,12 @@ _NOBODY = Mac(bytes(6))
 MAIN_TABLE = 254
 
 
+class Links(Protocol):
+    """The tenants' host links."""
+
+    def fault(self, tenant: Tenant) -> str | None: ...
+
+
 class Diagnosing(Protocol):
     """What it needs of a gateway."""
 
@@ -55,8 +60,10 @@ class Diagnosing(Protocol):
     ports: dict[int, PortSettings]
     settings: Configuration
     tenants: dict[str, Tenant]
-    links: dict[Tenant, HostLink]
     store_failed: str | None
+
+    @property
+    def links(self) -> Links: ...
 
     @property
     def journal(self) -> Journal: ...
@@ -117,10 +124,10 @@ async def answer(gateway: Diagnosing, whom: Whom, to: IPv4Address) -> DiagnosisV
     """Find what is wrong. Raises: Unknown."""
     about, client, session, entry = await _find(gateway, whom)
     tenant = gateway.tenants.get(_tenant(gateway, client, session)) if client is not None else None
-    link = gateway.links.get(tenant) if tenant is not None else None
+    link = hostlink.names(tenant.name)[0] if tenant is not None else None
     address = session.lease.address if session is not None and session.lease is not None else None
-    names = [port.device for port in gateway.ports.values()] + ([link.kernel.name] if link is not None else [])
-    seen = await asyncio.to_thread(_look, names, link.kernel.name if link is not None else None, address, to)
+    names = [port.device for port in gateway.ports.values()]
+    seen = await asyncio.to_thread(_look, names, link, address, to)
     now, drops = gateway.clock.boot(), gateway.dropped()
     lost = set(gateway.lost_ports())
     small, large = _explained(gateway, session, to, lost)
@@ -143,7 +150,7 @@ async def answer(gateway: Diagnosing, whom: Whom, to: IPv4Address) -> DiagnosisV
             reservation=_reservation(gateway, client),
             port=facts.get(client.line.port) if client is not None else None,
             uplinks=[facts[port.number] for port in gateway.ports.values() if port.role == "network"],
-            link_up=link is None or seen.carriers.get(link.kernel.name, False),
+            link_fault=gateway.links.fault(tenant) if tenant is not None else None,
             forwarding=seen.forwarding,
             store_failed=gateway.store_failed,
             clock_awaited=session is not None and gateway.awaits_clock(session.id),

@@ -52,8 +52,8 @@ class Facts(Struct, frozen=True, kw_only=True):
     """An address that is kept for its MAC on a line."""
     port: PortFacts | None
     uplinks: list[PortFacts]
-    link_up: bool
-    """Its tenant's host link."""
+    link_fault: str | None
+    """What is wrong with its tenant's host link."""
     forwarding: bool
     store_failed: str | None
     clock_awaited: bool

@@ -49,6 +49,8 @@ class PoolView(BaseModel):
 class PlanView(BaseModel):
     """What a reload would change, or has changed; or why it is refused, and then nothing is."""
 
+    file: str = Field(description="what was compared with how the gateway runs")
+    own: str = Field(description="what a reload reads")
     refused: list[str] = Field(default_factory=list, description="why the configuration cannot count now")
     changes: list[str] = Field(default_factory=list, description="settings and subscribers that differ")
     sessions: dict[str, int] = Field(default_factory=dict, description="how many are kept, moved and ended")

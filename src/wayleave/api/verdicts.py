@@ -8,10 +8,10 @@ from __future__ import annotations
 from msgspec import Struct
 
 from wayleave.api.facts import Facts
-from wayleave.api.rules import attaching, everybody, outward, served
+from wayleave.api.rules import attaching, everybody, outward, radius, served
 from wayleave.api.rules.rule import Rule
 
-RULES: list[Rule] = [*everybody.RULES, *attaching.RULES, *served.RULES, *outward.RULES]
+RULES: list[Rule] = [*everybody.RULES, *radius.RULES, *attaching.RULES, *served.RULES, *outward.RULES]
 
 
 class Diagnosis(Struct, frozen=True):

@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import App, CycloptsError, Parameter
 
 from wayleave import __version__
-from wayleave.cli.client import DEFAULT_CONFIG, ApiError
+from wayleave.cli.client import DEFAULT_CONFIG, ApiError, Misused
+from wayleave.cli.refusal import from_one, told
 from wayleave.cli.show import show
 from wayleave.cli.target import Target, find, find_id, whom
 from wayleave.cli.watch import with_seconds
@@ -112,23 +113,26 @@ def stop(*, keep_traffic: Annotated[bool, Parameter(negative=())] = False, targe
 
     target = target or Target()
     settings = None if keep_traffic else ending.settings_of_running(target)
+    name = target.call("GET", "/healthz")["name"]  # the configuration may have another one by now
     ending.stop(target)
     print("stopped" + (", traffic goes on" if settings is None else ""))
-    return 0 if settings is None else ending.detach(settings)
+    return 0 if settings is None else ending.detach(settings, name)
 
 
 @app.command
-def detach(*, config: Path = DEFAULT_CONFIG) -> int:
+def detach(*, name: str | None = None, config: Path = DEFAULT_CONFIG) -> int:
     """Take a stopped gateway's data plane off its ports: what it forwards ends.
 
     Parameters
     ----------
+    name
+        The `gateway.name` that it ran under, where no configuration has that any more.
     config
         The configuration file.
     """
     from wayleave.cli import stop as ending
 
-    return ending.detach(ending.settings_of(config))
+    return ending.detach(ending.settings_of(config)) if name is None else ending.detach_by_name(name)
 
 
 @app.command
@@ -136,7 +140,7 @@ def explain(
     *words: str,
     hex_: Annotated[str | None, Parameter(name="--hex")] = None,
     pcap: Path | None = None,
-    packet: int = 1,
+    packet: Annotated[int, Parameter(validator=from_one)] = 1,
     port: int | None = None,
     target: Target | None = None,
 ) -> int:
@@ -153,7 +157,7 @@ def explain(
     hex_
         Instead of words, a whole Ethernet frame in hexadecimal; needs --port.
     pcap
-        Instead of words, a file of captured frames; needs --port.
+        Instead of words, a file of captured frames, pcapng or pcap; needs --port unless `bng capture` wrote it.
     packet
         Which frame of the file, counted from 1.
     port
@@ -163,10 +167,10 @@ def explain(
 
     target = target or Target()
     if (bool(words), hex_ is not None, pcap is not None).count(True) > 1:
-        raise ApiError("say one packet: in words, or with --hex, or with --pcap")
+        raise Misused("say one packet: in words, or with --hex, or with --pcap")
     question: dict[str, object] = {"frame": hex_, "port": port}
     if pcap is not None:
-        question["frame"] = asking.frame_of(pcap, packet).hex()
+        question = asking.frame_of(pcap, packet, port)
     elif hex_ is None:
         question = asking.question(words, port, lambda which: find_id(target, which))
     found = target.call("POST", "/explain", question)
@@ -176,27 +180,34 @@ def explain(
 
 @app.command
 def plan(*, target: Target | None = None) -> int:
-    """Say what `bng reload` would change, and change nothing. Exit status, as of diff: 0 nothing, 1 some, 2 refused."""
-    from wayleave.cli.plan import told
+    """Say what another configuration would change, and change nothing.
+
+    With --config it is that file's, wherever it lies; else the file's that the gateway reads. Exit status, as of diff:
+    0 nothing, 1 some, 2 refused.
+    """
+    from wayleave.cli.plan import planned, tell
 
     target = target or Target()
     try:
-        found = target.change("GET", "/plan")
+        found = planned(target)
     except ApiError as error:
         print(f"bng: {error}", file=sys.stderr)
         return 2
-    told(target, found)
+    tell(target, found)
     return 2 if found["refused"] else int(bool(found["changes"]))
 
 
 @app.command
 def reload(*, target: Target | None = None) -> int:
-    """Have a running gateway go by its configuration as it is on disk now, or refuse it whole; exit status 2."""
-    from wayleave.cli.plan import told
+    """Have a running gateway go by its configuration as it is on disk now, or refuse it whole; exit status 2.
+
+    With --config only if that is the file which the gateway reads.
+    """
+    from wayleave.cli.plan import tell
 
     target = target or Target()
-    found = target.change("POST", "/reload")
-    told(target, found)
+    found = target.change("POST", "/reload", file=target.given and target.given.absolute())
+    tell(target, found)
     return 2 if found["refused"] else 0
 
 
@@ -212,6 +223,8 @@ def capture(
     target: Target | None = None,
 ) -> int:
     """Write one client's packets into a pcapng file, as they come in and as they leave, until Ctrl-C.
+
+    With --json, what came of it is printed at the end, on standard output.
 
     Parameters
     ----------
@@ -276,7 +289,10 @@ def clear_session(which: str, /, *, target: Target | None = None) -> int:
 def main() -> None:
     """Entry point."""
     try:
-        sys.exit(app(with_seconds(sys.argv[1:])))
+        sys.exit(app(with_seconds(sys.argv[1:]), exit_on_error=False, print_error=False))
+    except CycloptsError as error:
+        print(f"bng: {told(error)}", file=sys.stderr)
+        sys.exit(2)
     except ApiError as error:
         print(f"bng: {error}", file=sys.stderr)
         sys.exit(error.status)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any
 
-from cyclopts import App, Parameter, validators
+from cyclopts import App, Parameter
 
 from wayleave import __version__
 from wayleave.cli.client import ApiError
+from wayleave.cli.refusal import from_one
 from wayleave.cli.target import Target, find, is_mac, remark
 from wayleave.cli.watch import View, watched
 
@@ -28,7 +29,7 @@ def sessions(
     pool: str | None = None,
     tenant: str | None = None,
     subscriber: str | None = None,
-    limit: Annotated[int, Parameter(validator=validators.Number(gte=1))] = 100,
+    limit: Annotated[int, Parameter(validator=from_one)] = 100,
     target: View | None = None,
 ) -> int:
     """List sessions.

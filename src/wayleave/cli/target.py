@@ -22,7 +22,7 @@ class Target:
     Parameters
     ----------
     config
-        The gateway's configuration file.
+        The gateway's configuration file; /etc/wayleave/bng.toml unless it is said.
     socket
         Its API socket, instead of the one the configuration names.
     as_json
@@ -31,34 +31,36 @@ class Target:
 
     def __init__(
         self,
-        config: Path = DEFAULT_CONFIG,
+        config: Path | None = None,
         socket: str | None = None,
         as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
     ) -> None:
-        self.config, self.socket, self.as_json = config, socket, as_json
+        self.given, self.socket, self.as_json = config, socket, as_json
+        self.config = config or DEFAULT_CONFIG
         self.indent: int | None = 2
 
     def call(self, method: str, path: str, body: object = None, **query: object) -> Any:
-        return client.call(self._where, method, path, body, (), client.TIMEOUT_S, **query)
+        return client.call(self.where, method, path, body, (), client.TIMEOUT_S, **query)
 
     def stream(self, method: str, path: str, **query: object) -> AbstractContextManager[Iterator[bytes]]:
         """The pieces of an answer as they come."""
-        return client.stream(self._where, method, path, **query)
+        return client.stream(self.where, method, path, **query)
 
     def ask(self, path: str) -> Any:
         """GET what also answers when it says no."""
-        return client.call(self._where, "GET", path, refused=(503,))
+        return client.call(self.where, "GET", path, refused=(503,))
 
-    def change(self, method: str, path: str) -> Any:
+    def change(self, method: str, path: str, body: bytes | None = None, **query: object) -> Any:
         """Have a configuration planned or reloaded; a refusal is an answer."""
-        return client.call(self._where, method, path, refused=(409,), timeout_s=600.0)
+        return client.call(self.where, method, path, body, refused=(409,), timeout_s=600.0, **query)
 
     def process(self) -> int:
         """The gateway's process id, as the kernel knows whose socket it is. Raises: ApiError."""
-        return client.process_of(self._where)
+        return client.process_of(self.where)
 
     @property
-    def _where(self) -> str:
+    def where(self) -> str:
+        """The API's socket."""
         return self.socket or client.socket_of(self.config)
 
     def sessions(self, limit: int, **wanted: str | None) -> tuple[list[dict[str, Any]], bool]:
@@ -109,6 +111,17 @@ def _sessions_of(target: Target, which: str) -> tuple[str, list[dict[str, Any]]]
     return key, found
 
 
+def _perhaps_line(which: str) -> str:
+    """Say how to ask for a line, if this is one."""
+    from wayleave.session.model import Line
+
+    try:
+        Line.parse(which)
+    except ValueError:
+        return ""
+    return f": that is a line; `bng show sessions --line {which}` lists who is on it"
+
+
 def find_id(target: Target, which: str) -> int | None:
     """The id of the one session of this id, address, MAC or subscriber; None: no client has that address.
 
@@ -118,7 +131,7 @@ def find_id(target: Target, which: str) -> int | None:
         return int(which)
     key, found = _sessions_of(target, which)
     if not found and key != "address":
-        raise ApiError(f"there is no session with {key} {which}")
+        raise ApiError(f"there is no session with {key} {which}{_perhaps_line(which)}")
     return int(found[0]["id"]) if found else None
 
 

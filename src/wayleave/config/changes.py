@@ -13,17 +13,18 @@ from wayleave.aaa.local import Subscriber
 from wayleave.config.schema import Configuration
 from wayleave.net.duration import spoken_duration
 from wayleave.net.units import Ns
+from wayleave.session.settings import Leaf
 
 NAMED = 20
 """Subscribers that are told by name, at most."""
 
 
 class Change(Struct, frozen=True):
-    """One difference; `restart`: it only counts from the next start."""
+    """One difference; `restart`: it only counts from the next start, and what that takes."""
 
     path: str
     what: str
-    restart: bool = False
+    restart: str = ""
 
     def __str__(self) -> str:
         return f"{self.path}: {self.what}"
@@ -34,10 +35,10 @@ def changes(old: Configuration, new: Configuration) -> list[Change]:
     return list(_between("", old, new))
 
 
-def needs_restart(info: FieldInfo) -> bool:
-    """Whether a setting only counts from the next start (`session.settings.AT_START`)."""
+def restart_of(info: FieldInfo) -> str:
+    """Return what it takes for a setting that only counts from the next start (`session.settings.AT_START`), or ""."""
     extra = info.json_schema_extra
-    return isinstance(extra, dict) and bool(extra.get("restart"))
+    return str(extra.get("restart", "")) if isinstance(extra, dict) else ""
 
 
 def _between(prefix: str, old: BaseModel, new: BaseModel) -> Iterator[Change]:
@@ -48,15 +49,15 @@ def _between(prefix: str, old: BaseModel, new: BaseModel) -> Iterator[Change]:
             continue
         if isinstance(now, BaseModel):
             yield from _between(path, was, now)
-        elif isinstance(now, tuple) and any(isinstance(item, BaseModel) for item in (*was, *now)):
-            yield from _among(path, was, now, needs_restart(info))
+        elif isinstance(now, tuple) and any(isinstance(item, Leaf) for item in (*was, *now)):
+            yield from _among(path, was, now, restart_of(info))
         else:
-            yield Change(path, f"{_said(was, info)} -> {_said(now, info)}", needs_restart(info))
+            yield Change(path, f"{_said(was, info)} -> {_said(now, info)}", restart_of(info))
 
 
-def _among(path: str, old: Sequence[BaseModel], new: Sequence[BaseModel], restart: bool) -> Iterator[Change]:
+def _among(path: str, old: Sequence[Leaf], new: Sequence[Leaf], restart: str) -> Iterator[Change]:
     """Compare two lists of sections by what their items are called."""
-    before, after = ({_name(item): item for item in items} for items in (old, new))
+    before, after = ({item.label: item for item in items} for items in (old, new))
     for name, item in after.items():
         if name not in before:
             yield Change(f"{path}[{name}]", "is new", restart)
@@ -66,15 +67,6 @@ def _among(path: str, old: Sequence[BaseModel], new: Sequence[BaseModel], restar
         yield Change(f"{path}[{name}]", "is gone", restart)
     if restart and before.keys() == after.keys() and [*before] != [*after]:
         yield Change(path, "another order", restart)
-
-
-def _name(item: BaseModel) -> str:
-    """What identifies a section among others of its kind."""
-    for key in ("number", "name"):
-        if hasattr(item, key):
-            return str(getattr(item, key))
-    known_by = (str(getattr(item, key)) for key in ("mac", "line") if getattr(item, key) is not None)
-    return " on ".join(known_by)
 
 
 def _said(value: Any, info: FieldInfo) -> str:

@@ -11,14 +11,14 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
-from itertools import islice
+from itertools import count, islice
 
 from wayleave.daemon.review import Outcome, PoolTerms, as_told, no_pool, review
 from wayleave.net.units import SECOND, BootNs, Ns, after
 from wayleave.session import lifecycle
 from wayleave.session.journal import ENDING, IGNORED, NOTED, RESTORED, Journal
 from wayleave.session.lifecycle import Event
-from wayleave.session.model import NEVER, Client, CloseCause, Lease, Line, Phase, Session
+from wayleave.session.model import NEVER, Client, CloseCause, Lease, Line, Phase, Service, Session
 from wayleave.session.pool import Exhaustion
 from wayleave.session.ports import Authorization, Plane, PlaneFull, Records
 from wayleave.session.refusal import Reason, Refusal
@@ -71,7 +71,9 @@ class Engine:
         reply: Callable[[Session, lifecycle.Reply], None],
         admission: dict[int, Admission],
         transition: Callable[[Session, Session | None], None] = lambda _after, _before: None,
+        epoch: int = 0,
     ) -> None:
+        """`epoch`: no other process on this store has or had it; what accounting calls sessions begins with it."""
         self.table, self.pools = table, pools
         self.counts, self.journal = Counts(), Journal()
         self._authorization, self._records, self._plane = authorization, records, plane
@@ -85,6 +87,7 @@ class Engine:
         """What reviews came to, and how many rows they changed."""
         self._declined: dict[Line, list[BootNs]] = {}
         self._now = NEVER
+        self._names = (f"{epoch:08x}{serial:08x}" for serial in count())
 
     # ---- in -----------------------------------------------------------------------------
 
@@ -151,8 +154,37 @@ class Engine:
         for session in self.table.due(now, BATCH):
             leased = session.phase in (Phase.ACTIVE, Phase.REMOVING)
             renewed = self._plane.renewed(session.id) if leased else NEVER
-            self._queue.append((session.id, lifecycle.Due(renewed if renewed > session.since else NEVER)))
+            limited = session.service is not None and session.service.idle_timeout
+            seen = self._plane.seen(session.id) if limited and leased else NEVER
+            since = session.since
+            due = lifecycle.Due(renewed if renewed > since else NEVER, seen if seen > since else NEVER)
+            self._queue.append((session.id, due))
         self._run()
+
+    def decided(self, id_: int, since: BootNs, outcome: Service | Refusal, now: BootNs) -> None:
+        """Take what authorization says about a client that it was asked about; `since` is when that session began."""
+        self._now = now
+        session = self.table.get(id_)
+        if session is not None and session.since == since and session.phase is Phase.AUTHORIZING:
+            self._queue.append((id_, self._admit(session, outcome)))
+            self._run()
+
+    def change(self, id_: int, service: Service, now: BootNs) -> bool:
+        """Have a session that is served go on with another service. False: there is no room for its new row."""
+        self._now = now
+        session = self.table.get(id_)
+        if session is None or session.phase is not Phase.ACTIVE:
+            return False
+        changed, effects = lifecycle.advance(session, lifecycle.Changed(service), now)
+        try:
+            if changed.installed:
+                self._plane.refresh([changed], now)
+        except PlaneFull:
+            return False
+        self.journal.event(session, lifecycle.Changed(service), now)
+        self._settle(changed, session, effects)
+        self._run()
+        return True
 
     def recorded(self, ids: Iterable[int], erased: Iterable[int], error: str | None, now: BootNs) -> None:
         """Take a completed group of the store: sessions saved, ids erased, and why not if it failed."""
@@ -268,7 +300,7 @@ class Engine:
             self.journal.stranger(event.client, self._now, full.spoken, full)
             return
         self.journal.begin(id_, event.client)
-        session, effects = lifecycle.begin(id_, event, self._now)
+        session, effects = lifecycle.begin(id_, event, self._now, next(self._names))
         self._settle(session, None, effects)
 
     def _run(self) -> None:
@@ -309,6 +341,8 @@ class Engine:
             self._perform(session, effect)
         if session.phase is Phase.CLOSED:
             self.journal.end(session)
+            if before is not None and before.phase is Phase.AUTHORIZING:
+                self._authorization.forget(session)
 
     def _note_end(self, session: Session, before: Session, event: Event | None) -> None:
         """That it ends, and why; once more if the operator ends what was going by itself."""
@@ -334,11 +368,17 @@ class Engine:
                 self._answer(session, effect)
                 return
             case lifecycle.Authorize():
-                outcome = self._authorize(session)
+                decided = self._authorization.decide(session, self._now)
+                if decided is None:
+                    return
+                outcome = self._admit(session, decided)
             case lifecycle.Allocate():
                 outcome = self._allocate(session, effect)
             case lifecycle.Record(promise_until=until):
                 self._records.save(session, until)
+                return
+            case lifecycle.Keep():
+                self._records.keep(session)
                 return
             case lifecycle.Install():
                 self._installing.append(session.id)
@@ -370,18 +410,23 @@ class Engine:
                 self.counts.told += 1
         self._reply(session, reply)
 
-    def _authorize(self, session: Session) -> Event:
-        service = self._authorization.decide(session.client)
+    def _admit(self, session: Session, service: Service | Refusal) -> Event:
+        """What authorization grants is granted if there is room for it."""
         if isinstance(service, Refusal):
             return lifecycle.Denied(self._counted(service))
+        if service.sessions is not None:
+            others = [other for other in self.table.of_subscriber(service.subscriber) if other.live]
+            if len(others) >= service.sessions:
+                why = f"{service.subscriber} has {len(others)} sessions, and may have {service.sessions}"
+                return lifecycle.Denied(self._counted(Refusal(Reason.SUBSCRIBER_FULL, why)))
         port = self._admission[session.client.line.port]
-        others = self.table.room_for(session, service.limit or port.clients, self._now, self._seen)
-        if others is True:
+        room = self.table.room_for(session, service.limit or port.clients, self._now, self._seen)
+        if room is True:
             return lifecycle.Granted(service)
-        if others is False or not port.replace:
+        if room is False or not port.replace:
             full = Refusal(Reason.LINE_FULL, f"line {session.client.line} is full")
             return lifecycle.Denied(self._counted(full))
-        self._step(others.id, lifecycle.Cleared(CloseCause.DISPLACED))  # now: it makes room for one, not for a batch
+        self._step(room.id, lifecycle.Cleared(CloseCause.DISPLACED))  # now: it makes room for one, not for a batch
         return lifecycle.Granted(service)
 
     def _counted(self, refusal: Refusal) -> Refusal:

@@ -15,9 +15,10 @@ from msgspec.structs import replace
 
 from wayleave.daemon.engine import Engine
 from wayleave.io.clock import Clock
-from wayleave.io.store import Restored, on_this_boot, promised
+from wayleave.io.lease import Restored, on_this_boot, promised
 from wayleave.net.units import BootNs, Ns, UtcNs, after
-from wayleave.session.model import LEASE_GRACE, CloseCause, Phase, Session
+from wayleave.session.lifecycle import wake_at
+from wayleave.session.model import CloseCause, Phase, Session
 from wayleave.session.pool import Exhaustion
 from wayleave.session.refusal import Refusal
 
@@ -71,7 +72,8 @@ class Recovery:
         for session in [session for session in self._engine.table if session.installed and session.live]:
             assert session.lease is not None
             leased = BootNs(min(session.lease.promise_until, after(session.leased_until, late)))
-            later = replace(session, leased_until=leased, deadline=after(leased, LEASE_GRACE))
+            later = replace(session, leased_until=leased)
+            later = replace(later, deadline=wake_at(later))
             self._engine.table.put(later, now)
 
     def settle(self) -> list[Session]:

@@ -15,10 +15,11 @@ from ipaddress import IPv4Address
 from msgspec import Struct
 from msgspec.structs import replace
 
-from wayleave.net.units import BootNs, Ns, after
-from wayleave.session.model import IN_FLIGHT, LEASE_GRACE, Client, CloseCause, Lease, Phase, Service, Session
+from wayleave.net.units import BootNs, Ns
+from wayleave.session.lifecycle import wake_at
+from wayleave.session.model import IN_FLIGHT, Client, CloseCause, Lease, Phase, Service, Session
 from wayleave.session.pool import Pool
-from wayleave.session.ports import Authorization
+from wayleave.session.ports import Reviewer
 from wayleave.session.refusal import Reason, Refusal
 
 
@@ -54,14 +55,14 @@ _ON_ITS_WAY = (Phase.RECORDING, Phase.INSTALLING, Phase.REMOVING)
 _GONE = (Phase.FORGETTING, Phase.CLOSED)
 
 
-def review(session: Session, pools: Mapping[str, PoolTerms], authorization: Authorization) -> Reviewed:
+def review(session: Session, pools: Mapping[str, PoolTerms], reviewer: Reviewer) -> Reviewed:
     """Ask again who a client is and what it gets."""
     lease, service = session.lease, session.service
     if lease is None or service is None or session.phase in _GONE:
         return Reviewed(Outcome.KEPT, session)
     if session.phase is Phase.REMOVING and session.cause is CloseCause.DECLINED:
         return Reviewed(Outcome.LATER, session)  # it keeps that cause to its end, for the address to rest
-    granted = authorization.decide(session.client)
+    granted = reviewer.review(session)
     if isinstance(granted, Refusal):
         return Reviewed(Outcome.ENDED, session, granted)
     if granted.tenant != service.tenant:
@@ -124,4 +125,5 @@ def as_told(before: Session, now_on: Session, now: BootNs) -> Session:
         return now_on
     told = min(lease.promise_until, now + was.duration + IN_FLIGHT)
     leased = BootNs(max(now_on.leased_until, told))
-    return replace(now_on, leased_until=leased, deadline=after(leased, LEASE_GRACE))
+    later = replace(now_on, leased_until=leased)
+    return replace(later, deadline=wake_at(later))

@@ -29,6 +29,17 @@ class Reason(IntEnum):
     ADDRESS_NOT_ITS_OWN = auto()
     """It was given, offered or promised another one."""
     STORE_FAILED = auto()
+    NO_USERNAME = auto()
+    """Its line has nothing of what makes its User-Name."""
+    RADIUS_REJECTED = auto()
+    RADIUS_CHALLENGED = auto()
+    RADIUS_UNUSABLE = auto()
+    """A server grants what the gateway cannot do."""
+    RADIUS_UNREACHABLE = auto()
+    RADIUS_BUSY = auto()
+    """Too many clients wait for an answer."""
+    SUBSCRIBER_FULL = auto()
+    """The subscriber has as many sessions as it may have."""
     MAC_ON_ANOTHER_CIRCUIT = auto()
     ASKED_AGAIN_MEANWHILE = auto()
     DECLINES_TOO_OFTEN = auto()
@@ -44,3 +55,7 @@ class Refusal(Struct, frozen=True, gc=False):
 
     reason: Reason
     why: str
+
+
+PASSING = frozenset((Reason.RADIUS_UNREACHABLE, Reason.RADIUS_BUSY))
+"""A client that is refused for one of these hears nothing: it may be right about its address, and asks again."""

@@ -57,6 +57,16 @@ def _line_full(facts: Facts) -> str | None:
 
 
 @RULES.rule(
+    "subscriber-full",
+    "The subscriber has as many sessions as it may have.",
+    "end one of them (`bng show sessions` has subscribers), or have it granted more",
+)
+def _subscriber_full(facts: Facts) -> str | None:
+    entry = facts.refused(Reason.SUBSCRIBER_FULL)
+    return entry.says if entry is not None else None
+
+
+@RULES.rule(
     "not-authorized",
     "Nobody says that it may get on.",
     "put it into the file of `authorization.subscribers`, or set `authorization.default`; then `bng reload`",
