@@ -98,5 +98,3 @@ def test_accounted_for_what_was_sent(lab: Lab) -> None:
     assert ended["Acct-Input-Packets"] == ended["Acct-Output-Packets"] == ["10"]
     assert ended["Acct-Terminate-Cause"] == ["User-Request"]
     assert begun["User-Name"] == [FIRST]
-
-
