@@ -35,6 +35,7 @@ from wayleave.dataplane.maps import TableFull
 from wayleave.dataplane.plane import DataPlane, settings_of_kernel, sizes
 from wayleave.dataplane.rows import FIRST_LOCAL_ID, Rows, project_local
 from wayleave.dataplane.samples import Drops, whose
+from wayleave.dataplane.tables import OUTDATED
 from wayleave.io import devices, hostlink
 from wayleave.io.clock import Clock
 from wayleave.io.frames import Transmitter
@@ -108,7 +109,7 @@ class Gateway:
         self._stopping = asyncio.Event()
         self.store_failed: str | None = None
         self._supervisor = Supervisor()
-        self.links = HostLinks(self.tenants.values(), self.plane, lambda: self.settings.pools)
+        self.links = HostLinks(self.tenants.values(), self.plane, lambda: self.settings.pools, self._own_changed)
         self._local: dict[tuple[Tenant, IPv4Address], int] = {}
         self.repaired: list[str] = []
 
@@ -183,6 +184,12 @@ class Gateway:
             log.error("own-addresses-not-installed", why=str(error))
         self.links.tell(known)
 
+    def _own_changed(self, addresses: Iterable[IPv4Address]) -> None:
+        """The machine has other addresses now; one that a client has stays the client's until a restart."""
+        known = list(addresses)
+        log.info("own-addresses", addresses=sorted(map(str, known)))
+        self.set_own([address for address in known if self.engine.holder(address) is None], self.clock.boot())
+
     def _local_rows(self, addresses: Iterable[IPv4Address]) -> list[Rows]:
         """The rows of the gateway's own addresses, for every tenant. An address keeps its number while it is there."""
         own = own_addresses(self.settings.pools, addresses)
@@ -204,7 +211,8 @@ class Gateway:
         self.plane.begin(session for session in self.table if session.installed)
         self.repaired = report if resumed else []
         if resumed and report:
-            log.warning("tables-repaired", differences=len(report), first=report[:20])
+            say = log.info if all(told.endswith(OUTDATED) for told in report) else log.warning
+            say("tables-repaired", differences=len(report), first=report[:20])
         elif resumed:
             log.info("tables-verified", rows=len(self.plane.tables))
 
