@@ -18,6 +18,7 @@ from wayleave.aaa.outbox import Account, Outbox
 from wayleave.aaa.radius import Deciders
 from wayleave.aaa.request import Status
 from wayleave.io.clock import Clock
+from wayleave.io.lease import Restored
 from wayleave.io.store import Rename, Report, Store, Write
 from wayleave.net.units import BootNs, Ns, UtcNs
 from wayleave.proto.radius.exchange import Exchange
@@ -64,24 +65,39 @@ class Accounting:
         self._armed.pop(session.accounting, None)
         return self._about(session, Status.STOP, used, now)
 
-    def ended_by_reboot(self, session: Session, used: Used, now: BootNs) -> None:
-        """The machine was off: what accounting knew as a session is over. `used` is what was last known of it."""
+    def take_up(self, leases: Iterable[Restored], counting_on: bool, names: Callable[[], str]) -> list[Restored]:
+        """Return the sessions that the disk has as accounting goes on with them.
+
+        If the machine has started since, all of before is over to accounting, the gateway begins anew, and its clients
+        with it, under `names`. `counting_on`: the data plane's counters were not lost; else what was last reported of a
+        session is what it had used.
+        """
+        found, now = [*leases], self._clock.boot()
+        if self._store.first_of_boot:
+            for item in found:
+                self._ended_by_reboot(item.session, item.used, now)
+            self._begins_anew(now)
+            return [replace(item, session=self._begin_again(item.session, names(), now)) for item in found]
+        if counting_on:
+            return found
+        return [replace(item, session=replace(item.session, counted_before=NOTHING_USED - item.used)) for item in found]
+
+    def _ended_by_reboot(self, session: Session, used: Used, now: BootNs) -> None:
         stop = self._about(replace(session, cause=CloseCause.REBOOTED), Status.STOP, used, now)
         if stop is not None:
             self._store.report(stop)
 
-    def begin_again(self, session: Session, name: str, now: BootNs) -> Session:
-        """It goes on as another session; returns that. To be called once the gateway has said that it begins anew."""
-        begun = replace(session, accounting=name, counted_before=NOTHING_USED, opened_at=now)
-        self._store.rename(begun, self.started(begun, now))
-        return begun
-
-    def all_over(self, status: Status, now: BootNs) -> None:
-        """Have every group hear that the gateway begins anew (ON), or ends all sessions (OFF)."""
+    def _begins_anew(self, now: BootNs) -> None:
+        """Accounting-On, to every group."""
         for name in self.outboxes:
             terms = self._deciders().terms(name)
             if terms is not None:
-                self._store.report(self._account(name, "", request.on_off(status, terms.caller), now))
+                self._store.report(self._account(name, "", request.on_off(Status.ON, terms.caller), now))
+
+    def _begin_again(self, session: Session, name: str, now: BootNs) -> Session:
+        begun = replace(session, accounting=name, counted_before=NOTHING_USED, opened_at=now)
+        self._store.rename(begun, self.started(begun, now))
+        return begun
 
     def _about(self, session: Session, status: Status, used: Used, now: BootNs) -> Account | None:
         service, deciders = session.service, self._deciders()

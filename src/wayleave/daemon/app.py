@@ -39,6 +39,7 @@ from wayleave.dataplane.maps import TableFull
 from wayleave.dataplane.plane import DataPlane, settings_of_kernel, sizes
 from wayleave.dataplane.rows import FIRST_LOCAL_ID, Rows, project_local
 from wayleave.dataplane.samples import Drops
+from wayleave.dataplane.tables import OUTDATED
 from wayleave.io import devices, hostlink
 from wayleave.io.clock import Clock
 from wayleave.io.frames import Transmitter
@@ -108,7 +109,7 @@ class Gateway:
         self._services = derived.services
         self.journal, self._drops = self.engine.journal, Drops()
         self.captures = Captures(self.plane, self.clock)
-        self.recovery = Recovery(self.engine, self.clock, self.accounting)
+        self.recovery = Recovery(self.engine, self.clock)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = NEVER
@@ -116,7 +117,7 @@ class Gateway:
         self._stopping = asyncio.Event()
         self.store_failed: str | None = None
         self._supervisor = Supervisor()
-        self.links = HostLinks(self.tenants.values(), self.plane, lambda: self.settings.pools)
+        self.links = HostLinks(self.tenants.values(), self.plane, lambda: self.settings.pools, self._own_changed)
         self._local: dict[tuple[Tenant, IPv4Address], int] = {}
         self.repaired: list[str] = []
 
@@ -138,7 +139,8 @@ class Gateway:
             if (who := self._occupant(self.ports[number], device)) is not None:
                 raise devices.DeviceError(f"port {number} ({device.name}): {who}")
         self.links.open()
-        self.recovery.restore(self.store.load(), self.store.first_of_boot, self.plane.resumed)
+        leases = self.accounting.take_up(self.store.load(), self.plane.resumed, self.engine.new_name)
+        self.recovery.restore(leases)
         self._repair()
         self.links.attach()
         for number, device in found.items():
@@ -192,6 +194,12 @@ class Gateway:
             log.error("own-addresses-not-installed", why=str(error))
         self.links.tell(known)
 
+    def _own_changed(self, addresses: Iterable[IPv4Address]) -> None:
+        """The machine has other addresses now; one that a client has stays the client's until a restart."""
+        known = list(addresses)
+        log.info("own-addresses", addresses=sorted(map(str, known)))
+        self.set_own([address for address in known if self.engine.holder(address) is None], self.clock.boot())
+
     def _local_rows(self, addresses: Iterable[IPv4Address]) -> list[Rows]:
         """The rows of the gateway's own addresses, for every tenant. An address keeps its number while it is there."""
         own = own_addresses(self.settings.pools, addresses)
@@ -213,7 +221,8 @@ class Gateway:
         self.plane.begin(session for session in self.table if session.installed)
         self.repaired = report if resumed else []
         if resumed and report:
-            log.warning("tables-repaired", differences=len(report), first=report[:20])
+            say = log.info if all(told.endswith(OUTDATED) for told in report) else log.warning
+            say("tables-repaired", differences=len(report), first=report[:20])
         elif resumed:
             log.info("tables-verified", rows=len(self.plane.tables))
 

@@ -13,14 +13,12 @@ from dataclasses import dataclass
 import structlog
 from msgspec.structs import replace
 
-from wayleave.aaa.request import Status
-from wayleave.daemon.accounting import Accounting
 from wayleave.daemon.engine import Engine
 from wayleave.io.clock import Clock
 from wayleave.io.lease import Restored, on_this_boot, promised
 from wayleave.net.units import BootNs, Ns, UtcNs, after
 from wayleave.session.lifecycle import wake_at
-from wayleave.session.model import NOTHING_USED, CloseCause, Phase, Session
+from wayleave.session.model import CloseCause, Phase, Session
 from wayleave.session.pool import Exhaustion
 from wayleave.session.refusal import Refusal
 
@@ -38,22 +36,14 @@ class Unknown:
 class Recovery:
     """Brings the engine's table to what the store says. `unknown` are the sessions that wait for the clock."""
 
-    def __init__(self, engine: Engine, clock: Clock, accounting: Accounting) -> None:
-        self._engine, self._clock, self._accounting = engine, clock, accounting
+    def __init__(self, engine: Engine, clock: Clock) -> None:
+        self._engine, self._clock = engine, clock
         self.unknown: dict[int, Unknown] = {}
         self._restored_at = BootNs(0)
 
-    def restore(self, leases: Iterable[Restored], first_of_boot: bool, counting_on: bool) -> None:
-        """Take up every lease; end those whose client would not be granted that address today.
-
-        `first_of_boot`: the machine has started since they were recorded; `counting_on`: the data plane has not.
-        """
+    def restore(self, leases: Iterable[Restored]) -> None:
+        """Take up every lease; end those whose client would not be granted that address today."""
         now = self._restored_at = self._clock.boot()
-        leases = [*leases]
-        if first_of_boot:
-            leases = self._after_a_reboot(leases, now)
-        elif not counting_on:
-            leases = [_counting_anew(item) for item in leases]
         homeless: list[tuple[Session, Refusal]] = []
         for restored in leases:
             session, lease = restored.session, restored.session.lease
@@ -74,14 +64,6 @@ class Recovery:
         for session, refusal in homeless:
             log.warning("lease-no-longer-granted", session=session.id, client=str(session.client), why=refusal.why)
             self._engine.clear(session.id, CloseCause.RECONFIGURED, now, refusal)
-
-    def _after_a_reboot(self, leases: list[Restored], now: BootNs) -> list[Restored]:
-        """To accounting every session of before is over; the gateway begins anew, and its clients with it."""
-        for item in leases:
-            self._accounting.ended_by_reboot(item.session, item.used, now)
-        self._accounting.all_over(Status.ON, now)
-        begin, name = self._accounting.begin_again, self._engine.new_name
-        return [replace(item, session=begin(item.session, name(), now)) for item in leases]
 
     def took_over(self) -> None:
         """Count every lease from now: until now the data plane of before renewed them, under the terms of before."""
@@ -119,8 +101,3 @@ class Recovery:
                 standing.append(known)
             self._engine.table.put(known, now)
         return standing
-
-
-def _counting_anew(item: Restored) -> Restored:
-    """The data plane's counters began at nothing: what was last reported of a session is what it had used."""
-    return replace(item, session=replace(item.session, counted_before=NOTHING_USED - item.used))
