@@ -320,7 +320,7 @@ def test_a_file_that_is_not_toml_is_called_so(idle: Lab) -> None:
 
 def test_a_good_configuration(idle: Lab) -> None:
     idle.gateway.config_file.write_text(idle.config())
-    assert said(idle, "check") == f"{idle.gateway.config_file}: good: 2 ports, 1 pools, 0 subscribers\n"
+    assert said(idle, "check") == f"{idle.gateway.config_file}: good: 2 ports, 1 pool, 0 subscribers\n"
 
 
 def test_the_file_may_stand_by_itself(idle: Lab) -> None:

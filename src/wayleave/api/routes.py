@@ -28,6 +28,7 @@ from wayleave.config.load import FILES_MAX, Files
 from wayleave.config.wording import plainly
 from wayleave.net.ipv4 import Address4
 from wayleave.net.mac import Mac
+from wayleave.net.units import Ns
 from wayleave.session.model import Phase, Session
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Running(Diagnosing, Protocol):
     plane: DataPlane
     ipoe: Ipoe
     repaired: list[str]
+    started: BootNs
     captures: Captures
 
     @property
@@ -182,7 +184,8 @@ def application(gateway: Running, configuration: Changing) -> FastAPI:
     @app.get("/dhcp")
     async def dhcp() -> DhcpView:
         replies = len(gateway.plane.tables.replies)
-        return dhcp_view(counters.dhcp4(), dict(gateway.ipoe.said), dict(gateway.ipoe.ignored), replies)
+        runs = Ns(gateway.clock.boot() - gateway.started)
+        return dhcp_view(counters.dhcp4(), dict(gateway.ipoe.said), dict(gateway.ipoe.ignored), replies, runs)
 
     @app.post("/explain")
     async def explain(asked: Question) -> Verdict:

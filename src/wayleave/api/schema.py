@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, Field
 
 from wayleave.dataplane.counters import Usage
-from wayleave.net.units import SECOND, BootNs
+from wayleave.net.units import SECOND, BootNs, Ns
 from wayleave.session.model import NEVER, Session
 
 
@@ -85,9 +85,12 @@ class DhcpView(BaseModel):
     python: dict[str, int] = Field(description="answers by kind")
     ignored: dict[str, int] = Field(description="messages that Python did not answer, by reason")
     replies: int = Field(description="different standing replies in use")
+    python_s: int = Field(description="for how long Python has counted; the data plane, since its maps were made")
 
 
-def dhcp_view(results: dict[str, int], said: dict[str, int], ignored: dict[str, int], replies: int) -> DhcpView:
+def dhcp_view(
+    results: dict[str, int], said: dict[str, int], ignored: dict[str, int], replies: int, python: Ns
+) -> DhcpView:
     """Sort the program's results into answers and reasons."""
     return DhcpView(
         kernel={name: count for name, count in results.items() if not name.startswith("up-")},
@@ -95,6 +98,7 @@ def dhcp_view(results: dict[str, int], said: dict[str, int], ignored: dict[str, 
         python=said,
         ignored=ignored,
         replies=replies,
+        python_s=python // SECOND,
     )
 
 
