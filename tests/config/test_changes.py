@@ -29,6 +29,8 @@ CHANGES: dict[str, tuple[str, str, list[tuple[str, bool]]]] = {
     "a text": ('lease = "30m"', 'lease = "30m"\ndomain = "x"', [('pools[residential].domain: absent → "x"', False)]),
     "a reservation": ('lease = "30m"', RESERVED, [("pools[residential].reservations[1:7]: is new", False)]),
     "a pool": ("[authorization]", f"{OTHER}[authorization]", [("pools[other]: is new", False)]),
+    "a level": ("[authorization]", '[log]\nlevel = "error"\n[authorization]', [
+        ('log.level: "info" → "error"', False)]),
     "a rate": ("[authorization]", "[punt.new]\npps = 1\nburst = 1\n[authorization]", [
         ("punt.new.pps: 10000 → 1", False), ("punt.new.burst: 10000 → 1", False)]),
     "a boolean": ('name = "bng1"', 'name = "bng1"\nkernel_dhcp = false', [

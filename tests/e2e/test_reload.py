@@ -281,6 +281,22 @@ def test_a_hangup_reloads(lab: Lab) -> None:
     assert pool(gateway, "business")["size"] == 253
 
 
+def test_the_log_level_counts_from_the_reload_on(lab: Lab) -> None:
+    gateway, customer = lab.gateway, lab.customers[0]
+    customer.dhcp("udhcpc")
+    wait_until(lambda: gateway.log.count(" info session-open ") == 1, "a line of the log")
+    reload(lab, lab.config(more='[log]\nlevel = "error"\n'))
+    lab.customers[1].dhcp("udhcpc")
+    gateway.config_file.write_text("[gateway")
+    assert gateway.process is not None
+    gateway.process.signal(signal.SIGHUP)
+    wait_until(lambda: " error reload-refused " in gateway.log, "what went wrong is logged")
+    assert gateway.log.count(" info session-open ") == 1
+    reload(lab, lab.config())
+    lab.customers[2].dhcp("udhcpc")
+    wait_until(lambda: gateway.log.count(" info session-open ") == 2, "a line of the log")
+
+
 def test_after_a_reload_a_restart_finds_nothing_to_mend(lab: Lab) -> None:
     customer = lab.customers[0]
     customer.dhcp("udhcpc")
