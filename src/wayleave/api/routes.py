@@ -22,10 +22,21 @@ from wayleave.api.diagnose import answer as diagnosed
 from wayleave.api.explain import Absent, Question, Verdict, answer
 from wayleave.api.journal import JournalsView, JournalView, of_session, of_strangers
 from wayleave.api.metrics import CONTENT_TYPE, exposition
-from wayleave.api.schema import DhcpView, Page, PlanView, PoolView, PuntView, SessionView, dhcp_view, view
+from wayleave.api.schema import (
+    DhcpView,
+    Page,
+    PlanView,
+    PoolView,
+    PortView,
+    PuntView,
+    SessionView,
+    dhcp_view,
+    view,
+)
 from wayleave.api.search import Filter, NotOne, search
 from wayleave.config.load import FILES_MAX, Files
 from wayleave.config.wording import plainly
+from wayleave.io import devices
 from wayleave.net.ipv4 import Address4
 from wayleave.net.mac import Mac
 from wayleave.net.units import Ns
@@ -176,6 +187,22 @@ def application(gateway: Running, configuration: Changing) -> FastAPI:
     @app.get("/pools")
     async def pools() -> list[PoolView]:
         return gateway.pool_views()
+
+    @app.get("/ports")
+    async def ports() -> list[PortView]:
+        lost = set(gateway.lost_ports())
+        return [
+            PortView(
+                number=port.number,
+                device=port.device,
+                role=port.role,
+                tenant=port.tenant,
+                state=devices.state(port.device),
+                program=port.xdp if number in gateway.plane.attached and number not in lost else None,
+                sessions=gateway.table.on_port[number],
+            )
+            for number, port in sorted(gateway.ports.items())
+        ]
 
     @app.get("/drops")
     async def drops() -> dict[str, int]:

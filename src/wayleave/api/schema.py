@@ -46,6 +46,18 @@ class PoolView(BaseModel):
     quarantined: int
 
 
+class PortView(BaseModel):
+    """One port as it stands."""
+
+    number: int
+    device: str
+    role: str
+    tenant: str
+    state: str = Field(description="of its device: up, no carrier, down (as it was set) or gone")
+    program: str | None = Field(description="how the program is attached: native or generic; None: it is not")
+    sessions: int
+
+
 class PlanView(BaseModel):
     """What a reload would change, or has changed; or why it is refused, and then nothing is."""
 

@@ -211,6 +211,22 @@ def pools(*, target: View | None = None) -> int:
 
 @show.command
 @watched
+def ports(*, target: View | None = None) -> int:
+    """The ports: their devices' state, how the program is attached (`no`: it is not), how many sessions are there."""
+    target = target or View()
+    found = target.call("GET", "/ports")
+    columns = ("port", "device", "role", "tenant", "state", "program", "sessions")
+    target.print(
+        found,
+        columns,
+        ([item["number"], *(item[key] for key in columns[1:5]), item["program"] or "no", item["sessions"]]
+         for item in found),
+    )  # fmt: skip
+    return 0
+
+
+@show.command
+@watched
 def counters(*, target: View | None = None) -> int:
     """Everything that is counted: packets by stage and outcome, punts by class, what clients said and were told."""
     target = target or View()

@@ -6,7 +6,7 @@ One task owns it: no locks. The engine puts every changed session back with `put
 from __future__ import annotations
 
 import heapq
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 
 from wayleave.net.mac import Mac
@@ -38,6 +38,7 @@ class Table:
         self._deadlines: list[tuple[int, int]] = []
         self._armed: dict[int, int] = {}
         self.phases: dict[Phase, int] = dict.fromkeys(Phase, 0)
+        self.on_port: Counter[int] = Counter()
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -100,6 +101,7 @@ class Table:
             self._next_id = max(self._next_id, id_ + 1)
             self._by_key[session.client.key] = id_
             self._by_line.setdefault(session.client.line, set()).add(id_)
+            self.on_port[session.client.line.port] += 1
         self._by_id[id_] = session
         self.phases[session.phase] += 1
         self._arm(session)
@@ -114,6 +116,7 @@ class Table:
     def _remove(self, session: Session) -> None:
         del self._by_id[session.id]
         del self._by_key[session.client.key]
+        self.on_port[session.client.line.port] -= 1
         line = self._by_line[session.client.line]
         line.discard(session.id)
         if not line:
