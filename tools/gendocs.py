@@ -20,7 +20,7 @@ from pydantic.fields import FieldInfo
 from wayleave.aaa.local import Subscriber
 from wayleave.api.metrics import METRICS
 from wayleave.api.verdicts import RULES
-from wayleave.config.changes import needs_restart
+from wayleave.config.changes import restart_of
 from wayleave.config.jsonschema import schema
 from wayleave.config.schema import Configuration
 from wayleave.config.wording import section_of
@@ -72,7 +72,7 @@ def _section(title: str, model: type[BaseModel], whole: FieldInfo | None = None)
         shown = "absent" if default is None else f"`{_toml(default)}`"
         if values is None and info.is_required():
             shown = "required"
-        live = "restart" if needs_restart(info) else "reload"
+        live = "restart" if restart_of(info) else "reload"
         rows.append(f"| `{name}` | {_kind(properties[name])} | {shown} | {live} | {info.description or ''} |")
     doc = (whole.description if whole is not None else None) or (model.__doc__ or "").strip().split("\n")[0]
     head = ["| key | value | default | counts from | |", "| --- | --- | --- | --- | --- |"]

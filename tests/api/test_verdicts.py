@@ -59,7 +59,7 @@ def facts(**unlike: Any) -> Facts:
         subscriber=None,
         port=PORT,
         uplinks=[UPLINK],
-        link_up=True,
+        link_fault=None,
         forwarding=True,
         store_failed=None,
         clock_awaited=False,

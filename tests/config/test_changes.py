@@ -58,7 +58,7 @@ def test_a_difference_is_told_with_its_path_and_whether_it_needs_a_restart(tmp_p
     was, put, expected = CHANGES[what]
     old = read(tmp_path, f"# a comment\n{GOOD}")
     new = read(tmp_path, f"# a comment\n{GOOD}".replace(was, put))
-    assert [(str(change), change.restart) for change in changes(old, new)] == expected
+    assert [(str(change), bool(change.restart)) for change in changes(old, new)] == expected
 
 
 def people(*names: str, **settings: object) -> list[Subscriber]:
@@ -78,3 +78,13 @@ def test_subscribers_are_compared_by_who_is_meant() -> None:
 def test_many_subscribers_are_told_by_their_number() -> None:
     found = subscriber_changes([], people(*map(str, range(NAMED + 1))))
     assert list(map(str, found)) == [f"subscribers: {NAMED + 1}: each is new"]
+
+
+def test_what_a_restart_takes_is_told_of_each(tmp_path: Path) -> None:
+    def restart(was: str, put: str) -> str:
+        (change,) = changes(read(tmp_path, GOOD), read(tmp_path, GOOD.replace(was, put)))
+        return change.restart
+
+    name = 'name = "bng1"'
+    assert restart(name, f"{name}\nsessions = 99") == "needs a restart, which traffic survives"
+    assert "`bng stop`, which ends its traffic" in restart(name, 'name = "bng2"')

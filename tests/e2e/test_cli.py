@@ -460,9 +460,7 @@ def test_a_missing_device_is_refused_in_words(idle: Lab) -> None:
 def test_a_device_with_a_foreign_program_is_refused_in_words(idle: Lab) -> None:
     with _Foreign(idle):
         line = _refused(idle, idle.config())
-    assert line == (
-        "bng: port 100 (core0): another XDP program is attached: remove it with `ip link set dev DEVICE xdp off`"
-    )
+    assert line == ("bng: port 100 (core0): another XDP program is attached: `ip link set dev core0 xdp off`")
 
 
 class _Foreign:

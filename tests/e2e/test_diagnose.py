@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.dhcp import DECLINE, DISCOVER, OFFER, REQUEST, framed, message, messages
+from tests.e2e.obstruct import obstructed
 from tests.e2e.pins import Pins
 from tests.e2e.test_disk import fill
 from wayleave.api.verdicts import RULES
@@ -187,7 +188,7 @@ def _forward(value: int) -> Callable[[Lab], None]:
 
 ACCESS_DOWN, ACCESS_UP = shut("acc0")
 CORE_DOWN, CORE_UP = shut("core0")
-LINK_DOWN, LINK_UP = shut("wl-default")
+OBSTRUCTION = ExitStack()
 
 
 def _core_up(lab: Lab) -> None:
@@ -195,18 +196,19 @@ def _core_up(lab: Lab) -> None:
     _default(lab)
 
 
-def _links_up(lab: Lab) -> None:
-    """What hung on the link goes with it, until the next start."""
-    LINK_UP(lab)
-    lab.gateway.stop()
-    lab.gateway.restart()
+def _obstruct(lab: Lab) -> None:
+    OBSTRUCTION.enter_context(obstructed(lab))
+
+
+def _clear(_lab: Lab) -> None:
+    OBSTRUCTION.close()
 
 
 DEPENDS: dict[str, tuple[Callable[[Lab], None], Callable[[Lab], None]]] = {
     "port-down": (ACCESS_DOWN, ACCESS_UP),
     "uplink-down": (CORE_DOWN, _core_up),
     "forwarding-off": (_forward(0), _forward(1)),
-    "host-link-gone": (LINK_DOWN, _links_up),
+    "host-link-gone": (_obstruct, _clear),
     "no-route": (_no_default, _default),
     "blackhole": (_black, _not_black),
     "neighbour-unresolved": (_deaf_router, _hearing_router),

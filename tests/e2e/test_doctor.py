@@ -60,7 +60,7 @@ FAULTS: list[tuple[Callable[[Lab], object], int, str, str]] = [
         lambda lab: lab.gateway.namespace.ip("link add br0 type bridge", "link set core0 master br0"), 1,
         "is a part of br0", "ip link set dev core0 nomaster",
     ),
-    (_foreign, 1, "another XDP program is attached", "ip link set dev acc0 xdp off"),
+    (_foreign, 1, "another XDP program is attached, and held by a link", "`bpftool link detach id "),
 ]  # fmt: skip
 
 

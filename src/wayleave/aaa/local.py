@@ -11,7 +11,9 @@ from pydantic import Field
 
 from wayleave.net.ipv4 import Address4
 from wayleave.net.mac import Mac
-from wayleave.session.model import Client, Line, Service
+from wayleave.net.units import BootNs
+from wayleave.session.model import Client, Line, Service, Session
+from wayleave.session.refusal import Reason, Refusal
 from wayleave.session.settings import Leaf, LineText, MacText, Problem, Rule
 
 
@@ -56,7 +58,10 @@ class AuthorizationSettings(Leaf):
 
 
 class LocalAuthorization:
-    """Answers at once from memory. `tenants` maps a port's number to its tenant's name, `pools` a pool's name."""
+    """Implements session.ports.Authorization: answers at once from memory.
+
+    `tenants` maps a port's number to its tenant's name, `pools` a pool's name.
+    """
 
     def __init__(
         self,
@@ -82,21 +87,32 @@ class LocalAuthorization:
                 return entry
         return None
 
-    def decide(self, client: Client) -> Service | str:
+    def decide(self, session: Session, now: BootNs) -> Service | Refusal | None:  # noqa: ARG002
+        return self.grant(session.client)
+
+    def review(self, session: Session) -> Service | Refusal:
+        return self.grant(session.client)
+
+    def forget(self, session: Session) -> None:
+        """Nothing is ever under way."""
+
+    def grant(self, client: Client) -> Service | Refusal:
         """Return what the client gets, or why it gets nothing."""
         entry = self.find(client)
         tenant = self._tenants.get(client.line.port)
         if tenant is None:
-            return f"port {client.line.port} is not configured"
+            return Refusal(Reason.PORT_NOT_CONFIGURED, f"port {client.line.port} is not configured")
         if entry is None:
             if self._settings.default is None:
-                return "not in the subscribers file, and authorization.default is absent"
+                why = "not in the subscribers file, and authorization.default is absent"
+                return Refusal(Reason.UNKNOWN_CLIENT, why)
             return Service(tenant=tenant, pool=self._settings.default, antispoof=self._settings.antispoof)
         if entry.blocked:
-            return f"subscriber {entry.name} is blocked"
+            return Refusal(Reason.BLOCKED, f"subscriber {entry.name} is blocked")
         pool = entry.pool or self._settings.default
         if pool is None:
-            return f"subscriber {entry.name} has no pool, and authorization.default is absent"
+            why = f"subscriber {entry.name} has no pool, and authorization.default is absent"
+            return Refusal(Reason.NO_POOL, why)
         return Service(
             tenant=entry.tenant or self._pools.get(pool, tenant),
             pool=pool,

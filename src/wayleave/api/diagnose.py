@@ -14,7 +14,7 @@ from wayleave.api.facts import Facts, PortFacts
 from wayleave.api.journal import EntryView, entries_of, entry_views, heard_last
 from wayleave.api.verdicts import diagnose
 from wayleave.dataplane.explain import Explanation
-from wayleave.io import machine
+from wayleave.io import hostlink, machine
 from wayleave.io.routes import NextHop, next_hop
 from wayleave.net.mac import Mac
 from wayleave.net.probe import probe
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from wayleave.api.schema import PoolView
     from wayleave.dataplane.plane import DataPlane
     from wayleave.dataplane.samples import Drops
-    from wayleave.io.hostlink import HostLink
     from wayleave.session.journal import Journal
     from wayleave.session.model import Tenant
     from wayleave.session.ports import Clock
@@ -40,6 +39,12 @@ SOMEWHERE = IPv4Address("1.1.1.1")
 _NOBODY = Mac(bytes(6))
 
 
+class Links(Protocol):
+    """The tenants' host links."""
+
+    def fault(self, tenant: Tenant) -> str | None: ...
+
+
 class Diagnosing(Protocol):
     """What it needs of a gateway."""
 
@@ -48,8 +53,10 @@ class Diagnosing(Protocol):
     subscribers: Sequence[Subscriber]
     ports: dict[int, PortSettings]
     tenants: dict[str, Tenant]
-    links: dict[Tenant, HostLink]
     store_failed: str | None
+
+    @property
+    def links(self) -> Links: ...
 
     @property
     def journal(self) -> Journal: ...
@@ -108,10 +115,10 @@ async def answer(gateway: Diagnosing, whom: Whom, to: IPv4Address) -> DiagnosisV
     """Find what is wrong. Raises: Unknown."""
     about, client, session, entry = _find(gateway, whom)
     tenant = gateway.tenants.get(_tenant(gateway, client, session)) if client is not None else None
-    link = gateway.links.get(tenant) if tenant is not None else None
+    link = hostlink.names(tenant.name)[0] if tenant is not None else None
     address = session.lease.address if session is not None and session.lease is not None else None
-    names = [port.device for port in gateway.ports.values()] + ([link.kernel.name] if link is not None else [])
-    seen = await asyncio.to_thread(_look, names, link.kernel.name if link is not None else None, address, to)
+    names = [port.device for port in gateway.ports.values()]
+    seen = await asyncio.to_thread(_look, names, link, address, to)
     now, drops = gateway.clock.boot(), gateway.dropped()
     lost = set(gateway.lost_ports())
     small, large = _explained(gateway, session, to, lost)
@@ -132,7 +139,7 @@ async def answer(gateway: Diagnosing, whom: Whom, to: IPv4Address) -> DiagnosisV
             subscriber=entry,
             port=facts.get(client.line.port) if client is not None else None,
             uplinks=[facts[port.number] for port in gateway.ports.values() if port.role == "network"],
-            link_up=link is None or link.kernel.name in seen.up,
+            link_fault=gateway.links.fault(tenant) if tenant is not None else None,
             forwarding=seen.forwarding,
             store_failed=gateway.store_failed,
             clock_awaited=session is not None and gateway.awaits_clock(session.id),

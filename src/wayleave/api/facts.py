@@ -14,8 +14,9 @@ from wayleave.dataplane.explain import Explanation
 from wayleave.dataplane.samples import Drop
 from wayleave.io.routes import NextHop
 from wayleave.net.units import SECOND, BootNs, Ns
-from wayleave.session.journal import Entry
+from wayleave.session.journal import ENDING, Entry
 from wayleave.session.model import Client, Phase, Session
+from wayleave.session.refusal import Reason
 
 RECENT = Ns(900 * SECOND)
 """How old an entry or a drop may be to count."""
@@ -45,8 +46,8 @@ class Facts(Struct, frozen=True, kw_only=True):
     """Whom the subscribers file means by it, or by its MAC."""
     port: PortFacts | None
     uplinks: list[PortFacts]
-    link_up: bool
-    """Its tenant's host link."""
+    link_fault: str | None
+    """What is wrong with its tenant's host link."""
     forwarding: bool
     store_failed: str | None
     clock_awaited: bool
@@ -67,10 +68,22 @@ class Facts(Struct, frozen=True, kw_only=True):
         return self.session is not None and self.session.phase is Phase.ACTIVE
 
     def problem(self, *kinds: str) -> Entry | None:
-        """The last thing that went wrong, if it is of these kinds and nothing has gone well since.
+        """The last thing that went wrong lately, if it is of these kinds and nothing has gone well since."""
+        last = self._last_problem()
+        return last if last is not None and last.what in kinds and self.now - last.at <= RECENT else None
 
-        Of what happened at one moment the first counts: the rest follows from it.
-        """
+    def refused(self, *reasons: Reason) -> Entry | None:
+        """The last thing that went wrong lately, if it was for one of these reasons; as for `problem`."""
+        last = self._last_problem()
+        return last if last is not None and last.reason in reasons and self.now - last.at <= RECENT else None
+
+    def ended(self) -> Entry | None:
+        """How its last session ended, however long ago, if it has not asked again."""
+        last = self._last_problem() if self.session is None else None
+        return last if last is not None and last.what == ENDING.name else None
+
+    def _last_problem(self) -> Entry | None:
+        """Of what happened at one moment the first counts: the rest follows from it."""
         last: Entry | None = None
         since = self.session.since if self.session is not None else 0
         for entry in self.entries:
@@ -78,8 +91,6 @@ class Facts(Struct, frozen=True, kw_only=True):
                 last = None
             elif entry.what in _ILL and (last is None or last.at != entry.at):
                 last = entry
-        if last is None or last.what not in kinds or self.now - last.at > RECENT:
-            return None
         return last
 
     def dropped(self, *reasons: DropReason) -> Drop | None:

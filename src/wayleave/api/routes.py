@@ -121,7 +121,8 @@ def application(gateway: Running, configuration: Changing) -> FastAPI:
 
     @app.get("/healthz")
     async def healthz() -> dict[str, object]:
-        return {"status": "ok", "version": __version__, "sessions": len(gateway.table)}
+        name, sessions = gateway.plane.instance, len(gateway.table)
+        return {"status": "ok", "name": name, "version": __version__, "sessions": sessions}
 
     @app.post("/stop", status_code=202)
     async def stop() -> dict[str, str]:

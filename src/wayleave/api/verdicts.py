@@ -104,11 +104,11 @@ def _forwarding_off(facts: Facts) -> str | None:
 
 @_rule(
     "host-link-gone",
-    "The tenant's link to the kernel is gone or down: what the kernel has to answer or resolve is lost.",
-    "restart `bng`: it makes the link again, and traffic goes on meanwhile",
+    "The tenant's link to the kernel is not whole: what the kernel has to answer, resolve or refuse is lost.",
+    "`bng` puts it back by itself: take away what keeps it from doing so; its log has the same",
 )
 def _host_link_gone(facts: Facts) -> str | None:
-    return "the host link is gone or down" if not facts.link_up else None
+    return facts.link_fault
 
 
 # ---- getting on --------------------------------------------------------------------------------

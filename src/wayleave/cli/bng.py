@@ -115,23 +115,26 @@ def stop(*, keep_traffic: Annotated[bool, Parameter(negative=())] = False, targe
 
     target = target or Target()
     settings = None if keep_traffic else ending.settings_of_running(target)
+    name = target.call("GET", "/healthz")["name"]  # the configuration may have another one by now
     ending.stop(target)
     print("stopped" + (", traffic goes on" if settings is None else ""))
-    return 0 if settings is None else ending.detach(settings)
+    return 0 if settings is None else ending.detach(settings, name)
 
 
 @app.command
-def detach(*, config: Path = DEFAULT_CONFIG) -> int:
+def detach(*, name: str | None = None, config: Path = DEFAULT_CONFIG) -> int:
     """Take a stopped gateway's data plane off its ports: what it forwards ends.
 
     Parameters
     ----------
+    name
+        The `gateway.name` that it ran under, where no configuration has that any more.
     config
         The configuration file.
     """
     from wayleave.cli import stop as ending
 
-    return ending.detach(ending.settings_of(config))
+    return ending.detach(ending.settings_of(config)) if name is None else ending.detach_by_name(name)
 
 
 @app.command

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import select
+import socket
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
+from wayleave.access.settings import LAST_PORT
 from wayleave.cli.client import ApiError, Misused, Unreachable
 from wayleave.cli.target import Target
 from wayleave.config.load import ConfigurationError, load
 from wayleave.config.schema import Configuration
-from wayleave.dataplane.plane import PINS, remove_pins
-from wayleave.io import hostlink
+from wayleave.dataplane import pins
+from wayleave.io import hostlink, machine
 from wayleave.io.devices import DeviceError
 from wayleave.io.store import StoreError, only_one
 
@@ -66,22 +69,57 @@ def _standing(config: Path) -> str:
         name = load(config)[0].gateway.name
     except ConfigurationError:
         return ""
-    stands = os.access(PINS / name, os.F_OK)
+    try:
+        stands = name in pins.instances()
+    except PermissionError:
+        return ""
     return f" What it forwarded goes on: `bng detach --config {config}` ends that." if stands else ""
 
 
-def detach(settings: Configuration) -> int:
-    """Take a stopped gateway's data plane off its ports; returns the exit status."""
+def detach(settings: Configuration, name: str | None = None) -> int:
+    """Take a stopped gateway's data plane off its ports; returns the exit status.
+
+    `name`: as it was called when it ran, if not as in `settings`.
+    """
+    tenants = [tenant.name for tenant in settings.tenants]
+    return _take_off(name or settings.gateway.name, tenants, Path(settings.gateway.state))
+
+
+def detach_by_name(name: str) -> int:
+    """Take off what is pinned under a name that no configuration has any more. Raises: ApiError."""
     try:
-        folder = Path(settings.gateway.state)
-        if folder.exists():
-            only_one(folder)
-        removed = remove_pins(settings.gateway.name)
-        absent = [tenant.name for tenant in settings.tenants if not hostlink.remove(tenant.name)]
+        known, links = pins.instances(), list(pins.links(name)) if name in pins.instances() else []
+    except PermissionError as error:
+        raise ApiError(f"{error.filename}: {error.strerror}: detach has to be root") from error
+    if name not in known:
+        raise ApiError(f"nothing is pinned under the name {name}; there is {', '.join(known) or 'nothing at all'}")
+    devices = [_device_of(link) for link in links if link.port > LAST_PORT]
+    tenants = [tenant for device in devices if device is not None and (tenant := hostlink.tenant_of(device))]
+    status = _take_off(name, tenants)
+    if not status and None in devices:
+        print("not all of its host links are here: did it run in another network namespace? They are left there")
+    return status
+
+
+def _device_of(link: pins.PinnedLink) -> str | None:
+    """The device that a link holds, if it is one of this network namespace."""
+    try:
+        name = socket.if_indextoname(link.ifindex)
+    except OSError:
+        return None
+    return name if machine.attached_program(link.ifindex)[0] == link.program else None
+
+
+def _take_off(name: str, tenants: Iterable[str], state: Path | None = None) -> int:
+    try:
+        if state is not None and state.exists():
+            only_one(state)
+        removed = pins.remove(name)
+        absent = [tenant for tenant in tenants if not hostlink.remove(tenant)]
     except StoreError as error:
         print(f"bng: {error} Stop it first.", file=sys.stderr)
         return 1
-    except DeviceError as error:
+    except (DeviceError, pins.Claimed) as error:
         print(f"bng: {error}", file=sys.stderr)
         return 1
     except OSError as error:

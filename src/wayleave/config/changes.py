@@ -20,11 +20,11 @@ NAMED = 20
 
 
 class Change(Struct, frozen=True):
-    """One difference; `restart`: it only counts from the next start."""
+    """One difference; `restart`: it only counts from the next start, and what that takes."""
 
     path: str
     what: str
-    restart: bool = False
+    restart: str = ""
 
     def __str__(self) -> str:
         return f"{self.path}: {self.what}"
@@ -35,10 +35,10 @@ def changes(old: Configuration, new: Configuration) -> list[Change]:
     return list(_between("", old, new))
 
 
-def needs_restart(info: FieldInfo) -> bool:
-    """Whether a setting only counts from the next start (`session.settings.AT_START`)."""
+def restart_of(info: FieldInfo) -> str:
+    """Return what it takes for a setting that only counts from the next start (`session.settings.AT_START`), or ""."""
     extra = info.json_schema_extra
-    return isinstance(extra, dict) and bool(extra.get("restart"))
+    return str(extra.get("restart", "")) if isinstance(extra, dict) else ""
 
 
 def _between(prefix: str, old: BaseModel, new: BaseModel) -> Iterator[Change]:
@@ -50,14 +50,14 @@ def _between(prefix: str, old: BaseModel, new: BaseModel) -> Iterator[Change]:
         if isinstance(now, BaseModel):
             yield from _between(path, was, now)
         elif isinstance(now, tuple) and any(isinstance(item, Leaf) for item in (*was, *now)):
-            yield from _among(path, was, now, needs_restart(info))
+            yield from _among(path, was, now, restart_of(info))
         elif isinstance(now, dict):
             yield from _of_a_table(path, was, now, info)
         else:
             yield _changed(path, was, now, info)
 
 
-def _among(path: str, old: Sequence[Leaf], new: Sequence[Leaf], restart: bool) -> Iterator[Change]:
+def _among(path: str, old: Sequence[Leaf], new: Sequence[Leaf], restart: str) -> Iterator[Change]:
     """Compare two lists of sections by what their items are called."""
     before, after = ({item.label: item for item in items} for items in (old, new))
     for name, item in after.items():
@@ -80,7 +80,7 @@ def _of_a_table(path: str, old: dict[str, Any], new: dict[str, Any], info: Field
 
 
 def _changed(path: str, was: Any, now: Any, info: FieldInfo) -> Change:
-    return Change(path, f"{_said(was, info)} → {_said(now, info)}", needs_restart(info))
+    return Change(path, f"{_said(was, info)} → {_said(now, info)}", restart_of(info))
 
 
 def _said(value: Any, info: FieldInfo) -> str:

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from typing import TypeVar
 
 from wayleave.aaa.local import Subscriber
+from wayleave.aaa.settings import GroupSettings, ServerSettings
 from wayleave.access.settings import PortSettings
 from wayleave.config.schema import Configuration, SubscribersFile
 from wayleave.proto.dhcp4.options import BY_NAME
@@ -19,18 +20,55 @@ from wayleave.session.settings import contradictions as rules_of
 
 Section = TypeVar("Section", bound=Leaf)
 
+Named = PoolSettings | TenantSettings | ServerSettings | GroupSettings
+
 SERVICES_MAX = 8
 """Services that the data plane's table holds."""
 
 
 def contradictions(tree: Configuration) -> Iterator[Problem]:
     """Yield what one value alone cannot know to be wrong. Those of `tree` that make no sense are not asked about."""
-    for rule in (_tenants, _services, _ports, _roles, _pools, _default):
+    for rule in (_tenants, _services, _ports, _roles, _pools, _default, _sold, _radius):
         yield from sensible(rule(tree))
 
 
 def _tenants(tree: Configuration) -> Iterator[Problem]:
     yield from _repeated("tenants", "name", tree.tenants)
+    for path, tenant in _each("tenants", tree.tenants):
+        yield from sensible(_decided_about(path, tenant, tree))
+
+
+def _decided_about(path: str, tenant: TenantSettings, tree: Configuration) -> Iterator[Problem]:
+    if tenant.radius is not None:
+        yield from _exists(f"{path}.radius", "radius group", tenant.radius, tree.radius.groups)
+
+
+def _sold(tree: Configuration) -> Iterator[Problem]:
+    yield from _repeated("services", "name", tree.services)
+    for path, service in _each("services", tree.services):
+        yield from rules_of(path, service)
+
+
+def _radius(tree: Configuration) -> Iterator[Problem]:
+    radius = tree.radius
+    yield from _repeated("radius.servers", "name", radius.servers)
+    yield from _repeated("radius.groups", "name", radius.groups)
+    yield from _repeated("radius.controllers", "address", radius.controllers)
+    for path, group in _each("radius.groups", radius.groups):
+        yield from rules_of(path, group)
+        yield from sensible(_asks(path, group, tree))
+        yield from sensible(_has_a_pool(path, group, tree))
+
+
+def _asks(path: str, group: GroupSettings, tree: Configuration) -> Iterator[Problem]:
+    for key, names in (("servers", group.servers), ("accounting", group.accounting or ())):
+        for name in names:
+            yield from _exists(f"{path}.{key}", "radius server", name, tree.radius.servers)
+
+
+def _has_a_pool(path: str, group: GroupSettings, tree: Configuration) -> Iterator[Problem]:
+    if group.pool is not None:
+        yield from _exists(f"{path}.pool", "pool", group.pool, tree.pools)
 
 
 def _services(tree: Configuration) -> Iterator[Problem]:
@@ -222,7 +260,7 @@ def _repeated(kind: str, key: str, items: Sequence[Leaf]) -> Iterator[Problem]:
             yield f"{path}.{key}", f"{value} is already {first[value]}'s: give each its own"
 
 
-def _exists(path: str, kind: str, name: str, among: Sequence[PoolSettings | TenantSettings]) -> Iterator[Problem]:
+def _exists(path: str, kind: str, name: str, among: Sequence[Named]) -> Iterator[Problem]:
     """Complain unless there is one of this name, be it one that makes no sense otherwise."""
     if all(item.name != name for item in among):
         names = ", ".join(sorted({item.name for item in among}))

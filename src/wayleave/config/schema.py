@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, WithJsonSchema
 
 from wayleave.aaa.local import AuthorizationSettings, Subscriber
+from wayleave.aaa.settings import RadiusSettings, ServiceSettings
 from wayleave.access.settings import PortSettings
 from wayleave.dataplane.settings import PuntSettings
 from wayleave.session.settings import AT_START, Leaf, NameText, PoolSettings, TenantSettings
@@ -37,12 +38,18 @@ _PATH = WithJsonSchema({"type": "string", "pattern": "^/", "examples": ["/var/li
 _SOCKET = WithJsonSchema({"type": "string", "pattern": "^/.{1,106}$", "examples": ["/run/wayleave/bng1.sock"]})
 
 
+_ANOTHER_INSTANCE: dict[str, Any] = {"restart": "is another gateway: `bng stop`, which ends its traffic, then start"}
+_ANOTHER_STORE: dict[str, Any] = {
+    "restart": "the leases are in the old folder: `bng stop --keep-traffic`, move it, then start; traffic survives"
+}
+
+
 class GatewaySettings(Leaf):
     """The gateway itself."""
 
-    name: NameText = Field(max_length=63, description="instance; names the pins", json_schema_extra=AT_START)
+    name: NameText = Field(max_length=63, description="instance; names the pins", json_schema_extra=_ANOTHER_INSTANCE)
     state: Annotated[str, AfterValidator(_whole_path), _PATH] = Field(
-        description="folder of the lease store", json_schema_extra=AT_START
+        description="folder of the lease store", json_schema_extra=_ANOTHER_STORE
     )
     api: Annotated[str, AfterValidator(_socket_path), _SOCKET] = Field(
         description="path of the local API's socket", json_schema_extra=AT_START
@@ -81,6 +88,8 @@ class Configuration(Leaf):
     ports: tuple[PortSettings, ...]
     pools: tuple[PoolSettings, ...]
     authorization: AuthorizationSettings = AuthorizationSettings()
+    services: tuple[ServiceSettings, ...] = ()
+    radius: RadiusSettings = RadiusSettings()
     punt: PuntSettings = PuntSettings()
     log: LogSettings = LogSettings()
 

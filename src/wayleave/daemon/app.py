@@ -12,7 +12,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
-from ipaddress import IPv4Address, IPv4Network, collapse_addresses
+from ipaddress import IPv4Address
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -20,33 +20,34 @@ from typing import Any
 import structlog
 
 from wayleave.aaa.local import Subscriber
+from wayleave.aaa.radius import Decision
+from wayleave.access.demux import sender
 from wayleave.access.ipoe import Ipoe
-from wayleave.access.settings import LAST_PORT, PortSettings
+from wayleave.access.settings import PortSettings
 from wayleave.api.capture import Captures
 from wayleave.api.schema import PoolView
 from wayleave.config.schema import Configuration
 from wayleave.daemon import logs
 from wayleave.daemon.derived import derive
 from wayleave.daemon.engine import Engine
+from wayleave.daemon.hostlinks import HostLinks, own_addresses
+from wayleave.daemon.radius import Radius
 from wayleave.daemon.recovery import Recovery
 from wayleave.dataplane import abi, objects
 from wayleave.dataplane.maps import TableFull
 from wayleave.dataplane.plane import DataPlane, settings_of_kernel, sizes
-from wayleave.dataplane.rows import FIRST_LOCAL_ID, Rows, pack_prefixes, project_local
-from wayleave.dataplane.samples import Drops, whose
+from wayleave.dataplane.rows import FIRST_LOCAL_ID, Rows, project_local
+from wayleave.dataplane.samples import Drops
 from wayleave.io import devices, hostlink
 from wayleave.io.clock import Clock
 from wayleave.io.frames import Transmitter
-from wayleave.io.hostlink import HostLink, Routed
+from wayleave.io.occupant import Occupant, occupant
 from wayleave.io.store import Erase, Save, Store, Write
 from wayleave.io.supervisor import Supervisor
-from wayleave.net import frame
-from wayleave.net.errors import Malformed
 from wayleave.net.mac import Mac
 from wayleave.net.units import SECOND, BootNs
 from wayleave.session import lifecycle
-from wayleave.session.model import NEVER, Client, CloseCause, Line, Phase, Session, Tenant
-from wayleave.session.settings import PoolSettings
+from wayleave.session.model import NEVER, CloseCause, Phase, Session, Tenant
 from wayleave.session.table import Table
 
 log = structlog.get_logger()
@@ -64,7 +65,8 @@ COLLECT_EVERY = 20_000
 class Gateway:
     """One instance. `open` prepares and attaches, `run` serves until it is told to stop, `close` lets go."""
 
-    def __init__(self, settings: Configuration, subscribers: Sequence[Subscriber]) -> None:
+    def __init__(self, settings: Configuration, subscribers: Sequence[Subscriber], folder: Path) -> None:
+        """`folder`: what paths in the configuration are relative to. Raises: SecretError, StoreError."""
         self.settings = settings
         self.clock = Clock()
         self.started = self.clock.boot()
@@ -79,6 +81,8 @@ class Gateway:
         self.tenants = {
             item.name: Tenant(item.name, number, item.table) for number, item in enumerate(settings.tenants)
         }
+        self.radius = Radius(settings.radius, folder, self.clock)
+        self.authorizer = self.radius.authorizer(derived.deciders)
         self.store = Store(Path(settings.gateway.state), self.clock, settings.gateway.durability, self._on_store_thread)
         self.plane = DataPlane(
             settings.gateway.name,
@@ -90,12 +94,13 @@ class Gateway:
         self.engine = Engine(
             self.table,
             derived.pools,
-            derived.authorization,
+            self.authorizer,
             self.store,
             self.plane,
             self._reply,
             derived.admission,
             _log_transition,
+            self.store.epoch,
         )
         self._services = derived.services
         self.journal, self._drops = self.engine.journal, Drops()
@@ -108,7 +113,7 @@ class Gateway:
         self._stopping = asyncio.Event()
         self.store_failed: str | None = None
         self._supervisor = Supervisor()
-        self.links: dict[Tenant, HostLink] = {}
+        self.links = HostLinks(self.tenants.values(), self.plane, lambda: self.settings.pools)
         self._local: dict[tuple[Tenant, IPv4Address], int] = {}
         self.repaired: list[str] = []
 
@@ -117,49 +122,27 @@ class Gateway:
     def open(self) -> None:
         """Bring the data plane to what store and configuration say, then put it on the ports. Blocks.
 
-        Raises: DeviceError, LoadError with what to do.
+        Raises: DeviceError, LoadError, RadiusError with what to do.
         """
         if not settings_of_kernel().fib_by_table and any(item.table != 254 for item in self.settings.tenants):
             raise devices.DeviceError("tenants other than on route table 254 (main) need a kernel of 6.5 or later")
+        self.radius.open()
         devices.enable_forwarding()
         self.plane.set_policers(self.settings.punt.rows())
         self.plane.set_services(self._services)
         found = {port.number: devices.prepare(port.device, port.role) for port in self.settings.ports}
-        self.links = {tenant: self._link(tenant) for tenant in self.tenants.values()}
+        for number, device in found.items():  # before anything of another gateway is touched
+            if (who := self._occupant(self.ports[number], device)) is not None:
+                raise devices.DeviceError(f"port {number} ({device.name}): {who}")
+        self.links.open()
         self.recovery.restore(self.store.load())
         self._repair()
-        for tenant in self.tenants.values():
-            ours = self.links[tenant].ours
-            self.plane.attach(
-                LAST_PORT + 1 + tenant.number,
-                abi.PortKind.HOST_LINK,
-                ours.name,
-                ours.ifindex,
-                ours.mac,
-                ours.mtu,
-                tenant.number,
-                "native",
-            )
+        self.links.attach()
         for number, device in found.items():
             self.attach(self.ports[number], device)
         self.recovery.took_over()
         self.plane.forget_others()
         logs.LINES.flush()
-
-    def _link(self, tenant: Tenant) -> HostLink:
-        link = hostlink.ensure(tenant.name, tenant.table, routed(self.settings.pools, tenant))
-        self._set_tenant(tenant, link, hostlink.addresses())
-        return link
-
-    def _set_tenant(self, tenant: Tenant, link: HostLink, addresses: Iterable[IPv4Address]) -> None:
-        """Tell the data plane what a tenant may know; `addresses` are the local kernel's."""
-        own = [IPv4Network(address) for address in self.own_addresses(addresses)]
-        prefixes = pack_prefixes(
-            collapse_addresses([pool.network for pool in routed(self.settings.pools, tenant)] + own)
-        )
-        number = LAST_PORT + 1 + tenant.number
-        row = abi.Tenant(tenant.table, link.kernel.ifindex, number, link.kernel.mac, link.ours.mac, *prefixes)
-        self.plane.set_tenant(tenant, row)
 
     def attach(self, port: PortSettings, device: devices.Device) -> None:
         """Put the program on a port. Raises: DeviceError, TableFull."""
@@ -178,22 +161,21 @@ class Gateway:
                 shared=port.line == "circuit",
             )
         except objects.LoadError as error:
-            raise devices.DeviceError(f"port {port.number} ({port.device}): {error}") from error
+            who = self._occupant(port, device) if isinstance(error, objects.Occupied) else None
+            raise devices.DeviceError(f"port {port.number} ({port.device}): {who or error}") from error
         self.macs[port.number] = device.mac
         if port.role == "subscriber":
             self.frames.open(port.number, device.name)
         log.info("port-attached", port=port.number, device=device.name, xdp=port.xdp, program_exchanged=reused)
+
+    def _occupant(self, port: PortSettings, device: devices.Device) -> Occupant | None:
+        return occupant(device, self.plane.instance, port.number)
 
     def detach(self, number: int) -> None:
         """Take the program off a port that is no longer configured."""
         self.plane.detach(number)
         self.frames.close(number)
         self.macs.pop(number, None)
-
-    def own_addresses(self, addresses: Iterable[IPv4Address]) -> list[IPv4Address]:
-        """What the local kernel answers to, of what it has and will have: none of them may be routed to."""
-        gateways = {pool.gateway for pool in self.settings.pools}
-        return sorted(gateways | {address for address in addresses if not address.is_loopback})
 
     def set_own(self, addresses: Iterable[IPv4Address], now: BootNs) -> None:
         """Have the data plane know the gateway's own addresses and its tenants' pools as they are now."""
@@ -205,12 +187,11 @@ class Gateway:
             self.plane.tables.install([item for item in rows if not self.plane.tables.stands(item)], now)
         except TableFull as error:
             log.error("own-addresses-not-installed", why=str(error))
-        for tenant, link in self.links.items():
-            self._set_tenant(tenant, link, known)
+        self.links.tell(known)
 
     def _local_rows(self, addresses: Iterable[IPv4Address]) -> list[Rows]:
         """The rows of the gateway's own addresses, for every tenant. An address keeps its number while it is there."""
-        own = self.own_addresses(addresses)
+        own = own_addresses(self.settings.pools, addresses)
         wanted = [(tenant, address) for tenant in self.tenants.values() for address in own]
         known = {key: self._local.get(key, self.plane.local_number(*key)) for key in wanted}
         kept = {key: number for key, number in known.items() if number is not None}
@@ -239,6 +220,7 @@ class Gateway:
         """Serve until SIGTERM or SIGINT."""
         loop = self._loop = asyncio.get_running_loop()
         self.store.start()
+        self.radius.start(loop, self.end_turn)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         gc.collect()
@@ -248,12 +230,14 @@ class Gateway:
         loop.add_reader(self._watch.fileno(), self._on_links)
         self._on_timer()
         self._every_second()
+        keeping = loop.create_task(self.links.keep())
         self.lag.start(loop)
         self._supervisor.ready(len(self.table))
         log.info("serving", sessions=len(self.table), ports=len(self.ports), api=self.settings.gateway.api)
         logs.LINES.flush()
         await self._stopping.wait()
         self._supervisor.stopping()
+        keeping.cancel()
         self.captures.stop()
         loop.remove_reader(self.plane.ring.fileno())
         loop.remove_reader(self._watch.fileno())
@@ -263,12 +247,14 @@ class Gateway:
 
     def close(self) -> None:
         """Write what waits and let go. Traffic goes on."""
+        self.radius.stop()
         self.store.close()
         self.plane.close()
         self._watch.close()
 
     def abandon(self) -> None:
         """Undo a start that was refused. A data plane that stood before goes on as it was."""
+        self.radius.stop()
         self.store.close()
         self._watch.close()
         self.plane.abandon()
@@ -283,8 +269,12 @@ class Gateway:
         self.engine.take(told, self.clock.boot())
         self.end_turn()
 
+    def _decided(self, decision: Decision) -> None:
+        self.engine.decided(*decision.ticket, decision.outcome, self.clock.boot())
+
     def end_turn(self) -> None:
         """Let out what the turn made: frames, log lines; and see when to wake up next."""
+        self.radius.pump(self.authorizer, self._decided)
         self.frames.flush()
         logs.LINES.flush()
         self._wake_at(self.table.next_deadline)
@@ -297,11 +287,9 @@ class Gateway:
 
     def _unheard(self, port: int, data: bytes, why: str) -> None:
         """A frame that came up led to nothing: its sender has a journal all the same."""
-        try:
-            outer = frame.decode(data)
-        except Malformed:
-            return
-        self.engine.unheard(Client(Line(port, *frame.vids(outer)), outer.source), why, self.clock.boot())
+        client = sender(port, data)
+        if client is not None:
+            self.engine.unheard(client, why, self.clock.boot())
 
     def _on_store_thread(self, group: Sequence[Write], error: str | None) -> None:
         assert self._loop is not None
@@ -309,7 +297,7 @@ class Gateway:
             self._loop.call_soon_threadsafe(self._on_recorded, group, error)
 
     def _on_recorded(self, group: Sequence[Write], error: str | None) -> None:
-        saved = [write.session.id for write in group if isinstance(write, Save)]
+        saved = [write.session.id for write in group if isinstance(write, Save) and write.awaited]
         erased = [write.id for write in group if isinstance(write, Erase)]
         if saved:  # a full disk often takes an end, and no beginning
             self.store_failed = error
@@ -352,10 +340,11 @@ class Gateway:
     def _on_links(self) -> None:
         self._watch.drain()
         self._reattach()
+        self.links.hint()
 
     def _reattach(self) -> None:
         """Put the program back on devices that were made anew."""
-        for number in self.plane.detached(_ifindex):
+        for number in self.plane.detached(devices.ifindex):
             port = self.ports.get(number)
             if port is None or devices.find(port.device) is None:
                 continue
@@ -373,17 +362,14 @@ class Gateway:
         return ended
 
     def dropped(self) -> Drops:
-        """Return what was dropped, up to now; of frames that neither came from a client nor were for one, nothing."""
+        """Return what was dropped, up to now."""
         for sample, octets in self.plane.samples.take(SAMPLES):
-            upstream = sample.port in self.ports and self.ports[sample.port].role == "subscriber"
-            client = whose(sample, upstream, self.table)
-            if client is not None:
-                self._drops.add(client.key, upstream, sample, octets)
+            self._drops.take(sample, octets, self.ports, self.table)
         return self._drops
 
     def lost_ports(self) -> list[int]:
         """Ports whose device is gone or has lost its program."""
-        return list(self.plane.detached(_ifindex))
+        return [number for number in self.plane.detached(devices.ifindex) if number in self.ports]
 
     def awaits_clock(self, id_: int) -> bool:
         """Whether a session's lease is of before a reboot, and nobody knows yet whether it stands."""
@@ -391,8 +377,9 @@ class Gateway:
 
     def unready(self) -> list[str]:
         """Why customers cannot all be served now; nothing: they can."""
-        gone = [self.plane.attached[number] for number in self.lost_ports()]
-        why = [f"port {at.port.number} ({at.device}) is gone or has lost its program" for at in gone]
+        gone = [self.ports[number] for number in self.lost_ports()]
+        why = [f"port {port.number} ({port.device}) is gone or has lost its program" for port in gone]
+        why += self.links.faults()
         if self.store_failed is not None:
             why.append(f"the lease store failed: {self.store_failed}: newcomers are refused")
         if self.recovery.unknown:
@@ -459,16 +446,6 @@ class Lag:
         """Nanoseconds that this share of the last minute's samples did not pass."""
         ordered = sorted(self.samples)
         return max(0, ordered[min(len(ordered) - 1, int(share * len(ordered)))]) if ordered else 0
-
-
-def _ifindex(name: str) -> int | None:
-    device = devices.find(name)
-    return None if device is None else device.ifindex
-
-
-def routed(pools: Iterable[PoolSettings], tenant: Tenant) -> list[Routed]:
-    """A tenant's pools as its host link sees them."""
-    return [Routed(pool.network, pool.gateway) for pool in pools if pool.tenant == tenant.name]
 
 
 def no_standing_reply(_session: Session) -> None:

@@ -7,7 +7,7 @@ let go again.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from pathlib import Path
 
@@ -15,10 +15,14 @@ from msgspec import Struct
 
 from wayleave.access.settings import PortSettings
 from wayleave.config.schema import Configuration
+from wayleave.daemon.hostlinks import number_of, routed
 from wayleave.dataplane import objects
-from wayleave.dataplane.plane import PINS, settings_of_kernel, sizes
-from wayleave.io import devices, machine, privileges
+from wayleave.dataplane.pins import PINS
+from wayleave.dataplane.plane import settings_of_kernel, sizes
+from wayleave.io import devices, hostlink, machine, privileges
 from wayleave.io.clock import Clock
+from wayleave.io.occupant import occupant
+from wayleave.session.model import Tenant
 
 FLOOR = (6, 1)
 """The oldest that the tests run on (docs/operations/kernels.md). An older one is asked whether it takes the program."""
@@ -129,7 +133,10 @@ def _ports(settings: Configuration) -> Findings:
             f"MTU {device.mtu} is under {least}",
             f"ip link set dev {port.device} mtu {least}",
         )
-        yield from _xdp(port, what, device.ifindex, settings.gateway.name)
+        yield from _xdp(port, what, device.ifindex)
+        who = occupant(device, settings.gateway.name, port.number)
+        if who is not None:
+            yield Finding(Level.BAD, what, *who)
         above = machine.master(device.ifindex)
         if above is not None:
             cure = f"ip link set dev {port.device} nomaster"
@@ -138,7 +145,7 @@ def _ports(settings: Configuration) -> Findings:
             yield Finding(Level.WARNING, what, "no carrier", f"plug it in; ip link set dev {port.device} up")
 
 
-def _xdp(port: PortSettings, what: str, ifindex: int, instance: str) -> Findings:
+def _xdp(port: PortSettings, what: str, ifindex: int) -> Findings:
     driver, features = machine.driver(port.device), machine.xdp_features(ifindex)
     if port.xdp == "generic":
         yield Finding(Level.WARNING, what, f"generic XDP, as asked for: slow (driver {driver})", 'xdp = "native"')
@@ -152,9 +159,6 @@ def _xdp(port: PortSettings, what: str, ifindex: int, instance: str) -> Findings
             f"driver {driver} has no native XDP",
             'use another device, or ask for generic with xdp = "generic"',
         )
-    ours = os.access(PINS / instance / "links" / f"port-{port.number}", os.F_OK)
-    if machine.attached_program(ifindex) and not ours:
-        yield Finding(Level.BAD, what, "another XDP program is attached", f"ip link set dev {port.device} xdp off")
 
 
 def _routes(settings: Configuration) -> Findings:
@@ -167,6 +171,31 @@ def _routes(settings: Configuration) -> Findings:
             f"ip route add default via ROUTER table {tenant.table}",
             Level.WARNING,
         )
+
+
+def _host_links(settings: Configuration) -> Findings:
+    """Those that stand; that one is missing is a fault only where the data plane of a gateway needs it."""
+    needed = os.access(PINS / settings.gateway.name / "links", os.F_OK)
+    for number, entry in enumerate(settings.tenants):
+        tenant = Tenant(entry.name, number, entry.table)
+        link = hostlink.find(tenant.name)
+        kernel, ours = hostlink.names(tenant.name)
+        what = f"host link {kernel}"
+        who = occupant(link.ours, settings.gateway.name, number_of(tenant)) if link is not None else None
+        if who is not None:
+            yield Finding(Level.BAD, what, f"{ours}: {who.says}", who.cure)
+        elif needed:
+            yield from _host_link(tenant, what, routed(settings.pools, tenant))
+
+
+def _host_link(tenant: Tenant, what: str, pools: Sequence[hostlink.Routed]) -> Findings:
+    try:
+        lacks = hostlink.missing(tenant.name, tenant.table, pools)
+    except devices.DeviceError as error:
+        yield Finding(Level.BAD, what, str(error))
+        return
+    cure = "`bng` puts it back while it runs: start it, or see in its log what keeps it from doing so"
+    yield _verdict(not lacks, what, "whole", f"lacks {', '.join(lacks)}", cure)
 
 
 def _room(settings: Configuration) -> Findings:
@@ -202,5 +231,5 @@ def _clock(_: Configuration) -> Findings:
 
 
 CHECKS: tuple[Callable[[Configuration], Findings], ...] = (
-    _rights, _kernel, _pins, _program, _ports, _routes, _room, _clock,
+    _rights, _kernel, _pins, _program, _ports, _host_links, _routes, _room, _clock,
 )  # fmt: skip

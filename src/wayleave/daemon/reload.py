@@ -20,9 +20,10 @@ from wayleave.config.changes import Change, changes, subscriber_changes
 from wayleave.config.load import ConfigurationError, Files, read, understand
 from wayleave.config.schema import Configuration
 from wayleave.daemon import logs
-from wayleave.daemon.app import Gateway, no_standing_reply, routed
+from wayleave.daemon.app import Gateway, no_standing_reply
 from wayleave.daemon.derived import Derived, derive
 from wayleave.daemon.engine import REVIEWS
+from wayleave.daemon.hostlinks import own_addresses, routed
 from wayleave.daemon.review import Outcome, review
 from wayleave.dataplane.maps import TableFull
 from wayleave.io import devices, hostlink
@@ -70,7 +71,8 @@ class Reloader:
         try:
             derived, told = await self._candidate()
             if derived is not None and not told.refused and told.changes:
-                await self._apply(derived, told)
+                async with self._gateway.links.changing:
+                    await self._apply(derived, told)
         finally:
             self._busy = False
         self._log(told)
@@ -118,11 +120,12 @@ class Reloader:
         for first in range(0, gateway.table.end, REVIEWS):
             kept = []
             for session in gateway.table.from_id(first, REVIEWS):
-                reviewed = review(session, derived.pools, derived.authorization)
+                reviewed = review(session, derived.pools, derived.deciders)
                 outcome = Outcome.KEPT if reviewed.outcome is Outcome.LATER else reviewed.outcome
                 counts[outcome] += 1
                 if reviewed.outcome in (Outcome.MOVED, Outcome.ENDED) and len(told.examples) < NAMED:
-                    told.examples.append(f"session {session.id} ({session.client}) {_TOLD[outcome]}: {reviewed.why}")
+                    why = reviewed.refusal.why if reviewed.refusal is not None else ""
+                    told.examples.append(f"session {session.id} ({session.client}) {_TOLD[outcome]}: {why}")
                 if reviewed.outcome in (Outcome.KEPT, Outcome.MOVED) and session.installed:
                     kept += [reviewed.session] if session.phase is Phase.ACTIVE else []
             told.rows += len(gateway.plane.changed(kept, standing))
@@ -191,10 +194,11 @@ class Reloader:
         gateway.plane.set_services(derived.services)
         gateway.ipoe.reconfigure(derived.ports, derived.deliveries)
         gateway.plane.standing = _standing(derived, gateway.ipoe)
-        gateway.engine.reconfigure(derived.pools, derived.authorization, derived.admission)
-        holders = filter(None, map(gateway.engine.holder, gateway.own_addresses(addresses)))
+        gateway.authorizer.deciders = derived.deciders
+        gateway.engine.reconfigure(derived.pools, gateway.authorizer, derived.admission)
+        holders = filter(None, map(gateway.engine.holder, own_addresses(gateway.settings.pools, addresses)))
         gateway.engine.review(now, only=[session.id for session in holders])  # their rows make room for the gateway's
-        gateway.links |= links
+        gateway.links.ends |= links
         gateway.set_own(addresses, now)
 
     async def _review(self, told: PlanView) -> None:
@@ -222,7 +226,7 @@ _TOLD = {
 
 
 def _restarts(found: Iterable[Change]) -> Iterable[str]:
-    return [f"{change}: needs a restart, which traffic survives" for change in found if change.restart]
+    return [f"{change}: {change.restart}" for change in found if change.restart]
 
 
 def _standing(derived: Derived, ipoe: Ipoe) -> Callable[[Session], StandingReply | None]:

@@ -25,6 +25,13 @@ class LoadError(Exception):
     """The object cannot be loaded or attached; the text says why and what to do."""
 
 
+class Occupied(LoadError):
+    """Another program is on the device."""
+
+
+_OCCUPIED = (errno.EBUSY, errno.EEXIST)
+
+
 @dataclass(frozen=True, slots=True)
 class Map:
     """A loaded map: its descriptor and shape. `value_size` is one CPU's for per-CPU maps."""
@@ -202,11 +209,11 @@ def attach(program: int, ifindex: int, mode: int, pinned: Path | None = None) ->
 
     A pin whose device was deleted still lists, with nothing attached: it is replaced.
 
-    Raises: LoadError in words the operator can act on.
+    Raises: LoadError in words the operator can act on; Occupied.
     """
     if pinned is not None and pinned.exists():
         link = syscall.get_pinned(str(pinned))
-        if syscall.link_ifindex(link) == ifindex:
+        if syscall.link_info(link).ifindex == ifindex:
             syscall.link_update(link, program)
             return Attachment(link, ifindex, True)
         os.close(link)
@@ -214,7 +221,7 @@ def attach(program: int, ifindex: int, mode: int, pinned: Path | None = None) ->
     try:
         link = syscall.link_xdp(program, ifindex, mode)
     except OSError as error:
-        raise LoadError(_why_not(error, mode)) from error
+        raise (Occupied if error.errno in _OCCUPIED else LoadError)(_why_not(error, mode)) from error
     if pinned is not None:
         pinned.parent.mkdir(parents=True, exist_ok=True)
         syscall.pin(link, str(pinned))
@@ -230,8 +237,8 @@ def _why_not(error: OSError, mode: int) -> str:
                 "the driver refuses native XDP as the device, or the far end of its cable, is set up: lower the MTU, "
                 "or switch receive offloads off (`ethtool -K DEVICE lro off rx-gro-hw off`); `dmesg` may say which"
             )
-        case errno.EBUSY:
-            return "another XDP program is attached: remove it with `ip link set dev DEVICE xdp off`"
+        case errno.EBUSY | errno.EEXIST:
+            return "another XDP program is attached, to it or to what it is a part of: end what attached that"
         case errno.EPERM:
             return "not permitted: needs CAP_BPF and CAP_NET_ADMIN (run as root)"
         case errno.ENODEV:

@@ -16,7 +16,7 @@ from ipaddress import IPv4Address
 
 import structlog
 
-from wayleave.dataplane import abi, objects, syscall
+from wayleave.dataplane import abi, objects, pins, syscall
 from wayleave.dataplane.capture import PROGRAMS, Copies
 from wayleave.dataplane.counters import Counters
 from wayleave.dataplane.events import Ring
@@ -33,7 +33,6 @@ from wayleave.session.ports import PlaneFull
 
 log = structlog.get_logger()
 
-PINS = objects.BPFFS / "wayleave"
 HEADROOM = 1024
 """Session rows besides one a session: changed rows are written fresh while the old ones rest."""
 
@@ -78,11 +77,13 @@ class DataPlane:
     ) -> None:
         """Load the object and take up what is pinned. `standing` tells what a session's client may be answered.
 
-        Raises: objects.LoadError.
+        Raises: objects.LoadError; pins.Claimed if another process has this instance.
         """
         objects.ensure_bpffs()
+        self.instance = instance
+        self._claim = pins.claim(instance)
         layout = hashlib.sha256(f"{abi.LAYOUT} {sorted(table_sizes.items())}".encode()).hexdigest()[:12]
-        self._folder = PINS / instance
+        self._folder = pins.PINS / instance
         self._maps_folder = self._folder / f"maps-{layout}"
         self.resumed = (self._maps_folder / "sessions").exists()
         self._stood_before = (self._folder / "links").exists()
@@ -153,7 +154,7 @@ class DataPlane:
         self._ports.put(port)
         self._egress.put(number, ifindex.to_bytes(4, "little"))
         try:
-            link = objects.attach(self._program(kind), ifindex, _MODES[xdp], self._folder / "links" / f"port-{number}")
+            link = objects.attach(self._program(kind), ifindex, _MODES[xdp], pins.path_of(self.instance, number))
         except objects.LoadError:
             if number not in self.attached:
                 self._forget(number)
@@ -167,7 +168,7 @@ class DataPlane:
     def detach(self, number: int) -> None:
         """Take the program off a port, and forget it; what comes by it is the kernel's again."""
         at = self.attached.pop(number)
-        (self._folder / "links" / f"port-{number}").unlink(missing_ok=True)
+        pins.path_of(self.instance, number).unlink(missing_ok=True)
         self._forget(number)
         os.close(at.link)
 
@@ -214,7 +215,7 @@ class DataPlane:
         return [
             number
             for number, port in self.attached.items()
-            if syscall.link_ifindex(port.link) != port.ifindex or find(port.device) != port.ifindex
+            if syscall.link_info(port.link).ifindex != port.ifindex or find(port.device) != port.ifindex
         ]
 
     def forget_others(self) -> None:
@@ -284,14 +285,7 @@ class DataPlane:
             os.close(port.link)
         self.attached.clear()
         self._object.close()
-
-
-def remove_pins(instance: str) -> bool:
-    """Take an instance's data plane away, traffic and all; False if there was none."""
-    folder = PINS / instance
-    existed = folder.exists()
-    objects.unpin(folder)
-    return existed
+        os.close(self._claim)
 
 
 def settings_of_kernel() -> abi.Settings:

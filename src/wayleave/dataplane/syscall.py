@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -35,9 +36,13 @@ class Command(IntEnum):
     MAP_DELETE_BATCH = 27
     LINK_CREATE = 28
     LINK_UPDATE = 29
+    LINK_GET_FD_BY_ID = 30
+    LINK_GET_NEXT_ID = 31
 
 
 _ATTACH_XDP = 37
+LINK_XDP = 6
+"""BPF_LINK_TYPE_XDP."""
 
 
 def _call(command: Command, attr: ctypes.Array[ctypes.c_char], what: str) -> int:
@@ -172,12 +177,38 @@ def link_update(link: int, program: int) -> None:
     _call(Command.LINK_UPDATE, _attr("<IIII", link, program, 0, 0), "")
 
 
-def link_ifindex(link: int) -> int:
-    """Return the device an XDP link sits on, 0 if that was deleted."""
+@dataclass(frozen=True, slots=True)
+class LinkInfo:
+    """What the kernel tells of a link. `program` is an id; `ifindex` is an XDP link's device, 0 if that was deleted."""
+
+    type: int
+    program: int
+    ifindex: int
+
+
+def link_info(link: int) -> LinkInfo:
+    """Return what a link is."""
     info = ctypes.create_string_buffer(64)
     _call(Command.OBJ_GET_INFO, _attr("<IIQ", link, len(info), _address(info)), "link")
-    (ifindex,) = struct.unpack_from("<I", info, 16)
-    return int(ifindex)
+    return LinkInfo(*struct.unpack_from("<I4xI4xI", info))
+
+
+def link_ids() -> Iterator[int]:
+    """Yield the id of every link of the machine. Raises: PermissionError without CAP_SYS_ADMIN."""
+    last = 0
+    while True:
+        attr = _attr("<II", last, 0)
+        try:
+            _call(Command.LINK_GET_NEXT_ID, attr, "")
+        except FileNotFoundError:
+            return
+        _, last = struct.unpack_from("<II", attr)
+        yield last
+
+
+def link_by_id(number: int) -> int:
+    """Return a new descriptor of a link. Raises: FileNotFoundError, PermissionError."""
+    return _call(Command.LINK_GET_FD_BY_ID, _attr("<I", number), f"id {number}")
 
 
 @dataclass(slots=True)

@@ -71,6 +71,21 @@ def set_up(name: str) -> None:
     _ioctl(_SIOCSIFFLAGS, name, struct.pack("H", flags | _IFF_UP | _IFF_PROMISC))
 
 
+def ifindex(name: str) -> int | None:
+    """Return the index of a device, None if there is none of this name."""
+    device = find(name)
+    return None if device is None else device.ifindex
+
+
+def is_up(name: str) -> bool:
+    """Whether a device is there, and administratively up."""
+    try:
+        (flags,) = struct.unpack_from("H", _ioctl(_SIOCGIFFLAGS, name), 16)
+    except OSError:
+        return False
+    return bool(flags & _IFF_UP)
+
+
 def _ethtool(name: str, command: int, value: int) -> int:
     """Run one of ethtool's one-word commands; returns the word.
 
@@ -153,12 +168,18 @@ def enable_forwarding() -> None:
     set_sysctl("net/ipv4/ip_forward", "1")
 
 
+_RTMGRP_LINK, _RTMGRP_IPV4_IFADDR, _RTMGRP_IPV4_RULE = 0x1, 0x10, 0x80
+
+
 class LinkWatch:
-    """Tells that some device came, went or changed; the caller looks up which. A hint: a lost one costs a second."""
+    """Tells that some device, address or rule came, went or changed; the caller looks up which.
+
+    A hint: a lost one costs seconds. Of routes it tells nothing: a full table's changes would drown the rest.
+    """
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
-        self._socket.bind((0, 1))  # RTMGRP_LINK
+        self._socket.bind((0, _RTMGRP_LINK | _RTMGRP_IPV4_IFADDR | _RTMGRP_IPV4_RULE))
 
     def fileno(self) -> int:
         return self._socket.fileno()

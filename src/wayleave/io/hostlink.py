@@ -7,13 +7,14 @@ neighbour, so that nothing ever asks by ARP. What comes up it, a tenant's own ta
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
 from pyroute2 import IPRoute, NetlinkError
 
-from wayleave.io import devices
+from wayleave.io import devices, routes
 from wayleave.io.devices import Device, DeviceError
 
 NEXT_HOP = "169.254.77.2"
@@ -22,8 +23,8 @@ MTU = 3400
 
 RT_TABLE_MAIN = 254
 _RULE_PRIORITY = 10_000
-_OURS = 4
-"""RTPROT_STATIC, as pyroute2 marks a route that it makes: not the kernel's own, nor a routing daemon's."""
+_LOOKUP, _PERMANENT = 1, 0x80
+"""FR_ACT_TO_TBL; NUD_PERMANENT."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,12 @@ def names(tenant: str) -> tuple[str, str]:
     return f"wl-{tenant}", f"wlx-{tenant}"
 
 
+def tenant_of(device: str) -> str | None:
+    """Return whose link a device is our end of, None if it is no such end."""
+    prefix = names("")[1]
+    return device.removeprefix(prefix) if device.startswith(prefix) else None
+
+
 def ensure(tenant: str, table: int, pools: Sequence[Routed]) -> HostLink:
     """Make the link and its addresses, routes and rules, or complete what stands; what is another pool's is taken away.
 
@@ -56,19 +63,53 @@ def ensure(tenant: str, table: int, pools: Sequence[Routed]) -> HostLink:
     Raises: DeviceError.
     """
     kernel, ours = names(tenant)
+    with _netlink(f"the host link {kernel} cannot be set up") as netlink:
+        if find(tenant) is None:
+            _create(netlink, kernel, ours)
+        _configure(kernel, ours)
+        ends = HostLink(_known(kernel), _known(ours))
+        _route(netlink, ends, table, pools)
+        _prune(netlink, ends.kernel, table, pools)
+    return ends
+
+
+def find(tenant: str) -> HostLink | None:
+    """Return a tenant's link as it stands, None if an end of it is missing."""
+    kernel, ours = map(devices.find, names(tenant))
+    return HostLink(kernel, ours) if kernel is not None and ours is not None else None
+
+
+def missing(tenant: str, table: int, pools: Sequence[Routed]) -> list[str]:
+    """Return, in words, what `ensure` would have to put back. Blocks, as that does.
+
+    Raises: DeviceError.
+    """
+    kernel, ours = names(tenant)
+    ends = find(tenant)
+    if ends is None:
+        return ["its devices"]
+    lacks = [f"{name} up" for name in (kernel, ours) if not devices.is_up(name)]
+    with _netlink(f"the host link {kernel} cannot be looked at") as netlink:
+        index = ends.kernel.ifindex
+        own = {item.get_attr("IFA_LOCAL") for item in netlink.get_addr(family=2, index=index)}
+        lacks += [f"the address {pool.gateway}" for pool in pools if str(pool.gateway) not in own]
+        if not _has_neighbour(netlink, ends):
+            lacks.append(f"the neighbour {NEXT_HOP}")
+        routed = routes.static(table, index)
+        lacks += [f"the route to {pool.network}" for pool in pools if pool.network not in routed]
+        lacks += sorted(f"the rule {rule}" for rule in _rules(kernel, table, pools) - _standing(netlink, kernel))
+    return lacks
+
+
+@contextmanager
+def _netlink(what: str) -> Iterator[IPRoute]:
     try:
         with IPRoute() as netlink:
-            if devices.find(kernel) is None or devices.find(ours) is None:
-                _create(netlink, kernel, ours)
-            _configure(kernel, ours)
-            ends = HostLink(_known(kernel), _known(ours))
-            _route(netlink, ends, table, pools)
-            _prune(netlink, ends.kernel.ifindex, table, pools)
+            yield netlink
     except NetlinkError as error:
-        raise DeviceError(f"the host link {kernel} cannot be set up: {error}") from error
+        raise DeviceError(f"{what}: {error}") from error
     except OSError as error:
-        raise DeviceError(f"the host link {kernel} cannot be set up: {error.strerror}") from error
-    return ends
+        raise DeviceError(f"{what}: {error.strerror}") from error
 
 
 def remove(tenant: str) -> bool:
@@ -77,19 +118,16 @@ def remove(tenant: str) -> bool:
     Raises: DeviceError.
     """
     kernel, _ = names(tenant)
-    try:
-        with IPRoute() as netlink:
-            index = netlink.link_lookup(ifname=kernel)
-            if index:
-                netlink.link("del", index=index[0])
-    except NetlinkError as error:
-        raise DeviceError(f"the host link {kernel} cannot be removed: {error}") from error
+    with _netlink(f"the host link {kernel} cannot be removed") as netlink:
+        index = netlink.link_lookup(ifname=kernel)
+        if index:
+            netlink.link("del", index=index[0])
     return bool(index)
 
 
 def addresses() -> list[IPv4Address]:
-    """Return every IPv4 address that the kernel of this namespace answers to."""
-    with IPRoute() as netlink:
+    """Return every IPv4 address that the kernel of this namespace answers to. Raises: DeviceError."""
+    with _netlink("the machine's addresses cannot be read") as netlink:
         return [IPv4Address(item.get_attr("IFA_LOCAL")) for item in netlink.get_addr(family=2)]
 
 
@@ -124,7 +162,7 @@ def _route(netlink: IPRoute, ends: HostLink, table: int, pools: Sequence[Routed]
     index = ends.kernel.ifindex
     for pool in pools:
         netlink.addr("replace", index=index, address=str(pool.gateway), prefixlen=32)
-    netlink.neigh("replace", dst=NEXT_HOP, lladdr=str(ends.ours.mac), ifindex=index, state=0x80)  # permanent
+    netlink.neigh("replace", dst=NEXT_HOP, lladdr=str(ends.ours.mac), ifindex=index, state=_PERMANENT)
     for pool in pools:
         netlink.route(
             "replace",
@@ -136,41 +174,82 @@ def _route(netlink: IPRoute, ends: HostLink, table: int, pools: Sequence[Routed]
             flags=4,  # RTNH_F_ONLINK: the next hop is in no network of ours
             metrics={"lock": 1 << 2, "mtu": pool.mtu},  # locked (by RTAX_MTU, 2): counts for what is forwarded
         )
+    for rule in _rules(ends.kernel.name, table, pools) - _standing(netlink, ends.kernel.name):
+        netlink.rule("add", priority=rule.priority, **rule.words())
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """A rule for a tenant that has a table of its own; `table` None: what matches goes nowhere."""
+
+    table: int | None
+    iif: str | None = None
+    to: IPv4Network | None = None
+    source: IPv4Network | None = None
+
+    def __str__(self) -> str:
+        words = (("from", self.source), ("to", self.to), ("iif", self.iif))
+        match = " ".join(f"{word} {value}" for word, value in words if value is not None)
+        return f"{match} lookup {self.table}" if self.table is not None else f"{match} unreachable"
+
+    @property
+    def priority(self) -> int:
+        return _RULE_PRIORITY if self.table is not None else _RULE_PRIORITY + 1
+
+    def words(self) -> dict[str, str | int]:
+        """The rule as pyroute2 takes it, without its priority."""
+        words: dict[str, str | int] = {"table": self.table} if self.table is not None else {"action": "unreachable"}
+        if self.iif is not None:
+            words["iifname"] = self.iif
+        for name, network in (("dst", self.to), ("src", self.source)):
+            if network is not None:
+                words |= {name: str(network.network_address), f"{name}_len": network.prefixlen}
+        return words
+
+
+def _rules(kernel: str, table: int, pools: Sequence[Routed]) -> set[_Rule]:
+    """Return the rules of a tenant; what its table cannot route must not fall through to somebody else's."""
     if table == RT_TABLE_MAIN:
-        return
-    _rule(netlink, table=table, iifname=ends.kernel.name)
-    # What the tenant's table cannot route must not fall through to somebody else's.
-    _rule(netlink, _RULE_PRIORITY + 1, action="unreachable", iifname=ends.kernel.name)
-    for pool in pools:
-        _rule(netlink, table=table, dst=str(pool.network.network_address), dst_len=pool.network.prefixlen)
-        _rule(netlink, table=table, src=str(pool.gateway), src_len=32)
+        return set()
+    to = {_Rule(table, to=pool.network) for pool in pools}
+    own = {_Rule(table, source=IPv4Network(pool.gateway)) for pool in pools}
+    return {_Rule(table, iif=kernel), _Rule(None, iif=kernel)} | to | own
 
 
-def _prune(netlink: IPRoute, index: int, table: int, pools: Sequence[Routed]) -> None:
+def _standing(netlink: IPRoute, kernel: str) -> set[_Rule]:
+    """Return the rules of ours that stand: of this link, or of no link."""
+    found = set()
+    for rule in netlink.get_rules(family=2):
+        to, source = (
+            IPv4Network((address, rule[length])) if (address := rule.get_attr(name)) is not None else None
+            for name, length in (("FRA_DST", "dst_len"), ("FRA_SRC", "src_len"))
+        )
+        table = rule.get_attr("FRA_TABLE") if rule["action"] == _LOOKUP else None
+        read = _Rule(table, rule.get_attr("FRA_IIFNAME"), to, source)
+        if rule.get_attr("FRA_PRIORITY") == read.priority and read.iif in (None, kernel):
+            found.add(read)
+    return found
+
+
+def _has_neighbour(netlink: IPRoute, ends: HostLink) -> bool:
+    """Whether the next hop of the pools has its MAC for good."""
+    try:
+        (entry,) = netlink.neigh("get", dst=NEXT_HOP, ifindex=ends.kernel.ifindex)
+    except NetlinkError as error:
+        if error.code != errno.ENOENT:
+            raise
+        return False
+    return (entry["state"], entry.get_attr("NDA_LLADDR")) == (_PERMANENT, str(ends.ours.mac))
+
+
+def _prune(netlink: IPRoute, kernel: Device, table: int, pools: Sequence[Routed]) -> None:
     """Take away what an earlier configuration had here, after everything of this one stands."""
-    networks, gateways = {str(pool.network) for pool in pools}, {str(pool.gateway) for pool in pools}
-    for route in netlink.get_routes(family=2, table=table, oif=index, proto=_OURS):
-        network = f"{route.get_attr('RTA_DST')}/{route['dst_len']}"
-        if network not in networks:
-            netlink.route("del", dst=network, oif=index, table=table)
+    index, gateways = kernel.ifindex, {str(pool.gateway) for pool in pools}
+    for network in routes.static(table, index) - {pool.network for pool in pools}:
+        netlink.route("del", dst=str(network), oif=index, table=table)
     for item in netlink.get_addr(family=2, index=index):
         if item.get_attr("IFA_LOCAL") not in gateways:
             netlink.addr("del", index=index, address=item.get_attr("IFA_LOCAL"), prefixlen=item["prefixlen"])
-    for rule in netlink.get_rules(family=2, priority=_RULE_PRIORITY, table=table) if table != RT_TABLE_MAIN else ():
-        to, source = rule.get_attr("FRA_DST"), rule.get_attr("FRA_SRC")
-        if to is not None and f"{to}/{rule['dst_len']}" not in networks:
-            _unrule(netlink, table=table, dst=to, dst_len=rule["dst_len"])
-        if source is not None and source not in gateways:
-            _unrule(netlink, table=table, src=source, src_len=rule["src_len"])
-
-
-def _unrule(netlink: IPRoute, **match: str | int) -> None:
-    netlink.rule("del", priority=_RULE_PRIORITY, **match)
-
-
-def _rule(netlink: IPRoute, priority: int = _RULE_PRIORITY, **match: str | int) -> None:
-    try:
-        netlink.rule("add", priority=priority, **match)
-    except NetlinkError as error:
-        if error.code != errno.EEXIST:
-            raise
+    for rule in _standing(netlink, kernel.name) - _rules(kernel.name, table, pools):
+        if rule.table == table != RT_TABLE_MAIN:
+            netlink.rule("del", priority=rule.priority, **rule.words())

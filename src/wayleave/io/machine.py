@@ -90,12 +90,17 @@ def xdp_features(ifindex: int) -> int | None:
     return found
 
 
-def attached_program(ifindex: int) -> int:
-    """Return the id of the XDP program on a device, 0: there is none."""
-    with IPRoute() as netlink:
-        (link,) = netlink.get_links(ifindex)
+def attached_program(ifindex: int) -> tuple[int, str]:
+    """Return the id of the XDP program on a device, and how it is attached in ip-link(8)'s word; 0: there is none."""
+    try:
+        with IPRoute() as netlink:
+            (link,) = netlink.get_links(ifindex)
+    except NetlinkError:
+        return 0, ""
     xdp = link.get_attr("IFLA_XDP")
-    return (xdp.get_attr("IFLA_XDP_PROG_ID") or 0) if xdp is not None else 0
+    if xdp is None:
+        return 0, ""
+    return xdp.get_attr("IFLA_XDP_PROG_ID") or 0, xdp.get_attr("IFLA_XDP_ATTACHED") or ""
 
 
 def master(ifindex: int) -> str | None:

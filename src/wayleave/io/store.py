@@ -1,9 +1,7 @@
 """What must not be lost: leases with their promises, in SQLite, written by one thread in groups.
 
 The engine submits writes and goes on; the thread takes everything that waits, makes it one transaction, and gives back
-one completion for the group. A promise is recorded as UTC and as boot-id plus boot time: within one boot the boot clock
-counts, after a reboot the wall clock, once it is plausible. A record made while the wall clock was not plausible has no
-UTC (NULL): after a reboot its address is held for the whole of its horizon again.
+one completion for the group. What a row says of a lease, and what it means after a reboot, is `lease`'s to know.
 """
 
 from __future__ import annotations
@@ -14,17 +12,15 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network
 from itertools import groupby
 from pathlib import Path
 
 import msgspec
 
 from wayleave.io.clock import Clock
-from wayleave.net.mac import Mac
-from wayleave.net.units import SECOND, BootNs, Ns, UtcNs, after
-from wayleave.session.model import LEASE_GRACE, Client, Lease, Line, Phase, Service, Session, Subnet
+from wayleave.io.lease import Restored, restored, row, session_of
+from wayleave.net.units import SECOND, BootNs, UtcNs
+from wayleave.session.model import Session
 
 SCHEMA = 1
 CLOCK_STEP = SECOND
@@ -69,37 +65,12 @@ class StoreError(Exception):
     """The store cannot be opened; the text says why and what to do."""
 
 
-class Body(msgspec.Struct, frozen=True, gc=False):
-    """What of a session is only read back whole."""
-
-    port: int
-    svid: int
-    cvid: int
-    circuit: bytes
-    mac: bytes
-    pppoe: int
-    encapsulation: bytes
-    relayed: bool
-    hostname: str
-    pool: str
-    network: str
-    gateway: str
-    duration: int
-    horizon: int
-    subscriber: str
-    static: str
-    limit: int | None
-    antispoof: bool
-    mtu: int
-    form: bytes | None = None
-    agent: bytes = b""
-
-
 class Save(msgspec.Struct, frozen=True, gc=False):
-    """Write this session's lease with this promise."""
+    """Write this session's lease with this promise. `awaited`: somebody wants to hear that it is done."""
 
     session: Session
     promise_until: BootNs
+    awaited: bool = True
 
 
 class Erase(msgspec.Struct, frozen=True):
@@ -117,17 +88,6 @@ class Reclock(msgspec.Struct, frozen=True):
 Write = Save | Erase | Reclock
 Completion = Callable[[Sequence[Write], str | None], None]
 """Called on the store's thread with a group and None, or why it could not be written."""
-
-
-class Restored(msgspec.Struct, frozen=True):
-    """A session as the disk has it.
-
-    `unknown_until` is the promise in UTC where the wall clock is not plausible yet, so that nobody knows whether it
-    still stands: the session is then held, without a deadline and without rows, until the clock is set.
-    """
-
-    session: Session
-    unknown_until: UtcNs | None = None
 
 
 class Store:
@@ -148,6 +108,7 @@ class Store:
             self._db.execute(f"PRAGMA synchronous={durability}")
             self._db.executescript(_TABLES)
             self._check_schema()
+            self.epoch = self._next_epoch()
         except (sqlite3.Error, OSError) as error:
             why = error.strerror if isinstance(error, OSError) and error.strerror else error
             raise StoreError(f"{folder}: {why}: is the folder writable, and is there room on the disk?") from error
@@ -166,6 +127,13 @@ class Store:
                 f"the lease store has layout {row[0]}, this program writes {SCHEMA}: use a matching version"
             )
 
+    def _next_epoch(self) -> int:
+        """Count the processes that opened this store: each has a number of its own."""
+        row = self._db.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()
+        epoch = int(row[0]) + 1 if row is not None else 1
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES ('epoch', ?)", (str(epoch),))
+        return epoch
+
     def load(self) -> Iterable[Restored]:
         """Return every lease, with its promise on this boot's clock.
 
@@ -176,12 +144,18 @@ class Store:
             self._clock.not_before(UtcNs(latest))
         rows = self._db.execute("SELECT id, tenant, address, promise_utc, boot_id, promise_boot, body FROM lease")
         for id_, tenant, address, promise_utc, boot_id, promise_boot, body in rows.fetchall():
-            session = _session(id_, tenant, address, body, self._clock.boot())
+            session = session_of(id_, tenant, address, body, self._clock.boot())
             yield restored(session, self._clock, boot_id, BootNs(promise_boot), promise_utc)
 
     def save(self, session: Session, promise_until: BootNs) -> None:
         """Have a lease written with the next `flush`."""
         self._collected.append(Save(session, promise_until))
+
+    def keep(self, session: Session) -> None:
+        """Have what a recorded session is like by now written with the next `flush`; its promise stays."""
+        assert session.lease is not None
+        until = BootNs(max(session.lease.promise_until, session.promising))
+        self._collected.append(Save(session, until, awaited=False))
 
     def erase(self, id_: int) -> None:
         """Have a session's lease removed with the next `flush`."""
@@ -246,7 +220,8 @@ class Store:
                             _RECLOCK, (write.offset, boot + write.offset, boot_id, write.offset, CLOCK_STEP)
                         )
                 else:
-                    rows = _json([_row(write, boot) for write in writes if isinstance(write, Save)])
+                    saves = [write for write in writes if isinstance(write, Save)]
+                    rows = _json([row(write.session, write.promise_until, boot) for write in saves])
                     offset = None if utc is None else utc - boot
                     self._db.execute(_SAVE, {"rows": rows, "offset": offset, "boot_id": boot_id, "utc": utc or 0})
             self._db.execute("COMMIT")
@@ -269,119 +244,5 @@ def only_one(folder: Path) -> int:
     return lock
 
 
-_text = lru_cache(maxsize=1024)(str)
-"""Networks and gateways are few, and writing one costs as much as all else of a row."""
-
-
-@lru_cache(maxsize=4096)
-def _shared(form: bytes) -> bytes:
-    """Forms are few: a hundred thousand sessions refer to the same octets."""
-    return form
-
-
 def _json(rows: object) -> str:
     return msgspec.json.encode(rows).decode()
-
-
-def _row(write: Save, boot: BootNs) -> tuple[int, str, int, BootNs, str]:
-    """What of a lease's row is its own: id, tenant, address, promise on the boot clock, body.
-
-    The duration in the body is the longest that the client may go by from now on, told under whatever terms.
-    """
-    session = write.session
-    lease, service, client = session.lease, session.service, session.client
-    assert lease is not None
-    assert service is not None
-    body = Body(
-        client.line.port,
-        client.line.svid,
-        client.line.cvid,
-        client.line.circuit,
-        bytes(client.mac),
-        client.pppoe,
-        session.encapsulation,
-        session.relayed,
-        session.hostname,
-        lease.pool,
-        _text(lease.subnet.network),
-        _text(lease.subnet.gateway),
-        max(lease.duration, lease.longer, session.leased_until - boot),
-        lease.horizon,
-        service.subscriber,
-        str(service.address or ""),
-        service.limit,
-        service.antispoof,
-        service.mtu,
-        session.form,
-        session.agent,
-    )
-    return session.id, service.tenant, int(lease.address), write.promise_until, _json(body)
-
-
-def promised(session: Session, until: BootNs, duration: Ns, now: BootNs) -> Session:
-    """Return a session read from disk with its promise on this boot's clock.
-
-    It ends a lease from now unless the client renews: whatever the client was told, by the process or by the kernel,
-    it was told before, never of more than the recorded `duration`, and never past the promise.
-    """
-    assert session.lease is not None
-    lease = msgspec.structs.replace(session.lease, promise_until=until)
-    leased = BootNs(min(until, after(now, duration)))
-    return msgspec.structs.replace(session, lease=lease, leased_until=leased, deadline=after(leased, LEASE_GRACE))
-
-
-def on_this_boot(clock: Clock, promise_utc: UtcNs) -> BootNs:
-    """Translate a promise that an earlier boot recorded. Only once the wall clock is plausible."""
-    return BootNs(clock.boot() + promise_utc - clock.utc())
-
-
-def restored(session: Session, clock: Clock, boot_id: str, promise_boot: BootNs, promise_utc: UtcNs | None) -> Restored:
-    """Return a session with what its recorded promise means on this boot's clock."""
-    lease, now = session.lease, clock.boot()
-    assert lease is not None
-    if boot_id == clock.boot_id:
-        return Restored(promised(session, promise_boot, lease.duration, now))
-    if promise_utc is None:
-        whole = after(now, max(lease.horizon, lease.duration))  # told under longer terms, perhaps
-        return Restored(promised(session, whole, lease.duration, now))
-    if clock.plausible:
-        return Restored(promised(session, on_this_boot(clock, promise_utc), lease.duration, now))
-    return Restored(msgspec.structs.replace(session, leased_until=after(now, lease.duration)), promise_utc)
-
-
-LONG_PAST = BootNs(1)
-"""A promise that is on disk, but of which nobody knows whether it stands."""
-
-
-def _session(id_: int, tenant: str, address: int, body: str, now: BootNs) -> Session:
-    kept = msgspec.json.decode(body, type=Body)
-    lease = Lease(
-        address=IPv4Address(address),
-        pool=kept.pool,
-        subnet=Subnet(IPv4Network(kept.network), IPv4Address(kept.gateway)),
-        duration=Ns(kept.duration),
-        horizon=Ns(kept.horizon),
-        promise_until=LONG_PAST,
-    )
-    service = Service(
-        tenant=tenant,
-        pool=kept.pool,
-        subscriber=kept.subscriber,
-        address=IPv4Address(kept.static) if kept.static else None,
-        limit=kept.limit,
-        antispoof=kept.antispoof,
-        mtu=kept.mtu,
-    )
-    return Session(
-        id=id_,
-        client=Client(Line(kept.port, kept.svid, kept.cvid, kept.circuit), Mac(kept.mac), kept.pppoe),
-        phase=Phase.ACTIVE,
-        since=now,
-        encapsulation=kept.encapsulation,
-        relayed=kept.relayed,
-        hostname=kept.hostname,
-        form=_shared(kept.form) if kept.form is not None else None,
-        agent=kept.agent,
-        service=service,
-        lease=lease,
-    )

@@ -80,12 +80,21 @@ class Tenant(Struct, frozen=True):
     table: int
 
 
+LEAST_RATE, MOST_RATE = 8_000, 400_000_000_000
+"""Bits a second."""
+
+
 class Rate(Struct, frozen=True, gc=False):
     """How fast IP packets may go: on the average, and how many octets at once above that."""
 
     bits_s: int
     burst: int
     """Octets."""
+
+    @classmethod
+    def of(cls, bits_s: int, burst: int | None = None) -> Rate:
+        """Return a rate; without a burst it is 100 ms of it, and at least ten packets."""
+        return cls(bits_s, max(15_000, bits_s // 80) if burst is None else burst)
 
     def __str__(self) -> str:
         return f"{self.bits_s / 1_000_000:g} Mbit/s"
@@ -185,6 +194,10 @@ class CloseCause(Enum):
     NO_ADDRESS = "no-address"
     STORE_FAILED = "store-failed"
     TABLE_FULL = "table-full"
+    SESSION_TIMEOUT = "session-timeout"
+    IDLE_TIMEOUT = "idle-timeout"
+    DISCONNECTED = "disconnected"
+    """A RADIUS server said so."""
     RECONFIGURED = "reconfigured"
     """The configuration that counts now grants the client nothing, or another address."""
 
@@ -201,6 +214,8 @@ class Session(Struct, frozen=True, kw_only=True, gc=False):
     client: Client
     phase: Phase
     since: BootNs
+    accounting: str = ""
+    """Acct-Session-Id: no other session has or had it, whatever became of the gateway (RFC 2866 5.5)."""
     encapsulation: bytes = b""
     relayed: bool = False
     hostname: str = ""
@@ -218,6 +233,12 @@ class Session(Struct, frozen=True, kw_only=True, gc=False):
     """When the client, as far as it was told, stops using the address."""
     deadline: BootNs = NEVER
     """When `Due` is wanted next; NEVER: not at all."""
+    opened_at: BootNs = NEVER
+    """When its first lease was recorded: then it began, for whoever counts its time."""
+    ends_at: BootNs = NEVER
+    """When its time is up, whatever the lease says; NEVER: it is not limited."""
+    active_at: BootNs = NEVER
+    """When it last did anything, as far as was looked."""
     left_at: BootNs = NEVER
     """When the client gave its address up: a renewal after that counts again."""
     moving: bool = False

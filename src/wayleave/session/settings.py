@@ -83,7 +83,7 @@ def labels(items: Sequence[Leaf]) -> list[str]:
     return [name if name and often[name] == 1 else f"#{number}" for number, name in enumerate(names, 1)]
 
 
-AT_START: dict[str, Any] = {"restart": True}
+AT_START: dict[str, Any] = {"restart": "needs a restart, which traffic survives"}
 """As a field's `json_schema_extra`: what it says counts from the next start on; all else from the next reload."""
 
 
@@ -179,6 +179,11 @@ class TenantSettings(Leaf):
     name: NameText = Field(max_length=11, description="names its host link, `wl-NAME`", json_schema_extra=AT_START)
     table: int = Field(
         default=254, ge=1, le=0xFFFFFFFF, description="kernel route table; 254 is main", json_schema_extra=AT_START
+    )
+    radius: str | None = Field(
+        default=None,
+        description="group of RADIUS servers that decides about its clients; absent: [authorization]",
+        json_schema_extra=AT_START,
     )
     services: tuple[ServiceText, ...] = Field(
         default=(),

@@ -33,6 +33,8 @@ class Table:
         self._by_id: dict[int, Session] = {}
         self._by_key: dict[Key, int] = {}
         self._by_line: dict[Line, set[int]] = {}
+        self._by_accounting: dict[str, int] = {}
+        self._by_subscriber: dict[str, set[int]] = {}
         self._resting: deque[tuple[int, int]] = deque()
         self._next_id = 0
         self._deadlines: list[tuple[int, int]] = []
@@ -66,6 +68,16 @@ class Table:
         id_ = self._by_key.get(client.key)
         return None if id_ is None else self._by_id[id_]
 
+    def accounted(self, accounting: str) -> Session | None:
+        """The session that accounting calls so."""
+        id_ = self._by_accounting.get(accounting)
+        return None if id_ is None else self._by_id[id_]
+
+    def of_subscriber(self, name: str) -> list[Session]:
+        """The sessions of a subscriber that authorization named, oldest first."""
+        found = (self._by_id[id_] for id_ in self._by_subscriber.get(name, ()))
+        return sorted(found, key=lambda session: session.since)
+
     def on_line(self, line: Line) -> list[Session]:
         """The sessions of a line, oldest first."""
         return sorted((self._by_id[id_] for id_ in self._by_line.get(line, ())), key=lambda session: session.since)
@@ -93,7 +105,7 @@ class Table:
             self.phases[before.phase] -= 1
         if session.phase is Phase.CLOSED:
             if before is not None:
-                self._remove(session)
+                self._remove(session, before)
             if id_ < self.capacity:  # a larger table of an earlier run had more
                 self._resting.append((now + REST, id_))
             return
@@ -102,9 +114,23 @@ class Table:
             self._by_key[session.client.key] = id_
             self._by_line.setdefault(session.client.line, set()).add(id_)
             self.on_port[session.client.line.port] += 1
+            if session.accounting:
+                self._by_accounting[session.accounting] = id_
+        self._name(id_, _subscriber(before), _subscriber(session))
         self._by_id[id_] = session
         self.phases[session.phase] += 1
         self._arm(session)
+
+    def _name(self, id_: int, before: str, now: str) -> None:
+        """Have a session found by its subscriber's name."""
+        if before == now:
+            return
+        if now:
+            self._by_subscriber.setdefault(now, set()).add(id_)
+        if before:
+            self._by_subscriber[before].discard(id_)
+            if not self._by_subscriber[before]:
+                del self._by_subscriber[before]
 
     def _arm(self, session: Session) -> None:
         """Have at most one entry a session in the heap: a deadline that moved on is put back when it comes up."""
@@ -113,10 +139,12 @@ class Table:
             self._armed[session.id] = session.deadline
             heapq.heappush(self._deadlines, (session.deadline, session.id))
 
-    def _remove(self, session: Session) -> None:
+    def _remove(self, session: Session, before: Session) -> None:
         del self._by_id[session.id]
         del self._by_key[session.client.key]
         self.on_port[session.client.line.port] -= 1
+        self._by_accounting.pop(session.accounting, None)
+        self._name(session.id, _subscriber(before), "")
         line = self._by_line[session.client.line]
         line.discard(session.id)
         if not line:
@@ -157,3 +185,7 @@ class Table:
             return True
         silent = min(live, key=seen)
         return silent if now - seen(silent) > SILENT else False
+
+
+def _subscriber(session: Session | None) -> str:
+    return session.service.subscriber if session is not None and session.service is not None else ""
