@@ -57,7 +57,7 @@ def test_at_80_columns_a_session_is_one_line() -> None:
 
 def test_figures_are_written_for_people() -> None:
     assert [several(number, "pool") for number in (0, 1, 2, 4096)] == ["0 pools", "1 pool", "2 pools", "4,096 pools"]
-    assert age(None) is None
+    assert (age(None), age(3.44), age(75.2), age(4)) == (None, "3.4s", "75s", "4s")
     assert dict(lines({"id": 7, "lease_s": 3599, "seen_s": None, "age_s": 4})) == {
-        "id": 7, "lease": "59m", "seen": None, "age": "4.0s",
+        "id": 7, "lease": "59m", "seen": None, "age": "4s",
     }  # fmt: skip

@@ -90,6 +90,7 @@ def one_session(
     happened = target.call("GET", f"/sessions/{found['id']}/journal")["entries"] if journal else []
     target.print(found | {"journal": happened} if journal else found, ("", ""), rows)
     if journal and not target.as_json:
+        print()
         _tell(target, happened)
     return 0
 

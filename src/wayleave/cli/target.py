@@ -91,8 +91,10 @@ class Target:
         console = Console(width=None if sys.stdout.isatty() else 250)
         cells = [["-" if cell is None else str(cell) for cell in row] for row in rows]
         shown = fitting(columns, cells, spare, console.width)
-        heads = [columns[number] for number in shown]
-        table = Table(*heads, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, _GAP - 1, 0, 0))
+        table = Table(box=box.SIMPLE_HEAD, show_header=any(columns), show_edge=False, pad_edge=False)
+        table.padding = (0, _GAP - 1, 0, 0)
+        for number in shown:
+            table.add_column(columns[number])
         for row in cells:
             table.add_row(*(row[number] for number in shown))
         console.print(table)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from wayleave.net.duration import spoken_age
+from wayleave.net.duration import spoken_age, spoken_duration
 from wayleave.net.units import SECOND
 
 
 def age(seconds: float | None) -> str | None:
-    """Write how long ago something was, or how long it still takes."""
-    return None if seconds is None else spoken_age(round(seconds * SECOND))
+    """Write how long ago something was, or how long it still takes; whole seconds have no tenths."""
+    if seconds is None:
+        return None
+    return spoken_duration(seconds * SECOND) if isinstance(seconds, int) else spoken_age(round(seconds * SECOND))
 
 
 def several(number: int, thing: str) -> str:
