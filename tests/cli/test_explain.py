@@ -115,6 +115,12 @@ def test_a_verdict_is_told_in_lines() -> None:
     assert dict(rows(VERDICT)) == {
         "comes in": "port 1 (acc0): a frame", "stages": "parse > session", "verdict": "dropped: no-session",
     }  # fmt: skip
+    through = VERDICT | {"session": 7, "receiver": 7}
+    assert [row for row in rows(through) if "7" in str(row)] == [("session", "7: bng show session 7")]
+    between = VERDICT | {"session": 7, "receiver": 8}
+    assert {head: said for head, said in rows(between) if head in ("from", "for", "session")} == {
+        "from": "7: bng show session 7", "for": "8: bng show session 8",
+    }  # fmt: skip
     passed = VERDICT | {"outcome": "to-network", "out": 100, "out_device": "core0", "rewritten": "01", "leaves": "b"}
     assert dict(rows(passed))["verdict"] == "to-network by port 100 (core0)"
     assert dict(rows(passed))["leaves"] == "b"

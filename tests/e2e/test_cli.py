@@ -205,6 +205,37 @@ def test_pools_and_counters(lab: Lab) -> None:
     assert int(rows["dhcp4.said.ack"]) >= len(LINES)
 
 
+def test_ports_with_what_is_wrong_with_them(lab: Lab) -> None:
+    access, core = told(lab, "show", "ports")
+    assert access == {
+        "number": 1, "device": "acc0", "role": "subscriber", "tenant": "default", "state": "up", "program": "native",
+        "sessions": len(LINES),
+    }  # fmt: skip
+    assert (core["number"], core["role"], core["sessions"]) == (100, "network", 0)
+    gateway = lab.gateway
+    gateway.namespace.ip("link add new0 mtu 1508 type veth peer name far0", "link set far0 up")
+    more = '[[ports]]\nnumber = 2\ndevice = "new0"\nrole = "subscriber"\n'
+    before = gateway.config_file.read_text()
+    gateway.config_file.write_text(lab.config(more=more))
+    said(lab, "reload")
+
+    def new_port() -> tuple[str, str | None]:
+        (port,) = (item for item in told(lab, "show", "ports") if item["number"] == 2)
+        return port["state"], port["program"]
+
+    assert new_port() == ("up", "native")
+    gateway.namespace.ip("link set far0 down")
+    wait_until(lambda: new_port() == ("no carrier", "native"), "a lost carrier")
+    gateway.namespace.ip("link set new0 down")
+    wait_until(lambda: new_port() == ("down", "native"), "a port that is down")
+    gateway.namespace.ip("link del new0")
+    wait_until(lambda: new_port() == ("gone", None), "a port that is gone")
+    rows = [line.split() for line in said(lab, "show", "ports").splitlines()]
+    assert ["2", "new0", "subscriber", "default", "gone", "no", "0"] in rows
+    gateway.config_file.write_text(before)
+    said(lab, "reload")
+
+
 # ---- clear --------------------------------------------------------------------------------
 
 
@@ -320,7 +351,7 @@ def test_a_file_that_is_not_toml_is_called_so(idle: Lab) -> None:
 
 def test_a_good_configuration(idle: Lab) -> None:
     idle.gateway.config_file.write_text(idle.config())
-    assert said(idle, "check") == f"{idle.gateway.config_file}: good: 2 ports, 1 pools, 0 subscribers\n"
+    assert said(idle, "check") == f"{idle.gateway.config_file}: good: 2 ports, 1 pool, 0 subscribers\n"
 
 
 def test_the_file_may_stand_by_itself(idle: Lab) -> None:

@@ -8,14 +8,14 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from wayleave.aaa.request import PLACEHOLDERS, check_template
-from wayleave.net.duration import Duration, parse_duration
+from wayleave.net.duration import parse_duration
 from wayleave.net.ipv4 import Address4
 from wayleave.net.rate import BitRate
 from wayleave.net.units import Ns
 from wayleave.proto.radius.dictionary import STANDARD
 from wayleave.proto.radius.packet import ACCT_PORT, AUTH_PORT, DYNAUTH_PORT
 from wayleave.session.model import LEAST_RATE, MOST_RATE, Rate, Service
-from wayleave.session.settings import AT_START, Leaf, NameText, Problem, Rule
+from wayleave.session.settings import AT_START, Duration, Leaf, NameText, Problem, Rule
 
 
 def _rate_bounds(bits_s: int) -> int:

@@ -22,12 +22,24 @@ from wayleave.api.diagnose import answer as diagnosed
 from wayleave.api.explain import Absent, Question, Verdict, answer
 from wayleave.api.journal import JournalsView, JournalView, of_session, of_strangers
 from wayleave.api.metrics import CONTENT_TYPE, exposition
-from wayleave.api.schema import DhcpView, Page, PlanView, PoolView, PuntView, SessionView, dhcp_view, view
+from wayleave.api.schema import (
+    DhcpView,
+    Page,
+    PlanView,
+    PoolView,
+    PortView,
+    PuntView,
+    SessionView,
+    dhcp_view,
+    view,
+)
 from wayleave.api.search import Filter, NotOne, search
 from wayleave.config.load import FILES_MAX, Files
 from wayleave.config.wording import plainly
+from wayleave.io import devices
 from wayleave.net.ipv4 import Address4
 from wayleave.net.mac import Mac
+from wayleave.net.units import Ns
 from wayleave.session.model import Phase, Session
 
 if TYPE_CHECKING:
@@ -48,6 +60,7 @@ class Running(Diagnosing, Protocol):
     plane: DataPlane
     ipoe: Ipoe
     repaired: list[str]
+    started: BootNs
     captures: Captures
 
     @property
@@ -176,6 +189,22 @@ def application(gateway: Running, configuration: Changing) -> FastAPI:
     async def pools() -> list[PoolView]:
         return gateway.pool_views()
 
+    @app.get("/ports")
+    async def ports() -> list[PortView]:
+        lost = set(gateway.lost_ports())
+        return [
+            PortView(
+                number=port.number,
+                device=port.device,
+                role=port.role,
+                tenant=port.tenant,
+                state=devices.state(port.device),
+                program=port.xdp if number in gateway.plane.attached and number not in lost else None,
+                sessions=gateway.table.on_port[number],
+            )
+            for number, port in sorted(gateway.ports.items())
+        ]
+
     @app.get("/drops")
     async def drops() -> dict[str, int]:
         return counters.drops() | {f"dhcp4:{reason}": count for reason, count in gateway.ipoe.ignored.items()}
@@ -183,7 +212,8 @@ def application(gateway: Running, configuration: Changing) -> FastAPI:
     @app.get("/dhcp")
     async def dhcp() -> DhcpView:
         replies = len(gateway.plane.tables.replies)
-        return dhcp_view(counters.dhcp4(), dict(gateway.ipoe.said), dict(gateway.ipoe.ignored), replies)
+        runs = Ns(gateway.clock.boot() - gateway.started)
+        return dhcp_view(counters.dhcp4(), dict(gateway.ipoe.said), dict(gateway.ipoe.ignored), replies, runs)
 
     @app.post("/explain")
     async def explain(asked: Question) -> Verdict:

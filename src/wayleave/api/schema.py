@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, Field
 
 from wayleave.dataplane.counters import Usage
-from wayleave.net.units import SECOND, BootNs
+from wayleave.net.units import SECOND, BootNs, Ns
 from wayleave.session.model import NEVER, Session
 
 
@@ -44,6 +44,18 @@ class PoolView(BaseModel):
     size: int
     held: int
     quarantined: int
+
+
+class PortView(BaseModel):
+    """One port as it stands."""
+
+    number: int
+    device: str
+    role: str
+    tenant: str
+    state: str = Field(description="of its device: up, no carrier, down (as it was set) or gone")
+    program: str | None = Field(description="how the program is attached: native or generic; None: it is not")
+    sessions: int
 
 
 class PlanView(BaseModel):
@@ -85,9 +97,12 @@ class DhcpView(BaseModel):
     python: dict[str, int] = Field(description="answers by kind")
     ignored: dict[str, int] = Field(description="messages that Python did not answer, by reason")
     replies: int = Field(description="different standing replies in use")
+    python_s: int = Field(description="for how long Python has counted; the data plane, since its maps were made")
 
 
-def dhcp_view(results: dict[str, int], said: dict[str, int], ignored: dict[str, int], replies: int) -> DhcpView:
+def dhcp_view(
+    results: dict[str, int], said: dict[str, int], ignored: dict[str, int], replies: int, python: Ns
+) -> DhcpView:
     """Sort the program's results into answers and reasons."""
     return DhcpView(
         kernel={name: count for name, count in results.items() if not name.startswith("up-")},
@@ -95,6 +110,7 @@ def dhcp_view(results: dict[str, int], said: dict[str, int], ignored: dict[str, 
         python=said,
         ignored=ignored,
         replies=replies,
+        python_s=python // SECOND,
     )
 
 

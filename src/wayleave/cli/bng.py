@@ -15,6 +15,7 @@ from wayleave.cli.refusal import from_one, told
 from wayleave.cli.show import show
 from wayleave.cli.target import Target, find, find_id, whom
 from wayleave.cli.watch import with_seconds
+from wayleave.cli.words import age, several
 
 app = App(name="bng", help="A broadband network gateway.", version=__version__)
 clear = App(name="clear", help="End what is running.")
@@ -54,9 +55,10 @@ def check(file: Path | None = None, /, *, config: Path = DEFAULT_CONFIG) -> int:
         settings, subscribers = load(config)
     except ConfigurationError as error:
         print(error, file=sys.stderr)
-        print(f"{len(error.problems)} problem{'s' if len(error.problems) > 1 else ''}", file=sys.stderr)
+        print(several(len(error.problems), "problem"), file=sys.stderr)
         return 2
-    print(f"{config}: good: {len(settings.ports)} ports, {len(settings.pools)} pools, {len(subscribers)} subscribers")
+    counts = ((settings.ports, "port"), (settings.pools, "pool"), (subscribers, "subscriber"))
+    print(f"{config}: good: {', '.join(several(len(items), thing) for items, thing in counts)}")
     return 0
 
 
@@ -265,7 +267,7 @@ def diagnose(which: str, /, *, to: str | None = None, target: Target | None = No
     target.print(
         found,
         ("", ""),
-        rows + [("", f"{item['ago_s']} s ago: {item['what']} {item['says']}") for item in found["journal"]],
+        rows + [("", f"{age(item['ago_s'])} ago: {item['what']} {item['says']}") for item in found["journal"]],
     )
     return 0 if found["verdict"] == "well" else 1
 

@@ -114,9 +114,10 @@ def _frames(path: Path, data: bytes) -> Iterator[Captured]:
 def rows(verdict: dict[str, Any]) -> Iterator[tuple[str, object]]:
     """Yield what a verdict says, line by line."""
     yield "comes in", f"port {verdict['port']} ({verdict['device']}): {verdict['came']}"
-    for name, what in (("session", "from or for"), ("receiver", "for")):
-        if verdict[name] is not None:
-            yield "session", f"{what} {verdict[name]}: bng show session {verdict[name]}"
+    session, receiver = verdict["session"], verdict["receiver"]
+    for head, id_ in (("session", session),) if receiver in (None, session) else (("from", session), ("for", receiver)):
+        if id_ is not None:
+            yield head, f"{id_}: bng show session {id_}"
     yield "stages", " > ".join(verdict["stages"])
     if verdict["dhcp4"] is not None:
         yield "dhcp", verdict["dhcp4"]

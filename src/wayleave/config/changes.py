@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from wayleave.aaa.local import Subscriber
 from wayleave.config.schema import Configuration
-from wayleave.net.duration import spoken_duration
+from wayleave.net.duration import written_duration
 from wayleave.net.units import Ns
 from wayleave.session.settings import Leaf
 
@@ -51,8 +51,10 @@ def _between(prefix: str, old: BaseModel, new: BaseModel) -> Iterator[Change]:
             yield from _between(path, was, now)
         elif isinstance(now, tuple) and any(isinstance(item, Leaf) for item in (*was, *now)):
             yield from _among(path, was, now, restart_of(info))
+        elif isinstance(now, dict):
+            yield from _of_a_table(path, was, now, info)
         else:
-            yield Change(path, f"{_said(was, info)} -> {_said(now, info)}", restart_of(info))
+            yield _changed(path, was, now, info)
 
 
 def _among(path: str, old: Sequence[Leaf], new: Sequence[Leaf], restart: str) -> Iterator[Change]:
@@ -69,6 +71,18 @@ def _among(path: str, old: Sequence[Leaf], new: Sequence[Leaf], restart: str) ->
         yield Change(path, "another order", restart)
 
 
+def _of_a_table(path: str, old: dict[str, Any], new: dict[str, Any], info: FieldInfo) -> Iterator[Change]:
+    """Compare two tables of names and values."""
+    for name in dict.fromkeys((*new, *old)):
+        was, now = old.get(name), new.get(name)
+        if was != now:
+            yield _changed(f"{path}.{name}", was, now, info)
+
+
+def _changed(path: str, was: Any, now: Any, info: FieldInfo) -> Change:
+    return Change(path, f"{_said(was, info)} → {_said(now, info)}", restart_of(info))
+
+
 def _said(value: Any, info: FieldInfo) -> str:
     """A value as the file has it."""
     match value:
@@ -77,11 +91,23 @@ def _said(value: Any, info: FieldInfo) -> str:
         case bool():
             return str(value).lower()
         case int() if info.annotation is Ns:
-            return spoken_duration(value)
-        case tuple():
-            return f"[{', '.join(_said(item, info) for item in value)}]"
-        case _:
+            return f'"{written_duration(value)}"'
+        case int() | float():
             return str(value)
+        case tuple() | list():
+            return f"[{', '.join(_said(_range(item), info) for item in value)}]"
+        case dict():
+            return f"{{{', '.join(f'{key} = {_said(item, info)}' for key, item in value.items())}}}"
+        case _:
+            return f'"{value}"'
+
+
+def _range(item: Any) -> Any:
+    """Two addresses, first and last, as the file has them."""
+    if not isinstance(item, tuple):
+        return item
+    first, last = item
+    return first if first == last else f"{first}-{last}"
 
 
 def subscriber_changes(old: Sequence[Subscriber], new: Sequence[Subscriber]) -> list[Change]:

@@ -72,6 +72,14 @@ class GatewaySettings(Leaf):
     )
 
 
+class LogSettings(Leaf):
+    """What is logged, on standard error."""
+
+    level: Literal["info", "warning", "error"] = Field(
+        default="info", description='the least that is logged; every session\'s begin and end is "info"'
+    )
+
+
 class Configuration(Leaf):
     """What `bng run --config FILE` reads."""
 
@@ -83,6 +91,7 @@ class Configuration(Leaf):
     services: tuple[ServiceSettings, ...] = ()
     radius: RadiusSettings = RadiusSettings()
     punt: PuntSettings = PuntSettings()
+    log: LogSettings = LogSettings()
 
 
 class SubscribersFile(Leaf):

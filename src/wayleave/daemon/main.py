@@ -41,6 +41,7 @@ def main(path: Path) -> int:
     gateway = None
     try:
         settings, subscribers = load(path)
+        logs.set_level(settings.log.level)
         if lacking := privileges.missing():
             return _refused(None, f"run has to be root (sudo): it lacks {', '.join(lacking)}")
         gateway = Gateway(settings, subscribers, path.parent)

@@ -19,6 +19,7 @@ from wayleave.api.schema import PlanView
 from wayleave.config.changes import Change, changes, subscriber_changes
 from wayleave.config.load import ConfigurationError, Files, read, understand
 from wayleave.config.schema import Configuration
+from wayleave.daemon import logs
 from wayleave.daemon.app import Gateway, no_standing_reply
 from wayleave.daemon.derived import Derived, derive
 from wayleave.daemon.engine import REVIEWS
@@ -188,6 +189,7 @@ class Reloader:
         """Everything goes by the new configuration from here on. Nothing in here waits, or is expected to fail."""
         gateway, now = self._gateway, self._gateway.clock.boot()
         gateway.settings, gateway.subscribers, gateway.ports = derived.settings, derived.subscribers, derived.ports
+        logs.set_level(derived.settings.log.level)
         gateway.plane.set_policers(derived.settings.punt.rows())
         gateway.plane.set_services(derived.services)
         gateway.ipoe.reconfigure(derived.ports, derived.deliveries)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
-from wayleave.net.duration import Duration, parse_duration
+from wayleave.net.duration import parse_duration
 from wayleave.net.ipv4 import Address4, Network4, parse_address
 from wayleave.net.mac import Mac
+from wayleave.net.units import Ns
 from wayleave.session.model import Line
 
 Problem = tuple[str, str]
@@ -128,6 +129,13 @@ def parse_name(text: object) -> str:
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 NameText = Annotated[
     str, BeforeValidator(parse_name), WithJsonSchema({"type": "string", "pattern": f"^{_NAME.pattern}$"})
+]
+
+
+Duration = Annotated[
+    Ns,
+    BeforeValidator(parse_duration),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9]+[smhd]$", "examples": ["90s", "1h"]}),
 ]
 
 

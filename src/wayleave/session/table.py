@@ -6,7 +6,7 @@ One task owns it: no locks. The engine puts every changed session back with `put
 from __future__ import annotations
 
 import heapq
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 
 from wayleave.net.mac import Mac
@@ -40,6 +40,7 @@ class Table:
         self._deadlines: list[tuple[int, int]] = []
         self._armed: dict[int, int] = {}
         self.phases: dict[Phase, int] = dict.fromkeys(Phase, 0)
+        self.on_port: Counter[int] = Counter()
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -112,6 +113,7 @@ class Table:
             self._next_id = max(self._next_id, id_ + 1)
             self._by_key[session.client.key] = id_
             self._by_line.setdefault(session.client.line, set()).add(id_)
+            self.on_port[session.client.line.port] += 1
             if session.accounting:
                 self._by_accounting[session.accounting] = id_
         self._name(id_, _subscriber(before), _subscriber(session))
@@ -140,6 +142,7 @@ class Table:
     def _remove(self, session: Session, before: Session) -> None:
         del self._by_id[session.id]
         del self._by_key[session.client.key]
+        self.on_port[session.client.line.port] -= 1
         self._by_accounting.pop(session.accounting, None)
         self._name(session.id, _subscriber(before), "")
         line = self._by_line[session.client.line]
