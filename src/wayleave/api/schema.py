@@ -21,6 +21,12 @@ class SessionView(BaseModel):
     pool: str | None
     subscriber: str | None
     address: str | None
+    service: str | None = Field(description="what it was sold, by name")
+    up_bps: int | None = Field(description="what it may send; None: as fast as it goes")
+    down_bps: int | None = Field(description="what it may be sent")
+    authority: str | None = Field(description="the group of RADIUS servers that decided; None: the gateway itself")
+    accounting: str = Field(description="Acct-Session-Id")
+    ends_s: int | None = Field(description="until its Session-Timeout")
     hostname: str
     age_s: int = Field(description="since the session began, or was taken up again by a gateway that restarted")
     lease_s: int | None = Field(description="until the client, as far as it was told, stops using the address")
@@ -134,6 +140,12 @@ def view(
         pool=service.pool if service else None,
         subscriber=(service.subscriber or None) if service else None,
         address=str(lease.address) if lease else None,
+        service=service.name or None if service else None,
+        up_bps=service.up.bits_s if service and service.up else None,
+        down_bps=service.down.bits_s if service and service.down else None,
+        authority=service.authority or None if service else None,
+        accounting=session.accounting,
+        ends_s=(session.ends_at - now) // SECOND if session.ends_at else None,
         hostname=session.hostname,
         age_s=(now - session.since) // SECOND,
         lease_s=(until - now) // SECOND if until != NEVER else None,
