@@ -46,6 +46,10 @@ secret = "{secret}"
 name = "isp"
 servers = ["r1"]
 {group}
+
+[[radius.controllers]]
+address = "192.0.2.2"
+secret = "{secret}"
 {more}
 """
 
@@ -115,3 +119,48 @@ def test_accounted_for_what_was_sent(lab: Lab) -> None:
     assert (ended["Acct-Output-Packets"], ended["Acct-Output-Octets"]) == ([str(got[0])], [str(got[1])])
     assert ended["Acct-Terminate-Cause"] == ["User-Request"]
     assert begun["User-Name"] == [FIRST]
+
+
+def test_changed_and_ended_while_it_lives(lab: Lab) -> None:
+    """radclient changes a session's service in place, and ends it; what cannot be done changes nothing."""
+    server = RadiusServer(lab.router, USERS)
+    start(lab)
+    customer = lab.customers[0]
+    lease = customer.dhcp("udhcpc")
+    with customer.pinging(lab.server_address) as pings:
+        pings.wait_for(5)
+        (before,) = lab.gateway.get("/sessions")["sessions"]
+        whom = f"Acct-Session-Id = {before['accounting']}"
+        told = server.radclient(lab.core.ip, "coa", f"{whom}\nWayleave-Rate-Up = 5000\nMikrotik-Rate-Limit = 5M/7M")
+        assert "CoA-ACK" in told, told
+        (after,) = lab.gateway.get("/sessions")["sessions"]
+        assert (after["up_bps"], after["down_bps"]) == (5_000_000, 7_000_000)
+        assert after["accounting"] == before["accounting"]
+        refused = server.radclient(lab.core.ip, "coa", f"{whom}\nWayleave-Rate-Up = 9000\nFilter-Id = nothing")
+        assert "CoA-NAK" in refused
+        assert "Error-Cause = Invalid-Attribute-Value" in refused
+        assert lab.gateway.get("/sessions")["sessions"][0]["up_bps"] == 5_000_000, "all or nothing"
+        unknown = server.radclient(lab.core.ip, "coa", "Framed-IP-Address = 203.0.113.9\nFilter-Id = gold")
+        assert "Error-Cause = Session-Context-Not-Found" in unknown
+        pings.wait_for(5)
+        assert pings.stop().lost == ()
+    lab.gateway.kill9()
+    lab.gateway.restart()
+    (kept,) = lab.gateway.get("/sessions")["sessions"]
+    assert (kept["up_bps"], kept["accounting"]) == (5_000_000, before["accounting"]), "it was on disk before the ACK"
+    gone = server.radclient(lab.core.ip, "disconnect", f"Framed-IP-Address = {lease.address}")
+    assert "Disconnect-ACK" in gone, gone
+    wait_until(lambda: lab.gateway.get("/sessions")["sessions"] == [], "the session's end")
+    wait_until(lambda: server.accounted()[-1]["Acct-Status-Type"] == ["Stop"], "its Stop")
+    stop = server.accounted()[-1]
+    assert stop["Acct-Terminate-Cause"] == ["Admin-Reset"]
+    assert int(stop["Acct-Input-Packets"][0]) >= 10, "counted over the restart"
+
+
+def test_strangers_and_forgers_change_nothing(lab: Lab) -> None:
+    server = RadiusServer(lab.router, USERS)
+    start(lab)
+    lab.customers[0].dhcp("udhcpc")
+    whom = f"User-Name = {FIRST}"
+    assert "No reply" in server.radclient(lab.core.ip, "disconnect", whom, secret="a guess")
+    assert len(lab.gateway.get("/sessions")["sessions"]) == 1

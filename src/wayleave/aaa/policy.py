@@ -329,6 +329,11 @@ Exploded = Iterable[tuple[Attribute, bytes]]
 """A packet's attributes as `Dictionary.explode` gives them."""
 
 
+def knows(attribute: str) -> bool:
+    """Whether an attribute means something here, be it that it cannot be done."""
+    return attribute in _PLACE or attribute in REFUSED
+
+
 def apply(service: Service, attributes: Exploded, known: Known, ignored: frozenset[str] = frozenset()) -> Service:
     """Return what a service becomes by a packet's attributes. `ignored`: names that count for nothing.
 

@@ -143,6 +143,9 @@ class ControllerSettings(Leaf):
     timestamp: bool = Field(
         default=False, description="its requests need an Event-Timestamp: no replay after a restart"
     )
+    groups: tuple[str, ...] | None = Field(
+        default=None, description="it may change sessions of clients that these groups decided about; absent: all"
+    )
 
 
 class RadiusSettings(Leaf):

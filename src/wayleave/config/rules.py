@@ -54,6 +54,9 @@ def _radius(tree: Configuration) -> Iterator[Problem]:
     yield from _repeated("radius.servers", "name", radius.servers)
     yield from _repeated("radius.groups", "name", radius.groups)
     yield from _repeated("radius.controllers", "address", radius.controllers)
+    for path, controller in _each("radius.controllers", radius.controllers):
+        for name in getattr(controller, "groups", None) or ():
+            yield from _exists(f"{path}.groups", "radius group", name, radius.groups)
     for path, group in _each("radius.groups", radius.groups):
         yield from rules_of(path, group)
         yield from sensible(_asks(path, group, tree))

@@ -30,6 +30,7 @@ from wayleave.config.schema import Configuration
 from wayleave.daemon import logs
 from wayleave.daemon.accounting import Accounting
 from wayleave.daemon.derived import derive
+from wayleave.daemon.dynauth import Dynauth
 from wayleave.daemon.engine import Engine
 from wayleave.daemon.hostlinks import HostLinks, own_addresses
 from wayleave.daemon.radius import Radius
@@ -109,6 +110,7 @@ class Gateway:
         self._services = derived.services
         self.journal, self._drops = self.engine.journal, Drops()
         self.captures = Captures(self.plane, self.clock)
+        self.dynauth = Dynauth(settings.radius, folder, self.engine, lambda: self.authorizer.deciders, self.clock)
         self.recovery = Recovery(self.engine, self.clock)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -131,6 +133,7 @@ class Gateway:
         if not settings_of_kernel().fib_by_table and any(item.table != 254 for item in self.settings.tenants):
             raise devices.DeviceError("tenants other than on route table 254 (main) need a kernel of 6.5 or later")
         self.radius.open()
+        self.dynauth.open()
         devices.enable_forwarding()
         self.plane.set_policers(self.settings.punt.rows())
         self.plane.set_services(self._services)
@@ -233,6 +236,7 @@ class Gateway:
         loop = self._loop = asyncio.get_running_loop()
         self.store.start()
         self.radius.start(loop, self.end_turn)
+        self.dynauth.start(loop, self.end_turn)
         self.accounting.resume()
         for session in self.table:
             self.accounting.watch(session, self.clock.boot())
@@ -262,6 +266,7 @@ class Gateway:
 
     def close(self) -> None:
         """Write what waits and let go. Traffic goes on."""
+        self.dynauth.stop()
         self.radius.stop()
         self.store.close()
         self.plane.close()
@@ -269,6 +274,7 @@ class Gateway:
 
     def abandon(self) -> None:
         """Undo a start that was refused. A data plane that stood before goes on as it was."""
+        self.dynauth.stop()
         self.radius.stop()
         self.store.close()
         self._watch.close()
@@ -328,6 +334,7 @@ class Gateway:
         else:
             self.accounting.durable(group)
         self.engine.recorded(saved, erased, error, self.clock.boot())
+        self.dynauth.kept([write.session.id for write in group if isinstance(write, Save) and not write.awaited], error)
         self.end_turn()
 
     def _on_timer(self) -> None:

@@ -111,6 +111,13 @@ def _told(reply: Reply, _: Session | None) -> Note:
     return 0, _called(reply.ask)
 
 
+def _changed(event: lifecycle.Changed, _: Session | None) -> Note:
+    """With what is new; the data plane has it by then."""
+    service = event.service
+    said = (service.name, f"up {service.up}" if service.up else "", f"down {service.down}" if service.down else "")
+    return 0, _words(", ".join(filter(None, said)))
+
+
 RENEWED = Kind(16, "renewed")
 """By the data plane; Python found out later."""
 ENDING = Kind(17, "ending")
@@ -134,6 +141,7 @@ KINDS = (
     Kind(13, "confirmed", Number.SECONDS, Answer.CONFIRM, _confirmed),
     Kind(14, "refused", of=Answer.REFUSE, note=_refused),
     Kind(15, "told", of=Answer.TELL, note=_told),
+    Kind(20, "changed", of=lifecycle.Changed, note=_changed),
     RENEWED,
     ENDING,
     RESTORED,

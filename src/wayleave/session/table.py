@@ -35,6 +35,7 @@ class Table:
         self._by_line: dict[Line, set[int]] = {}
         self._by_accounting: dict[str, int] = {}
         self._by_subscriber: dict[str, set[int]] = {}
+        self._by_mac: dict[Mac, tuple[int, ...]] = {}
         self._resting: deque[tuple[int, int]] = deque()
         self._next_id = 0
         self._deadlines: list[tuple[int, int]] = []
@@ -78,6 +79,10 @@ class Table:
         found = (self._by_id[id_] for id_ in self._by_subscriber.get(name, ()))
         return sorted(found, key=lambda session: session.since)
 
+    def of_mac(self, mac: Mac) -> list[Session]:
+        """The sessions of a MAC, on whatever line."""
+        return [self._by_id[id_] for id_ in self._by_mac.get(mac, ())]
+
     def on_line(self, line: Line) -> list[Session]:
         """The sessions of a line, oldest first."""
         return sorted((self._by_id[id_] for id_ in self._by_line.get(line, ())), key=lambda session: session.since)
@@ -113,6 +118,8 @@ class Table:
             self._next_id = max(self._next_id, id_ + 1)
             self._by_key[session.client.key] = id_
             self._by_line.setdefault(session.client.line, set()).add(id_)
+            mac = session.client.mac
+            self._by_mac[mac] = (*self._by_mac.get(mac, ()), id_)
             self.on_port[session.client.line.port] += 1
             if session.accounting:
                 self._by_accounting[session.accounting] = id_
@@ -144,6 +151,12 @@ class Table:
         del self._by_key[session.client.key]
         self.on_port[session.client.line.port] -= 1
         self._by_accounting.pop(session.accounting, None)
+        mac = session.client.mac
+        others = tuple(id_ for id_ in self._by_mac[mac] if id_ != session.id)
+        if others:
+            self._by_mac[mac] = others
+        else:
+            del self._by_mac[mac]
         self._name(session.id, _subscriber(before), "")
         line = self._by_line[session.client.line]
         line.discard(session.id)
