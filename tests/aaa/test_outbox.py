@@ -1,0 +1,190 @@
+"""Accounting on its way: an hour without a server, kills in between, more than memory holds; in virtual time."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from random import Random
+
+import pytest
+
+from tests.conftest import PROFILE
+from tests.proto.radius.world import FakeServer, World
+from wayleave.aaa.outbox import Account, Outbox
+from wayleave.net.units import SECOND, BootNs, Ns, UtcNs
+from wayleave.proto.radius.packet import Code, decode
+
+SEEDS = {"test": 40, "soak": 10_000}[PROFILE]
+UTC0 = 1_800_000_000
+
+
+def utc(moment: BootNs) -> UtcNs:
+    return UtcNs(UTC0 * SECOND + moment)
+
+
+class Gateway:
+    """A process with its disk: records are on the disk before they are in the outbox, and leave both in order."""
+
+    def __init__(self, seed: int, memory: int = 50, servers: int = 1) -> None:
+        self.world = World(count=servers, code=Code.ACCOUNTING_REQUEST, seed=seed, lose=0.1, jitter=SECOND // 2)
+        self.disk: dict[int, Account] = {}
+        self.memory, self.seq, self.flying = memory, 0, 0
+        self.outbox = self._start()
+
+    def _start(self) -> Outbox:
+        outbox = Outbox(self.world.exchange, utc, memory=self.memory, window=8)
+        outbox.resume(self.seq)
+        return outbox
+
+    def record(self, session: str, kind: int) -> None:
+        self.seq += 1
+        now = self.world.now
+        body = ((40, kind.to_bytes(4, "big")), (44, session.encode()))
+        account = self.disk[self.seq] = Account(self.seq, "g", session, body, now, utc(now))
+        self.outbox.add(account)
+
+    def turn(self) -> None:
+        for seq in self.outbox.acknowledged(self.world.now):
+            del self.disk[seq]
+        if self.outbox.wants:
+            after = self.outbox.wants
+            found = [self.disk[seq] for seq in sorted(self.disk) if seq > after][:20]
+            self.outbox.refill(found, found[-1].seq if len(found) == 20 else self.seq)
+        self.outbox.pump(self.world.now)
+        assert len(self.outbox) <= self.memory + 20
+
+    def run(self, seconds: float) -> None:
+        end = self.world.now + int(seconds * SECOND)
+        self.turn()
+        while self.world.now < end:
+            self.world.run(seconds=min(0.2, (end - self.world.now) / SECOND))
+            # the world collects outcomes; they are the outbox's
+            self.world.exchange._outcomes[:0] = self.world.outcomes
+            self.world.outcomes.clear()
+            self.turn()
+
+    def kill(self) -> None:
+        """SIGKILL: what was under way is asked again by the next process."""
+        self.flying += len(self.outbox._flying)
+        servers = self.world.servers
+        fresh = World(count=len(servers), code=Code.ACCOUNTING_REQUEST, seed=self.seq, lose=0.1, jitter=SECOND // 2)
+        fresh.servers, fresh.now = servers, self.world.now
+        self.world = fresh
+        self.disk = {
+            seq: Account(seq, "g", item.session, item.body, BootNs(0) if seq % 2 else item.at, item.utc)
+            for seq, item in self.disk.items()
+        }
+        self.outbox = self._start()
+
+
+def heard(servers: list[FakeServer]) -> dict[bytes, list[tuple[int, int, int]]]:
+    """Session → (kind, Event-Timestamp, Acct-Delay-Time + arrival) of each request that a server acknowledged."""
+    found: dict[bytes, list[tuple[int, int, int]]] = defaultdict(list)
+    for at, data in sorted((item for server in servers for item in server.heard), key=lambda item: item[0]):
+        packet = decode(data)
+        if packet.code == Code.ACCOUNTING_REQUEST:
+            kind, stamp, delay = (int.from_bytes(packet.first(number) or b"", "big") for number in (40, 55, 41))
+            found[packet.first(44) or b""].append((kind, stamp, at // SECOND + UTC0 - delay))
+    return found
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_a_server_away_for_an_hour_and_two_kills(seed: int) -> None:
+    random = Random(seed)
+    gateway = Gateway(seed, memory=random.choice((5, 50, 10_000)), servers=1 + seed % 2)
+    live: dict[str, int] = {}
+    made: dict[bytes, list[int]] = defaultdict(list)
+    ended = 0
+
+    def act() -> None:
+        nonlocal ended
+        choice = random.random()
+        if choice < 0.5 or not live:
+            name = f"s{gateway.seq}"
+            live[name] = 1
+            gateway.record(name, 1)
+            made[name.encode()].append(1)
+        else:
+            name = random.choice([*live])
+            kind = 3 if choice < 0.8 else 2
+            gateway.record(name, kind)
+            made[name.encode()].append(kind)
+            if kind == 2:
+                del live[name]
+                ended += 1
+
+    for _ in range(15):
+        act()
+        gateway.run(random.random() * 5)
+    for server in gateway.world.servers:
+        server.up = False
+    for step in range(40):
+        act()
+        gateway.run(90)
+        if step in (13, 26):
+            gateway.kill()
+    for server in gateway.world.servers:
+        server.up = True
+    gateway.run(300)
+    assert not gateway.disk, f"seed {seed}: {len(gateway.disk)} records never arrived"
+    repeats = 0
+    for name, kinds in made.items():
+        got = heard(gateway.world.servers)[name]
+        firsts: list[int] = []
+        stamps: dict[int, int] = {}
+        for kind, stamp, sent_at in got:
+            key = (kind, stamp)
+            if key not in {(k, s) for k, s in zip(firsts, stamps.values(), strict=False)}:
+                pass
+            assert abs(sent_at - stamp) <= 2, f"seed {seed}: delay and timestamp do not agree"
+        order = list(dict.fromkeys((stamp, kind) for kind, stamp, _ in got))
+        assert [kind for _, kind in order] == kinds, f"seed {seed}: {name!r}"
+        assert order == sorted(order, key=lambda item: item[0]), f"seed {seed}: out of order"
+    del repeats
+
+
+def test_what_is_about_all_sessions_is_between_them() -> None:
+    gateway = Gateway(1)
+    for name in ("a", "b"):
+        gateway.record(name, 1)
+    gateway.record("", 7)
+    for name in ("c", "d"):
+        gateway.record(name, 1)
+    gateway.run(60)
+    got = [packet.first(44) for packet in gateway.world.servers[0].asked(Code.ACCOUNTING_REQUEST)]
+    order = list(dict.fromkeys(got))
+    assert set(order[:2]) == {b"a", b"b"}
+    assert order[2] == b""
+    assert set(order[3:]) == {b"c", b"d"}
+    assert not gateway.disk
+
+
+def test_a_record_that_its_server_never_answers_holds_up_its_own_session_alone() -> None:
+    gateway = Gateway(2)
+    gateway.world.servers[0].answer = lambda asked: (
+        None if asked.first(44) == b"odd" else (Code.ACCOUNTING_RESPONSE, [])
+    )
+    gateway.record("odd", 1)
+    gateway.record("odd", 2)
+    for number in range(50):
+        gateway.record(f"s{number}", 1)
+    gateway.run(300)
+    assert {item.session for item in gateway.disk.values()} == {"odd"}
+    asked = [
+        packet.first(40)
+        for packet in gateway.world.servers[0].asked(Code.ACCOUNTING_REQUEST)
+        if packet.first(44) == b"odd"
+    ]
+    assert set(asked) == {(1).to_bytes(4, "big")}, "its Stop waits for its Start"
+
+
+def test_delay_is_told_and_time_of_an_unset_clock_is_not() -> None:
+    world = World(code=Code.ACCOUNTING_REQUEST)
+    outbox = Outbox(world.exchange, lambda _: None)
+    outbox.add(Account(1, "g", "s", ((40, b"\0\0\0\1"),), world.now, None))
+    world.now = BootNs(world.now + 7 * SECOND)
+    outbox.pump(world.now)
+    world.run(seconds=1)
+    (asked,) = world.servers[0].asked(Code.ACCOUNTING_REQUEST)
+    assert asked.first(41) == (7).to_bytes(4, "big")
+    assert asked.first(55) is None
+    assert Ns(0) == outbox.deadline
