@@ -399,14 +399,30 @@ def test_a_client_behind_other_tags_keeps_what_it_has_while_there_is_no_fresh_ro
     stage = Stage(plane=plane)
     mine = stage.serve()
     plane.crowded = True
-    assert stage.say(requests(mine, encapsulation=b"elsewhere")) == [], "it asks again"
+    assert stage.say(requests(mine, encapsulation=b"elsewhere")) == []
+    assert stage.written() == [], "it asks again"
     stage.wait(SECOND)
     assert stage.uses(mine)
     assert stage.held == 1
     plane.crowded = False
-    assert answers(stage.say(requests(mine, encapsulation=b"elsewhere"))) == [Answer.CONFIRM]
+    assert stage.say(requests(mine, encapsulation=b"elsewhere")) == []
+    assert answers(stage.written()) == [Answer.CONFIRM]
     (row,) = plane.rows.values()
     assert row.session.encapsulation == b"elsewhere"
+
+
+def test_a_fresh_row_behind_other_tags_does_not_wait_for_a_full_disk_and_outlives_a_restart() -> None:
+    stage = Stage()
+    mine = stage.serve()
+    for full, encapsulation in ((True, b"elsewhere"), (False, b"there")):
+        stage.disk.failing = full
+        assert stage.say(requests(mine, encapsulation=encapsulation)) == []
+        assert answers(stage.written()) == [Answer.CONFIRM]
+        (row,) = stage.plane.rows.values()
+        assert row.session.encapsulation == encapsulation
+    session = stage.restart().find()
+    assert session is not None
+    assert session.encapsulation == b"there"
 
 
 # ---- who gets which address -------------------------------------------------------------

@@ -65,7 +65,7 @@ def test_accepted_with_a_service_and_rejected(lab: Lab) -> None:
     lease = first.dhcp("udhcpc")
     assert lease.address in lab.pools[0]
     assert first.ping(lab.server_address)
-    (session,) = lab.gateway.get("/sessions")["items"]
+    (session,) = lab.gateway.get("/sessions")["sessions"]
     assert (session["subscriber"], session["service"]) == (FIRST, "gold")
     asked = server.asked()[0]
     assert asked["User-Name"] == [FIRST]
@@ -75,6 +75,26 @@ def test_accepted_with_a_service_and_rejected(lab: Lab) -> None:
     with pytest.raises(TimeoutError):
         second.dhcp("udhcpc", timeout=4)
     wait_until(lambda: len(server.asked()) >= 2, "the question about the second client")
-    assert "not a customer of ours" in lab.gateway.bng(
-        "show", "journal", SECOND, "--config", str(lab.gateway.config_file)
-    )
+    told = lab.gateway.bng("diagnose", SECOND, "--config", str(lab.gateway.config_file), check=False)
+    assert "not a customer of ours" in told
+
+
+def test_accounted_for_what_was_sent(lab: Lab) -> None:
+    """Ten packets of 1,028 octets each way, and the server is told of just these, and why it ended."""
+    server = RadiusServer(lab.router, USERS)
+    start(lab)
+    customer = lab.customers[0]
+    customer.dhcp("udhcpc")
+    assert customer.ping(lab.server_address, count=10, size=1000)
+    customer.release()
+    wait_until(lambda: len(server.accounted()) == 3, lambda: f"three records: {server.accounted()}")
+    on, begun, ended = server.accounted()
+    assert on["Acct-Status-Type"] == ["Accounting-On"]
+    assert begun["Acct-Status-Type"] == ["Start"]
+    assert ended["Acct-Status-Type"] == ["Stop"]
+    assert begun["Acct-Session-Id"] == ended["Acct-Session-Id"]
+    assert begun["Class"] == ended["Class"] == ["0xff00ff"]
+    assert ended["Acct-Input-Octets"] == ended["Acct-Output-Octets"] == [str(10 * 1028)]
+    assert ended["Acct-Input-Packets"] == ended["Acct-Output-Packets"] == ["10"]
+    assert ended["Acct-Terminate-Cause"] == ["User-Request"]
+    assert begun["User-Name"] == [FIRST]

@@ -94,7 +94,7 @@ def test_what_was_changed_behind_its_back_is_mended(lab: Lab) -> None:
         f"session {ids[str(led_astray)]}: its keys disagreed",
         f"host key {bytes(4).hex()}{stray.packed.hex()}: nobody's",
     }
-    assert "tables-repaired differences=5" in lab.gateway.log
+    assert " warning tables-repaired differences=5" in lab.gateway.log
     for here, row in good.items():
         assert pins.row(here).address == here
         assert pins.row(here).encapsulation == row.encapsulation
@@ -104,6 +104,48 @@ def test_what_was_changed_behind_its_back_is_mended(lab: Lab) -> None:
     lab.gateway.kill9()
     lab.gateway.restart()
     assert lab.gateway.get("/repaired") == [], "mended for good"
+
+
+def test_another_client_software_on_a_line_is_the_same_after_a_restart(lab: Lab) -> None:
+    """It asks in another form: its row says so, and so does the disk."""
+    customer = lab.customers[1]
+    customer.stop_client()
+    customer.forget()
+    assert customer.dhcp("dhclient").address == address(lab, 1)
+    customer.stop_client()
+    assert lab.gateway.stop() == 0
+    lab.gateway.restart()
+    assert lab.gateway.get("/repaired") == []
+    assert customer.dhcp("udhcpc").address == address(lab, 1)
+
+
+def test_another_configuration_at_a_restart_is_no_warning(lab: Lab) -> None:
+    before = lab.gateway.config_file.read_text()
+    assert lab.gateway.stop() == 0
+    lab.gateway.start(lab.config(pool={"dns": ["192.0.2.53"]}))
+    assert len(lab.gateway.get("/repaired")) == len(LINES)
+    assert f" info tables-repaired differences={len(LINES)} " in lab.gateway.log
+    assert lab.gateway.stop() == 0
+    lab.gateway.start(before)
+    assert lab.customers[0].ping(lab.server_address)
+
+
+def test_an_address_that_the_gateway_gets_while_it_runs_is_its_own_at_once(lab: Lab) -> None:
+    customer, mine = lab.customers[0], "192.0.2.129"
+    with lab.router.capture() as core:
+        lab.gateway.namespace.ip(f"addr add {mine}/32 dev core0")
+        wait_until(lambda: "own-addresses" in lab.gateway.log, "a gateway that knows", 5)
+        assert customer.ping(mine)
+    assert not core.matching(lambda f: f.ip and str(f.ip.destination) == mine)
+    lab.gateway.kill9()
+    lab.gateway.restart()
+    assert lab.gateway.get("/repaired") == []
+    lab.gateway.namespace.ip(f"addr del {mine}/32 dev core0")
+    wait_until(lambda: "own-addresses" in lab.gateway.log, "a gateway that knows", 5)
+    assert not customer.ping(mine, count=1, timeout=0.1)
+    lab.gateway.kill9()
+    lab.gateway.restart()
+    assert lab.gateway.get("/repaired") == []
 
 
 def _replug_core(lab: Lab) -> None:

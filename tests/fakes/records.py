@@ -11,6 +11,7 @@ from ipaddress import IPv4Address
 from typing import NamedTuple
 
 from tests.fakes.clock import FakeClock
+from wayleave.aaa.outbox import Account
 from wayleave.io import lease
 from wayleave.io.lease import Restored
 from wayleave.io.store import Erase, Save, Write
@@ -83,16 +84,18 @@ class Records:
         self._collected: list[Write] = []
         self.pending: list[list[Write]] = []
 
-    def save(self, session: Session, promise_until: BootNs) -> None:
-        self._collected.append(Save(session, promise_until))
+    def save(self, session: Session, promise_until: BootNs, account: object = None) -> None:
+        assert account is None or isinstance(account, Account)
+        self._collected.append(Save(session, promise_until, account=account))
 
     def keep(self, session: Session) -> None:
         assert session.lease is not None
         until = BootNs(max(session.lease.promise_until, session.promising))
         self._collected.append(Save(session, until, awaited=False))
 
-    def erase(self, id_: int) -> None:
-        self._collected.append(Erase(id_))
+    def erase(self, id_: int, account: object = None) -> None:
+        assert account is None or isinstance(account, Account)
+        self._collected.append(Erase(id_, account))
 
     def flush(self) -> None:
         if self._collected:

@@ -18,7 +18,7 @@ from wayleave.net.units import SECOND, Ns
 from wayleave.proto.dhcp4 import relay
 from wayleave.proto.radius.dictionary import STANDARD
 from wayleave.proto.radius.packet import LONGEST, USER_PASSWORD, Avp
-from wayleave.session.model import Client, CloseCause, Session
+from wayleave.session.model import Client, CloseCause, Session, Used
 
 # ---- Names ------------------------------------------------------------------------------
 
@@ -153,15 +153,6 @@ class Status(IntEnum):
     OFF = 8
 
 
-class Used(Struct, frozen=True):
-    """What a session has used since it began: IP packets and their octets, as the client sees it sent and got."""
-
-    up_octets: int = 0
-    up_packets: int = 0
-    down_octets: int = 0
-    down_packets: int = 0
-
-
 TERMINATED = {
     CloseCause.USER_REQUEST: 1,
     CloseCause.LEASE_EXPIRED: 2,  # Lost-Carrier: the client is gone without a word
@@ -173,6 +164,10 @@ TERMINATED = {
     CloseCause.NO_ADDRESS: 9,  # NAS-Error
     CloseCause.STORE_FAILED: 9,
     CloseCause.TABLE_FULL: 9,
+    CloseCause.SESSION_TIMEOUT: 5,
+    CloseCause.IDLE_TIMEOUT: 4,
+    CloseCause.DISCONNECTED: 6,
+    CloseCause.REBOOTED: 11,  # NAS-Reboot
     CloseCause.RECONFIGURED: 10,  # NAS-Request
 }
 """Acct-Terminate-Cause of every way in which a session ends (RFC 2866 5.10)."""

@@ -262,6 +262,7 @@ def diagnose(which: str, /, *, to: str | None = None, target: Target | None = No
     target = target or Target()
     found = target.call("GET", "/diagnose", **whom(target, which), to=to)
     rows = [(key, found[key]) for key in ("verdict", "says", "means", "cure", "client", "address")]
+    rows += [("note", note) for note in found["notes"]]
     target.print(
         found,
         ("", ""),

@@ -28,6 +28,7 @@ from wayleave.api.capture import Captures
 from wayleave.api.schema import PoolView
 from wayleave.config.schema import Configuration
 from wayleave.daemon import logs
+from wayleave.daemon.accounting import Accounting
 from wayleave.daemon.derived import derive
 from wayleave.daemon.engine import Engine
 from wayleave.daemon.hostlinks import HostLinks, own_addresses
@@ -38,6 +39,7 @@ from wayleave.dataplane.maps import TableFull
 from wayleave.dataplane.plane import DataPlane, settings_of_kernel, sizes
 from wayleave.dataplane.rows import FIRST_LOCAL_ID, Rows, project_local
 from wayleave.dataplane.samples import Drops
+from wayleave.dataplane.tables import OUTDATED
 from wayleave.io import devices, hostlink
 from wayleave.io.clock import Clock
 from wayleave.io.frames import Transmitter
@@ -91,6 +93,7 @@ class Gateway:
             self.clock.boot,
             self.ipoe.standing if settings.gateway.kernel_dhcp else no_standing_reply,
         )
+        self.accounting = Accounting(self.radius.accounting, lambda: self.authorizer.deciders, self.store, self.clock)
         self.engine = Engine(
             self.table,
             derived.pools,
@@ -99,8 +102,9 @@ class Gateway:
             self.plane,
             self._reply,
             derived.admission,
-            _log_transition,
+            self._transition,
             self.store.epoch,
+            self.accounting,
         )
         self._services = derived.services
         self.journal, self._drops = self.engine.journal, Drops()
@@ -113,7 +117,7 @@ class Gateway:
         self._stopping = asyncio.Event()
         self.store_failed: str | None = None
         self._supervisor = Supervisor()
-        self.links = HostLinks(self.tenants.values(), self.plane, lambda: self.settings.pools)
+        self.links = HostLinks(self.tenants.values(), self.plane, lambda: self.settings.pools, self._own_changed)
         self._local: dict[tuple[Tenant, IPv4Address], int] = {}
         self.repaired: list[str] = []
 
@@ -135,7 +139,8 @@ class Gateway:
             if (who := self._occupant(self.ports[number], device)) is not None:
                 raise devices.DeviceError(f"port {number} ({device.name}): {who}")
         self.links.open()
-        self.recovery.restore(self.store.load())
+        leases = self.accounting.take_up(self.store.load(), self.plane.resumed, self.engine.new_name)
+        self.recovery.restore(leases)
         self._repair()
         self.links.attach()
         for number, device in found.items():
@@ -189,6 +194,12 @@ class Gateway:
             log.error("own-addresses-not-installed", why=str(error))
         self.links.tell(known)
 
+    def _own_changed(self, addresses: Iterable[IPv4Address]) -> None:
+        """The machine has other addresses now; one that a client has stays the client's until a restart."""
+        known = list(addresses)
+        log.info("own-addresses", addresses=sorted(map(str, known)))
+        self.set_own([address for address in known if self.engine.holder(address) is None], self.clock.boot())
+
     def _local_rows(self, addresses: Iterable[IPv4Address]) -> list[Rows]:
         """The rows of the gateway's own addresses, for every tenant. An address keeps its number while it is there."""
         own = own_addresses(self.settings.pools, addresses)
@@ -210,7 +221,8 @@ class Gateway:
         self.plane.begin(session for session in self.table if session.installed)
         self.repaired = report if resumed else []
         if resumed and report:
-            log.warning("tables-repaired", differences=len(report), first=report[:20])
+            say = log.info if all(told.endswith(OUTDATED) for told in report) else log.warning
+            say("tables-repaired", differences=len(report), first=report[:20])
         elif resumed:
             log.info("tables-verified", rows=len(self.plane.tables))
 
@@ -221,6 +233,9 @@ class Gateway:
         loop = self._loop = asyncio.get_running_loop()
         self.store.start()
         self.radius.start(loop, self.end_turn)
+        self.accounting.resume()
+        for session in self.table:
+            self.accounting.watch(session, self.clock.boot())
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         gc.collect()
@@ -269,11 +284,17 @@ class Gateway:
         self.engine.take(told, self.clock.boot())
         self.end_turn()
 
+    def _transition(self, session: Session, before: Session | None) -> None:
+        if lifecycle.opens(session, before):
+            self.accounting.watch(session, self.clock.boot())
+        _log_transition(session, before)
+
     def _decided(self, decision: Decision) -> None:
         self.engine.decided(*decision.ticket, decision.outcome, self.clock.boot())
 
     def end_turn(self) -> None:
         """Let out what the turn made: frames, log lines; and see when to wake up next."""
+        self.accounting.pump(self.clock.boot())
         self.radius.pump(self.authorizer, self._decided)
         self.frames.flush()
         logs.LINES.flush()
@@ -303,6 +324,9 @@ class Gateway:
             self.store_failed = error
         if error is not None:
             log.error("store-failed", why=error, writes=len(group))
+            self.accounting.failed(group)
+        else:
+            self.accounting.durable(group)
         self.engine.recorded(saved, erased, error, self.clock.boot())
         self.end_turn()
 
@@ -327,6 +351,8 @@ class Gateway:
         self._reattach()
         self.engine.review(self.clock.boot())
         self.store.follow_clock()
+        self.accounting.try_again()
+        self.accounting.interims(self.table, self.engine.used, self.clock.boot())
         if self.recovery.unknown and self.clock.plausible:
             self._clock_is_set()
         logs.LINES.flush()

@@ -18,9 +18,9 @@ from wayleave.net.units import SECOND, BootNs, Ns, after
 from wayleave.session import lifecycle
 from wayleave.session.journal import ENDING, IGNORED, NOTED, RESTORED, Journal
 from wayleave.session.lifecycle import Event
-from wayleave.session.model import NEVER, Client, CloseCause, Lease, Line, Phase, Service, Session
+from wayleave.session.model import NEVER, Client, CloseCause, Lease, Line, Phase, Service, Session, Used
 from wayleave.session.pool import Exhaustion
-from wayleave.session.ports import Authorization, Plane, PlaneFull, Records
+from wayleave.session.ports import Accounts, Authorization, Plane, PlaneFull, Records
 from wayleave.session.refusal import Reason, Refusal
 from wayleave.session.table import Full, Table
 
@@ -72,6 +72,7 @@ class Engine:
         admission: dict[int, Admission],
         transition: Callable[[Session, Session | None], None] = lambda _after, _before: None,
         epoch: int = 0,
+        accounts: Accounts | None = None,
     ) -> None:
         """`epoch`: no other process on this store has or had it; what accounting calls sessions begins with it."""
         self.table, self.pools = table, pools
@@ -86,6 +87,7 @@ class Engine:
         self.rewritten = 0
         """What reviews came to, and how many rows they changed."""
         self._declined: dict[Line, list[BootNs]] = {}
+        self._accounts = accounts
         self._now = NEVER
         self._names = (f"{epoch:08x}{serial:08x}" for serial in count())
 
@@ -300,7 +302,7 @@ class Engine:
             self.journal.stranger(event.client, self._now, full.spoken, full)
             return
         self.journal.begin(id_, event.client)
-        session, effects = lifecycle.begin(id_, event, self._now, next(self._names))
+        session, effects = lifecycle.begin(id_, event, self._now, next(self._names), self._plane.counted(id_))
         self._settle(session, None, effects)
 
     def _run(self) -> None:
@@ -375,7 +377,7 @@ class Engine:
             case lifecycle.Allocate():
                 outcome = self._allocate(session, effect)
             case lifecycle.Record(promise_until=until):
-                self._records.save(session, until)
+                self._records.save(session, until, self._started(session))
                 return
             case lifecycle.Keep():
                 self._records.keep(session)
@@ -387,7 +389,7 @@ class Engine:
                 self._plane.remove([session.id], self._now)
                 return
             case lifecycle.Forget():
-                self._records.erase(session.id)
+                self._records.erase(session.id, self._stopped(session))
                 return
             case lifecycle.Free(lease=lease, quarantine=quarantine):
                 self._free(lease, quarantine)
@@ -409,6 +411,23 @@ class Engine:
             case lifecycle.Answer.TELL:
                 self.counts.told += 1
         self._reply(session, reply)
+
+    def _started(self, session: Session) -> object | None:
+        """What is accounted as a session is recorded for the first time."""
+        if self._accounts is None or session.recorded:
+            return None
+        return self._accounts.started(session, self._now)
+
+    def _stopped(self, session: Session) -> object | None:
+        return None if self._accounts is None else self._accounts.stopped(session, self.used(session), self._now)
+
+    def used(self, session: Session) -> Used:
+        """What a session has used since it began."""
+        return self._plane.counted(session.id) - session.counted_before
+
+    def new_name(self) -> str:
+        """What accounting will call another session."""
+        return next(self._names)
 
     def _admit(self, session: Session, service: Service | Refusal) -> Event:
         """What authorization grants is granted if there is room for it."""

@@ -36,15 +36,21 @@ REST_S = 1.0
 
 
 class HostLinks:
-    """Each tenant's link. `pools` are those of the configuration as it is."""
+    """Each tenant's link. `pools` are those of the configuration as it is; `own` hears of the machine's addresses when
+    they have become others."""
 
     def __init__(
-        self, tenants: Collection[Tenant], plane: DataPlane, pools: Callable[[], Collection[PoolSettings]]
+        self,
+        tenants: Collection[Tenant],
+        plane: DataPlane,
+        pools: Callable[[], Collection[PoolSettings]],
+        own: Callable[[Collection[IPv4Address]], None],
     ) -> None:
         self.ends: dict[Tenant, HostLink] = {}
         self.changing = asyncio.Lock()
         """Held by who changes links: a reload has them carry the pools of two configurations for a while."""
-        self._tenants, self._plane, self._pools = tenants, plane, pools
+        self._tenants, self._plane, self._pools, self._own = tenants, plane, pools, own
+        self._addresses: set[IPv4Address] = set()
         self._faults: dict[Tenant, str] = {}
         self._hint = asyncio.Event()
 
@@ -55,7 +61,8 @@ class HostLinks:
             if link is not None and (who := self._occupant(tenant, link)) is not None:
                 raise devices.DeviceError(f"the host link {link.kernel.name}: {link.ours.name}: {who}")
             self.ends[tenant] = hostlink.ensure(tenant.name, tenant.table, routed(self._pools(), tenant))
-        self.tell(hostlink.addresses())
+        self._addresses = set(hostlink.addresses())
+        self.tell(self._addresses)
 
     def tell(self, addresses: Iterable[IPv4Address]) -> None:
         """Tell the data plane of each link, and of what a tenant may know; `addresses` are the local kernel's."""
@@ -128,6 +135,9 @@ class HostLinks:
         try:
             look = await loop.run_in_executor(None, _put_back, tenant, routed(self._pools(), tenant))
             missing = look.missing + self._take_up(tenant, look)
+            if self._addresses != (now := set(look.addresses)):
+                self._addresses = now
+                self._own(now)
             left = ", ".join(look.left)
             why = f"the host link {kernel} lost at once what was put back: {left}" if left else None
         except (devices.DeviceError, TableFull, OSError) as error:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from wayleave.aaa.radius import Authorizer, Deciders, Decision
@@ -26,14 +27,21 @@ class Radius:
         self._secrets = {
             item.name: Secret(self._read(item.secret, f"servers[{item.name}].secret")) for item in settings.servers
         }
-        self.access = {group.name: self._exchange(Code.ACCESS_REQUEST, group) for group in settings.groups}
+        self.access = {
+            group.name: self._exchange(Code.ACCESS_REQUEST, group, group.servers) for group in settings.groups
+        }
+        self.accounting = {
+            group.name: self._exchange(Code.ACCOUNTING_REQUEST, group, _accounting(group))
+            for group in settings.groups
+            if _accounting(group)
+        }
         self._passwords = {
             group.name: Secret(self._read(group.password, f"groups[{group.name}].password"))
             for group in settings.groups
             if group.password is not None
         }
-        self._sockets: dict[str, Sockets] = {}
-        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._sockets: dict[Exchange, Sockets] = {}
+        self._timers: dict[Exchange, asyncio.TimerHandle] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._turn: Callable[[], None] = lambda: None
 
@@ -43,8 +51,8 @@ class Radius:
     def _server(self, name: str) -> ServerSettings:
         return next(server for server in self._settings.servers if server.name == name)
 
-    def _exchange(self, code: Code, group: GroupSettings) -> Exchange:
-        servers = [self._told(self._server(name)) for name in group.servers]
+    def _exchange(self, code: Code, group: GroupSettings, names: Sequence[str]) -> Exchange:
+        servers = [self._told(self._server(name)) for name in names]
         return Exchange(code, servers, os.urandom, share=group.mode == "share", queue=group.queue)
 
     def _told(self, server: ServerSettings) -> Server:
@@ -67,16 +75,17 @@ class Radius:
     def open(self) -> None:
         """Make the sockets. Raises: RadiusError."""
         for group in self._settings.groups:
-            servers = [self._server(name) for name in group.servers]
-            self._sockets[group.name] = Sockets(
-                [(server.address, server.auth_port, server.sources) for server in servers],
-                self._settings.address,
-                self._receiver(self.access[group.name]),
-                lambda: self._turn(),
-            )
+            access, accounting = map(self._server, group.servers), map(self._server, _accounting(group))
+            self._connect(self.access[group.name], [(item.address, item.auth_port, item.sources) for item in access])
+            if group.name in self.accounting:
+                ends = [(item.address, item.acct_port, item.sources) for item in accounting]
+                self._connect(self.accounting[group.name], ends)
 
-    def _receiver(self, exchange: Exchange) -> Callable[[Channel, bytes], object]:
-        return lambda channel, data: exchange.receive(channel, data, self._clock.boot())
+    def _connect(self, exchange: Exchange, ends: Sequence[tuple[IPv4Address, int, int]]) -> None:
+        def receive(channel: Channel, data: bytes) -> None:
+            exchange.receive(channel, data, self._clock.boot())
+
+        self._sockets[exchange] = Sockets(ends, self._settings.address, receive, lambda: self._turn())
 
     def start(self, loop: asyncio.AbstractEventLoop, turn: Callable[[], None]) -> None:
         """Serve from now on. `turn` is called when something came in, or a wait is over; it is to call `pump`."""
@@ -97,12 +106,12 @@ class Radius:
         while decisions := authorizer.decisions(self._clock.boot()):
             for decision in decisions:
                 decided(decision)
-        for name, sockets in self._sockets.items():
-            sockets.send(self.access[name].take())
-            self._wake(name, self.access[name])
+        for exchange, sockets in self._sockets.items():
+            sockets.send(exchange.take())
+            self._wake(exchange)
 
-    def _wake(self, name: str, exchange: Exchange) -> None:
-        deadline, timer = exchange.deadline, self._timers.get(name)
+    def _wake(self, exchange: Exchange) -> None:
+        deadline, timer = exchange.deadline, self._timers.get(exchange)
         if self._loop is None or not deadline:
             return
         wait = max(0, deadline - self._clock.boot()) / SECOND
@@ -110,14 +119,14 @@ class Radius:
             return
         if timer is not None:
             timer.cancel()
-        self._timers[name] = self._loop.call_later(wait, self._expire, name, exchange)
+        self._timers[exchange] = self._loop.call_later(wait, self._expire, exchange)
 
-    def _expire(self, name: str, exchange: Exchange) -> None:
-        del self._timers[name]
+    def _expire(self, exchange: Exchange) -> None:
+        del self._timers[exchange]
         exchange.expire(self._clock.boot())
         self._turn()
 
-    @property
-    def exchanges(self) -> Mapping[str, Exchange]:
-        """Those of access, by the group's name."""
-        return self.access
+
+def _accounting(group: GroupSettings) -> Sequence[str]:
+    """The servers that a group accounts to."""
+    return group.servers if group.accounting is None else group.accounting

@@ -26,6 +26,10 @@ from wayleave.net.units import SECOND, BootNs
 REST = SECOND
 """How long a row or a reply that was freed is not written again."""
 
+OUTDATED = ("its reply was missing", "its row differed")
+"""How `repair` ends what it says of rows that stand for the right client, but say something else of it: so does every
+row after another configuration, and one whose change was recorded and not yet installed."""
+
 _Differing = tuple[Rows, list[bytes | None]]
 """Rows that are to be installed, and the slots that their keys have until then."""
 
@@ -262,11 +266,11 @@ class Tables:
                 if place.row >= self.sessions.map.max_entries:
                     why = "its key led past the table"
                 elif rows.reply is not None and not self.replies.index_of(rows.reply):
-                    why = "its reply was missing"
+                    why, _ = OUTDATED
                 else:
                     row = bytes(view[place.row * stride : place.row * stride + len(rows.session)])
                     if row != self._as_placed(rows, place.generation):
-                        why = "its row differed"
+                        _, why = OUTDATED
             if why is None and slot is not None:
                 self._placed[rows.id] = (rows, slot)
                 if rows.reply is not None:

@@ -17,7 +17,7 @@ from wayleave.io.clock import Clock
 from wayleave.net.mac import Mac
 from wayleave.net.units import BootNs, Ns, UtcNs, after
 from wayleave.session.lifecycle import wake_at
-from wayleave.session.model import NEVER, Client, Lease, Line, Phase, Rate, Service, Session, Subnet
+from wayleave.session.model import NEVER, NOTHING_USED, Client, Lease, Line, Phase, Rate, Service, Session, Subnet, Used
 
 
 class Sold(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -97,6 +97,7 @@ class Body(msgspec.Struct, frozen=True, gc=False):
     opened: int = 0
     ends: int = 0
     sold: Sold | None = None
+    counted: tuple[int, int, int, int] = (0, 0, 0, 0)
 
 
 class Restored(msgspec.Struct, frozen=True):
@@ -108,6 +109,8 @@ class Restored(msgspec.Struct, frozen=True):
 
     session: Session
     unknown_until: UtcNs | None = None
+    used: Used = NOTHING_USED
+    """What it had used when that was last reported."""
 
 
 _text = lru_cache(maxsize=1024)(str)
@@ -154,6 +157,7 @@ def row(session: Session, promise_until: BootNs, boot: BootNs) -> tuple[int, str
         session.opened_at,
         session.ends_at,
         _sold(service) if _says_more(service) else None,
+        msgspec.structs.astuple(session.counted_before),
     )
     return session.id, service.tenant, int(lease.address), promise_until, msgspec.json.encode(body).decode()
 
@@ -232,6 +236,7 @@ def session_of(id_: int, tenant: str, address: int, body: str, now: BootNs) -> S
         phase=Phase.ACTIVE,
         since=now,
         accounting=kept.accounting,
+        counted_before=Used(*kept.counted),
         opened_at=BootNs(kept.opened),
         ends_at=BootNs(kept.ends),
         active_at=now,

@@ -12,15 +12,18 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from wayleave.aaa.outbox import Account
 from wayleave.io.clock import Clock
 from wayleave.io.lease import Restored, restored, row, session_of
 from wayleave.net.units import SECOND, BootNs, UtcNs
-from wayleave.session.model import Session
+from wayleave.session.model import NOTHING_USED, Session, Used
 
 SCHEMA = 1
 CLOCK_STEP = SECOND
@@ -39,6 +42,16 @@ CREATE TABLE IF NOT EXISTS lease (
     body TEXT NOT NULL,
     UNIQUE (tenant, address)
 );
+CREATE TABLE IF NOT EXISTS accounting (
+    seq INTEGER PRIMARY KEY,
+    authority TEXT NOT NULL,
+    session TEXT NOT NULL,
+    boot_id TEXT NOT NULL,
+    at_boot INTEGER NOT NULL,
+    at_utc INTEGER,
+    body TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS used (id INTEGER PRIMARY KEY, body TEXT NOT NULL);
 """
 
 
@@ -61,6 +74,23 @@ WHERE boot_id = ? AND (promise_utc IS NULL OR abs(promise_utc - promise_boot - ?
 _ERASE = "DELETE FROM lease WHERE id IN (SELECT value FROM json_each(?))"
 
 
+_ERASE_USED = "DELETE FROM used WHERE id IN (SELECT value FROM json_each(?))"
+_REPORT = """
+INSERT INTO accounting
+SELECT value ->> 0, value ->> 1, value ->> 2, ?, value ->> 3, value ->> 4, value ->> 5 FROM json_each(?)
+"""
+_RENAME = """
+UPDATE lease SET body = json_set(body, '$.accounting', ?, '$.opened', ?, '$.counted', json('[0,0,0,0]')) WHERE id = ?
+"""
+_USE = "INSERT OR REPLACE INTO used SELECT value ->> 0, value ->> 1 FROM json_each(?)"
+_ACKNOWLEDGED = "DELETE FROM accounting WHERE seq IN (SELECT value FROM json_each(?))"
+_DATE = "UPDATE accounting SET at_utc = at_boot + ? WHERE boot_id = ? AND at_utc IS NULL"
+_ACCOUNTS = """
+SELECT seq, authority, session, boot_id, at_boot, at_utc, body FROM accounting
+WHERE authority = ? AND seq > ? ORDER BY seq LIMIT ?
+"""
+
+
 class StoreError(Exception):
     """The store cannot be opened; the text says why and what to do."""
 
@@ -71,12 +101,37 @@ class Save(msgspec.Struct, frozen=True, gc=False):
     session: Session
     promise_until: BootNs
     awaited: bool = True
+    account: Account | None = None
 
 
 class Erase(msgspec.Struct, frozen=True):
     """The session with this id has ended."""
 
     id: int
+    account: Account | None = None
+
+
+class Report(msgspec.Struct, frozen=True):
+    """A record of accounting; `id` and `used`: of the session that it is about, if it still is there."""
+
+    account: Account
+    id: int | None = None
+    used: Used = NOTHING_USED
+
+
+class Rename(msgspec.Struct, frozen=True):
+    """The session with this id is another one to accounting, since `opened_at`."""
+
+    id: int
+    name: str
+    opened_at: BootNs
+    account: Account | None = None
+
+
+class Acknowledged(msgspec.Struct, frozen=True):
+    """These records of accounting are a server's by now."""
+
+    seqs: tuple[int, ...]
 
 
 class Reclock(msgspec.Struct, frozen=True):
@@ -85,7 +140,7 @@ class Reclock(msgspec.Struct, frozen=True):
     offset: int
 
 
-Write = Save | Erase | Reclock
+Write = Save | Erase | Reclock | Report | Rename | Acknowledged
 Completion = Callable[[Sequence[Write], str | None], None]
 """Called on the store's thread with a group and None, or why it could not be written."""
 
@@ -100,15 +155,19 @@ class Store:
         self._collected: list[Write] = []
         self._offset: int | None = None
         self.groups = 0
+        self.first_of_boot = False
+        """No process on this store has run since the machine started."""
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = only_one(folder)
-            self._db = sqlite3.connect(folder / "leases.sqlite", check_same_thread=False, isolation_level=None)
+            self._path = folder / "leases.sqlite"
+            self._db = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute(f"PRAGMA synchronous={durability}")
             self._db.executescript(_TABLES)
             self._check_schema()
             self.epoch = self._next_epoch()
+            self._seq: int = self._db.execute("SELECT coalesce(max(seq), 0) FROM accounting").fetchone()[0]
         except (sqlite3.Error, OSError) as error:
             why = error.strerror if isinstance(error, OSError) and error.strerror else error
             raise StoreError(f"{folder}: {why}: is the folder writable, and is there room on the disk?") from error
@@ -131,7 +190,11 @@ class Store:
         """Count the processes that opened this store: each has a number of its own."""
         row = self._db.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()
         epoch = int(row[0]) + 1 if row is not None else 1
-        self._db.execute("INSERT OR REPLACE INTO meta VALUES ('epoch', ?)", (str(epoch),))
+        before = self._db.execute("SELECT value FROM meta WHERE key = 'boot'").fetchone()
+        self.first_of_boot = before is None or before[0] != self._clock.boot_id
+        self._db.executemany(
+            "INSERT OR REPLACE INTO meta VALUES (?, ?)", [("epoch", str(epoch)), ("boot", self._clock.boot_id)]
+        )
         return epoch
 
     def load(self) -> Iterable[Restored]:
@@ -142,14 +205,17 @@ class Store:
         (latest,) = self._db.execute("SELECT max(written_utc) FROM lease").fetchone()
         if latest is not None:
             self._clock.not_before(UtcNs(latest))
+        used = {id_: Used(*msgspec.json.decode(body)) for id_, body in self._db.execute("SELECT id, body FROM used")}
         rows = self._db.execute("SELECT id, tenant, address, promise_utc, boot_id, promise_boot, body FROM lease")
         for id_, tenant, address, promise_utc, boot_id, promise_boot, body in rows.fetchall():
             session = session_of(id_, tenant, address, body, self._clock.boot())
-            yield restored(session, self._clock, boot_id, BootNs(promise_boot), promise_utc)
+            found = restored(session, self._clock, boot_id, BootNs(promise_boot), promise_utc)
+            yield msgspec.structs.replace(found, used=used.get(id_, NOTHING_USED))
 
-    def save(self, session: Session, promise_until: BootNs) -> None:
-        """Have a lease written with the next `flush`."""
-        self._collected.append(Save(session, promise_until))
+    def save(self, session: Session, promise_until: BootNs, account: object = None) -> None:
+        """Have a lease written with the next `flush`, and with it what is accounted of that."""
+        assert account is None or isinstance(account, Account)
+        self._collected.append(Save(session, promise_until, account=account))
 
     def keep(self, session: Session) -> None:
         """Have what a recorded session is like by now written with the next `flush`; its promise stays."""
@@ -157,9 +223,50 @@ class Store:
         until = BootNs(max(session.lease.promise_until, session.promising))
         self._collected.append(Save(session, until, awaited=False))
 
-    def erase(self, id_: int) -> None:
-        """Have a session's lease removed with the next `flush`."""
-        self._collected.append(Erase(id_))
+    def erase(self, id_: int, account: object = None) -> None:
+        """Have a session's lease removed with the next `flush`, and with it what is accounted of that."""
+        assert account is None or isinstance(account, Account)
+        self._collected.append(Erase(id_, account))
+
+    def report(self, account: Account, id_: int | None = None, used: Used = NOTHING_USED) -> None:
+        """Have a record of accounting written with the next `flush`, and what the session with this id had used."""
+        self._collected.append(Report(account, id_, used))
+
+    def rename(self, session: Session, account: Account | None) -> None:
+        """Have a session known by another name with the next `flush`; its lease stays as it is recorded."""
+        self._collected.append(Rename(session.id, session.accounting, session.opened_at, account))
+
+    def acknowledged(self, seqs: Iterable[int]) -> None:
+        """Have records of accounting forgotten with the next `flush`."""
+        self._collected.append(Acknowledged(tuple(seqs)))
+
+    def again(self, writes: Iterable[Write]) -> None:
+        """Have writes that failed tried again with the next `flush`."""
+        self._collected += writes
+
+    def next_seq(self) -> int:
+        """Number another record of accounting."""
+        self._seq += 1
+        return self._seq
+
+    @property
+    def last_seq(self) -> int:
+        """The number of the last record of accounting that was made."""
+        return self._seq
+
+    def accounts(self, authority: str, after: int, limit: int) -> list[Account]:
+        """Read records of accounting with numbers over `after`, in order. May be called on any thread."""
+        with closing(self._reader()) as db:
+            rows = db.execute(_ACCOUNTS, (authority, after, limit)).fetchall()
+        return [_account(row, self._clock.boot_id) for row in rows]
+
+    def authorities(self) -> set[str]:
+        """Whose records wait."""
+        with closing(self._reader()) as db:
+            return {name for (name,) in db.execute("SELECT DISTINCT authority FROM accounting")}
+
+    def _reader(self) -> sqlite3.Connection:
+        return sqlite3.connect(f"file:{self._path}?mode=ro", uri=True)
 
     def follow_clock(self) -> None:
         """Have every promise of this boot translated anew if the wall clock was set; to be called every second.
@@ -211,19 +318,10 @@ class Store:
         try:
             self._db.execute("BEGIN IMMEDIATE")
             for kind, writes in groupby(group, key=type):
-                if kind is Erase:
-                    self._db.execute(_ERASE, (_json([write.id for write in writes if isinstance(write, Erase)]),))
-                elif kind is Reclock:
-                    for write in writes:
-                        assert isinstance(write, Reclock)
-                        self._db.execute(
-                            _RECLOCK, (write.offset, boot + write.offset, boot_id, write.offset, CLOCK_STEP)
-                        )
-                else:
-                    saves = [write for write in writes if isinstance(write, Save)]
-                    rows = _json([row(write.session, write.promise_until, boot) for write in saves])
-                    offset = None if utc is None else utc - boot
-                    self._db.execute(_SAVE, {"rows": rows, "offset": offset, "boot_id": boot_id, "utc": utc or 0})
+                self._write_some(kind, list(writes), boot, utc)
+            accounts = [account for write in group if (account := getattr(write, "account", None)) is not None]
+            if accounts:
+                self._db.execute(_REPORT, (boot_id, _json([_account_row(account) for account in accounts])))
             self._db.execute("COMMIT")
         except Exception as error:
             if self._db.in_transaction:
@@ -231,6 +329,30 @@ class Store:
             return str(error)
         self.groups += 1
         return None
+
+    def _write_some(self, kind: type[Write], writes: Sequence[Any], boot: BootNs, utc: UtcNs | None) -> None:
+        """Write what is of one kind."""
+        boot_id = self._clock.boot_id
+        if kind is Save:
+            rows = _json([row(write.session, write.promise_until, boot) for write in writes])
+            offset = None if utc is None else utc - boot
+            self._db.execute(_SAVE, {"rows": rows, "offset": offset, "boot_id": boot_id, "utc": utc or 0})
+        elif kind is Erase:
+            gone = _json([write.id for write in writes])
+            self._db.execute(_ERASE, (gone,))
+            self._db.execute(_ERASE_USED, (gone,))
+        elif kind is Report:
+            used = [(write.id, msgspec.structs.astuple(write.used)) for write in writes if write.id is not None]
+            self._db.execute(_USE, (_json(used),))
+        elif kind is Rename:
+            self._db.executemany(_RENAME, [(write.name, write.opened_at, write.id) for write in writes])
+        elif kind is Acknowledged:
+            self._db.execute(_ACKNOWLEDGED, (_json([seq for write in writes for seq in write.seqs]),))
+        else:
+            for write in writes:
+                at = (write.offset, boot + write.offset, boot_id, write.offset, CLOCK_STEP)
+                self._db.execute(_RECLOCK, at)
+                self._db.execute(_DATE, (write.offset, boot_id))
 
 
 def only_one(folder: Path) -> int:
@@ -246,3 +368,16 @@ def only_one(folder: Path) -> int:
 
 def _json(rows: object) -> str:
     return msgspec.json.encode(rows).decode()
+
+
+def _account_row(account: Account) -> tuple[int, str, str, int, int | None, str]:
+    """What of a record's row is its own: number, authority, session, moment on the boot clock, UTC, attributes."""
+    body = _json([(kind, octets.hex()) for kind, octets in account.body])
+    return account.seq, account.group, account.session, account.at, account.utc, body
+
+
+def _account(row: tuple[int, str, str, str, int, int | None, str], boot_id: str) -> Account:
+    seq, group, session, of_boot, at, utc, body = row
+    avps = tuple((kind, bytes.fromhex(octets)) for kind, octets in msgspec.json.decode(body))
+    moment = BootNs(at if of_boot == boot_id else 0)
+    return Account(seq, group, session, avps, moment, None if utc is None else UtcNs(utc))

@@ -20,6 +20,7 @@ from wayleave.session.model import (
     IN_FLIGHT,
     LEASE_GRACE,
     NEVER,
+    NOTHING_USED,
     OFFER_HOLD,
     STORE_RETRY,
     Client,
@@ -28,6 +29,7 @@ from wayleave.session.model import (
     Phase,
     Service,
     Session,
+    Used,
 )
 from wayleave.session.refusal import PASSING, Reason, Refusal
 
@@ -233,8 +235,13 @@ Step = tuple[Session, tuple[Effect, ...]]
 # ---- The machine ------------------------------------------------------------------------
 
 
-def begin(id_: int, event: Discovered | Requested, now: BootNs, accounting: str = "") -> Step:
-    """First sight of a client: authorization comes before any address. `accounting`: what accounting will call it."""
+def begin(
+    id_: int, event: Discovered | Requested, now: BootNs, accounting: str = "", counted: Used = NOTHING_USED
+) -> Step:
+    """First sight of a client: authorization comes before any address.
+
+    `accounting`: what accounting will call it; `counted`: what was counted under its id before.
+    """
     exact = isinstance(event, Requested)
     session = Session(
         id=id_,
@@ -242,6 +249,7 @@ def begin(id_: int, event: Discovered | Requested, now: BootNs, accounting: str 
         phase=Phase.AUTHORIZING,
         since=now,
         accounting=accounting,
+        counted_before=counted,
         encapsulation=event.encapsulation,
         relayed=event.relayed,
         hostname=event.hostname,
@@ -464,9 +472,9 @@ def _renew(session: Session, event: Requested, now: BootNs) -> Step:
     if event.address != lease.address:
         return session, (_no(event.ask, f"this client's address is {lease.address}"),)
     moved = _heard(session, event)
-    if session.installed and not _looks_the_same(moved, session):
-        return replace(moved, phase=Phase.INSTALLING, deadline=NEVER), (Install(),)
-    if not session.installed or lease.longer or lease.promise_until - now < lease.duration:
+    if not session.installed or not _looks_the_same(moved, session):
+        return _record(moved, now)  # also how it looks: a restart goes by what is on the disk
+    if lease.longer or lease.promise_until - now < lease.duration:
         return _record(moved, now)
     return _confirm(moved, event.ask, now)
 
@@ -506,11 +514,13 @@ def _change(session: Session, service: Service, now: BootNs) -> Step:
 def _not_recorded(session: Session, now: BootNs) -> Step:
     """The disk refused. A newcomer is turned away; who is served already keeps what the last promise covers.
 
+    Its row is written all the same: it may look different by now.
+
     Who comes back after a reboot may still use what was promised before it: the address stays with that client, which
     hears nothing for now.
     """
     if session.installed:
-        return _confirm(replace(session, promising=NEVER), session.ask, now)
+        return replace(session, phase=Phase.INSTALLING, promising=NEVER), (Install(),)
     if not session.recorded:
         return _close(session, CloseCause.STORE_FAILED, now)
     deadline = NEVER if session.leased_until == NEVER else wake_at(session)

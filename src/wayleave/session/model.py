@@ -161,6 +161,26 @@ class Lease(Struct, frozen=True, gc=False):
     longer: Ns = Ns(0)
 
 
+class Used(Struct, frozen=True, gc=False):
+    """IP packets and their octets, by direction; since when, who holds it knows."""
+
+    up_octets: int = 0
+    up_packets: int = 0
+    down_octets: int = 0
+    down_packets: int = 0
+
+    def __sub__(self, base: Used) -> Used:
+        return Used(
+            self.up_octets - base.up_octets,
+            self.up_packets - base.up_packets,
+            self.down_octets - base.down_octets,
+            self.down_packets - base.down_packets,
+        )
+
+
+NOTHING_USED = Used()
+
+
 class Phase(Enum):
     """Where a session stands on its way from Seen to Closed."""
 
@@ -198,6 +218,8 @@ class CloseCause(Enum):
     IDLE_TIMEOUT = "idle-timeout"
     DISCONNECTED = "disconnected"
     """A RADIUS server said so."""
+    REBOOTED = "rebooted"
+    """The machine was; the client goes on as a new session to accounting."""
     RECONFIGURED = "reconfigured"
     """The configuration that counts now grants the client nothing, or another address."""
 
@@ -216,6 +238,8 @@ class Session(Struct, frozen=True, kw_only=True, gc=False):
     since: BootNs
     accounting: str = ""
     """Acct-Session-Id: no other session has or had it, whatever became of the gateway (RFC 2866 5.5)."""
+    counted_before: Used = NOTHING_USED
+    """What the data plane had counted under its id when it began; less than nothing if it counts anew since."""
     encapsulation: bytes = b""
     relayed: bool = False
     hostname: str = ""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from wayleave.net.units import BootNs
-from wayleave.session.model import Lease, Service, Session
+from wayleave.session.model import Lease, Service, Session, Used
 from wayleave.session.refusal import Refusal
 
 
@@ -38,12 +38,14 @@ class Authorization(Reviewer, Protocol):
 class Records(Protocol):
     """Durable leases. What is submitted is completed later, in groups, through the engine's `recorded`."""
 
-    def save(self, session: Session, promise_until: BootNs) -> None: ...
+    def save(self, session: Session, promise_until: BootNs, account: object = None) -> None:
+        """`account`: a record of accounting that is durable with it, or neither is."""
 
     def keep(self, session: Session) -> None:
         """Write what a recorded session is like by now; no completion tells of it."""
 
-    def erase(self, id_: int) -> None: ...
+    def erase(self, id_: int, account: object = None) -> None:
+        """`account` as for `save`."""
 
     def flush(self) -> None:
         """Hand over what was saved and erased since the last flush."""
@@ -63,6 +65,17 @@ class Plane(Protocol):
     def seen(self, id_: int) -> BootNs: ...
 
     def renewed(self, id_: int) -> BootNs: ...
+
+    def counted(self, id_: int) -> Used:
+        """All that was ever counted under an id, whoever had it."""
+
+
+class Accounts(Protocol):
+    """Makes records of accounting; None: there is nobody to account to. What they are is not the domain's to know."""
+
+    def started(self, session: Session, now: BootNs) -> object | None: ...
+
+    def stopped(self, session: Session, used: Used, now: BootNs) -> object | None: ...
 
 
 class PlaneFull(Exception):
