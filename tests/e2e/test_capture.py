@@ -245,7 +245,7 @@ def test_a_gateway_that_dies_while_it_captures_goes_on_forwarding_and_comes_back
     process = capture(lab, customer.mac, tmp_path / "dead.pcapng")
     capturing = programs(lab)
     lab.gateway.kill9()
-    assert process.wait() == 1
+    assert process.wait() == 2
     assert programs(lab) == capturing
     assert customer.ping(lab.server_address, count=3)
     lab.gateway.restart()

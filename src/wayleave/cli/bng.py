@@ -115,8 +115,7 @@ def stop(*, keep_traffic: Annotated[bool, Parameter(negative=())] = False, targe
 
     target = target or Target()
     settings = None if keep_traffic else ending.settings_of_running(target)
-    name = target.call("GET", "/healthz")["name"]  # the configuration may have another one by now
-    ending.stop(target)
+    name = ending.stop(target)
     print("stopped" + (", traffic goes on" if settings is None else ""))
     return 0 if settings is None else ending.detach(settings, name)
 

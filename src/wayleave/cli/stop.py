@@ -43,9 +43,13 @@ def settings_of_running(target: Target) -> Configuration:
     return settings
 
 
-def stop(target: Target) -> None:
-    """Stop a running gateway's process, and wait until it has ended. Raises: ApiError."""
+def stop(target: Target) -> str:
+    """Stop a running gateway's process, and wait until it has ended. Raises: ApiError.
+
+    Returns what it was called when it ran: the configuration may have another name by now.
+    """
     try:
+        name = str(target.call("GET", "/healthz")["name"])
         pid = target.process()
     except Unreachable as error:
         raise Unreachable(f"{error}{_standing(target.config)}") from error
@@ -61,6 +65,7 @@ def stop(target: Target) -> None:
             raise ApiError(f"process {pid} still runs after {PATIENCE_S} s: its log says more; `kill -9 {pid}` ends it")
     finally:
         os.close(process)
+    return name
 
 
 def _standing(config: Path) -> str:
