@@ -179,7 +179,9 @@ struct usage_direction {
 	__u64 dropped;           /* packets */
 	boot_ns seen;            /* upstream: last packet that antispoof passed, to within a second */
 	boot_ns renewed;         /* upstream: last lease renewal that the kernel answered */
-	__u64 reserved[3];
+	boot_ns asked;           /* upstream: last packet that left for the network, to within a second */
+	__u64 heard;             /* upstream: how many packets had come down by then */
+	__u64 unanswered;        /* upstream: how many times in a row `asked` moved on, and none had come since */
 };
 struct usage {
 	struct usage_direction up;

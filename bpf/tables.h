@@ -135,12 +135,39 @@ static __always_inline void count_usage(struct usage_direction *direction, const
 	__sync_fetch_and_add(&direction->octets, p->total);
 }
 
+#define SEEN_RESOLUTION_NS 1000000000ULL
+
+/* Note once a second that the client asked something of the network, and whether anything has come back
+ * since it did so before.  Only then is the other direction's cache line read. */
+static __always_inline void note_asked(struct usage *counters, boot_ns at)
+{
+	__u64 heard;
+
+	if (at - counters->up.asked <= SEEN_RESOLUTION_NS)
+		return;
+	heard = counters->down.packets;
+	counters->up.unanswered = heard == counters->up.heard ? counters->up.unanswered + 1 : 0;
+	counters->up.heard = heard;
+	counters->up.asked = at;
+}
+
 static __always_inline void count_up(const struct packet *p, const struct session *session)
 {
 	struct usage *counters = p->dry ? NULL : usage_of(session);
 
 	if (counters)
 		count_usage(&counters->up, p);
+}
+
+/* The same of what goes to the network. */
+static __always_inline void count_asked(struct packet *p, const struct session *session)
+{
+	struct usage *counters = p->dry ? NULL : usage_of(session);
+
+	if (!counters)
+		return;
+	count_usage(&counters->up, p);
+	note_asked(counters, now(p));
 }
 
 static __always_inline void count_down(const struct packet *p, const struct session *session)

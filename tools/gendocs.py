@@ -159,11 +159,11 @@ def diagnoses() -> str:
         "# Diagnoses",
         "",
         "What `bng diagnose` says of a client: the first of these that applies. `tests/e2e/test_diagnose.py` puts most",
-        "of them in by hand, one after the other.",
+        "of them in by hand, one after the other. What stands in capitals here, a verdict names.",
         "",
         "| Verdict | What it means | What to do |",
         "|---|---|---|",
-        *(f"| `{rule.name}` | {rule.means} | {rule.cure} |" for rule in RULES),
+        *(f"| `{rule.name}` | {rule.means} | {rule.cure_in_general()} |" for rule in RULES),
         "",
     ]
     return "\n".join(lines)

@@ -78,7 +78,7 @@ static __always_inline int route(struct packet *p, const struct tenant *tenant)
 	mac_store(eth->h_source, mac_load(fib.smac));
 	eth->h_proto = bpf_htons(ETH_P_IP);
 	decrement_ttl((struct iphdr *)(eth + 1));
-	count_up(p, p->session);
+	count_asked(p, p->session);
 	return redirected(p, OUTCOME_TO_NETWORK);
 }
 

@@ -9,13 +9,14 @@ import pytest
 from wayleave.aaa.local import AuthorizationSettings, LocalAuthorization, Subscriber
 from wayleave.net.mac import Mac
 from wayleave.session.model import Client, Line, Service
+from wayleave.session.refusal import Reason, Refusal
 
 MAC = Mac.parse("02:00:00:00:00:0a")
 LINE = Line(1, 100, 7)
 
 
-def decide(client: Client, *entries: Subscriber, default: str | None = "residential") -> Service | str:
-    return LocalAuthorization(AuthorizationSettings(default=default), entries, {1: "isp"}, {"theirs": "other"}).decide(
+def decide(client: Client, *entries: Subscriber, default: str | None = "residential") -> Service | Refusal:
+    return LocalAuthorization(AuthorizationSettings(default=default), entries, {1: "isp"}, {"theirs": "other"}).grant(
         client
     )
 
@@ -28,13 +29,25 @@ def test_a_port_that_is_not_configured_lets_nobody_on() -> None:
     """Its clients of before a restart are asked about too."""
     by_mac = Subscriber.model_validate({"name": "a", "mac": str(MAC), "tenant": "other"})
     for entries in ((), (by_mac,)):
-        assert decide(Client(Line(2, 100, 7), MAC), *entries) == "port 2 is not configured"
+        assert decide(Client(Line(2, 100, 7), MAC), *entries) == Refusal(
+            Reason.PORT_NOT_CONFIGURED, "port 2 is not configured"
+        )
 
 
 def test_without_a_default_only_known_subscribers_get_on() -> None:
     known = Subscriber.model_validate({"name": "alice", "line": "1:100.7", "pool": "business"})
-    assert "not in the subscribers file" in str(decide(Client(Line(1, 100, 8), MAC), known, default=None))
+    refused = decide(Client(Line(1, 100, 8), MAC), known, default=None)
+    assert isinstance(refused, Refusal)
+    assert refused.reason is Reason.UNKNOWN_CLIENT
+    assert "not in the subscribers file" in refused.why
     assert decide(Client(LINE, MAC), known, default=None) == Service(tenant="isp", pool="business", subscriber="alice")
+
+
+def test_an_entry_without_a_pool_gets_nothing_where_no_default_names_one() -> None:
+    entry = Subscriber.model_validate({"name": "a", "mac": str(MAC)})
+    refused = decide(Client(LINE, MAC), entry, default=None)
+    assert isinstance(refused, Refusal)
+    assert refused.reason is Reason.NO_POOL
 
 
 def test_an_entry_says_address_tenant_limit_and_antispoof() -> None:
@@ -58,7 +71,7 @@ def test_the_tenant_is_the_pools_where_the_entry_names_none() -> None:
 
 def test_a_blocked_subscriber_is_refused_though_the_default_would_let_it_on() -> None:
     entry = Subscriber.model_validate({"name": "a", "mac": str(MAC), "blocked": True})
-    assert decide(Client(LINE, MAC), entry) == "subscriber a is blocked"
+    assert decide(Client(LINE, MAC), entry) == Refusal(Reason.BLOCKED, "subscriber a is blocked")
 
 
 @pytest.mark.parametrize(

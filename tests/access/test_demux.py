@@ -17,11 +17,12 @@ from tests.access.messages import (
     renewal,
     sent,
 )
-from wayleave.access.demux import Heard, Ignored, hear
+from wayleave.access.demux import Heard, Ignored, hear, sender
 from wayleave.access.settings import PortSettings
 from wayleave.net.frame import TPID_C, TPID_S, Tag
 from wayleave.net.mac import Mac
 from wayleave.proto.dhcp4.message import MessageType
+from wayleave.session.model import Client, Line
 
 DISCOVER = MessageType.DISCOVER
 RELAY = IPv4Address("10.9.0.1")
@@ -115,3 +116,10 @@ def test_what_is_no_dhcp_inside_is_told_apart_from_what_is_no_frame() -> None:
     assert hear(PLAIN, no_checksum + b"\xee" * len(good[start:])) is Ignored.MALFORMED_DHCP
     assert hear(PLAIN, good[:-1] + b"\xee") is Ignored.MALFORMED_FRAME, "its UDP checksum is wrong"
     assert hear(PLAIN, good[:12] + b"\x81\x00\x00\x07" + good[12:]) is Ignored.MALFORMED_FRAME, "three tags"
+
+
+def test_whoever_sends_a_frame_has_a_name_whatever_is_in_it() -> None:
+    assert sender(3, sent(DISCOVER, tags=QINQ)[:22]) == Client(Line(3, 100, 7), CLIENT_MAC)
+    assert sender(3, sent(DISCOVER, tags=())[:14] + b"nonsense") == Client(Line(3), CLIENT_MAC)
+    for length in range(14):
+        assert sender(3, sent(DISCOVER)[:length]) is None

@@ -34,6 +34,7 @@ from wayleave.proto.dhcp4.message import BROADCAST_FLAG, ZERO, MessageType
 from wayleave.session import lifecycle as life
 from wayleave.session.lifecycle import Answer, Reply
 from wayleave.session.model import Client, Lease, Line, Phase, Service, Session, Subnet
+from wayleave.session.refusal import Reason, Refusal
 
 DISCOVER, REQUEST = MessageType.DISCOVER, MessageType.REQUEST
 RELAY = IPv4Address("10.9.0.1")
@@ -50,6 +51,10 @@ PORTS = {
     )
 }
 CLIENT = Client(Line(1, 100, 7), CLIENT_MAC)
+
+
+def no(why: str) -> Refusal:
+    return Refusal(Reason.BLOCKED, why)
 
 
 class Front:
@@ -77,7 +82,7 @@ class Front:
         """Have what a frame asks answered; returns the frame that goes out."""
         event = self.event(data, port)
         assert isinstance(event, life.Discovered | life.Requested | life.Queried)
-        reply = Reply(event.ask, answer, lease, HOUR, why)
+        reply = Reply(event.ask, answer, lease, HOUR, no(why))
         out = self.ipoe.reply(session(), reply)
         assert out is not None
         assert out[0] == port, "an answer leaves where its question came in"
@@ -280,7 +285,9 @@ def test_a_refusal_names_the_nearest_gateway_and_is_broadcast(
     front = Front()
     event = front.event(data)
     assert isinstance(event, life.Requested)
-    out = front.ipoe.reply(session(wanted=wanted, pool=pool), Reply(event.ask, Answer.REFUSE, why="no: " + "x" * 300))
+    out = front.ipoe.reply(
+        session(wanted=wanted, pool=pool), Reply(event.ask, Answer.REFUSE, refusal=no("no: " + "x" * 300))
+    )
     assert out is not None
     outer, datagram, said = taken_apart(out[1])
     assert (outer.destination, datagram.source, datagram.destination) == (BROADCAST, identifier, EVERYONE)
@@ -293,7 +300,7 @@ def test_a_client_that_only_looks_around_is_never_refused_aloud() -> None:
     front = Front()
     event = front.event(sent(DISCOVER))
     assert isinstance(event, life.Discovered)
-    assert front.ipoe.reply(session(), Reply(event.ask, Answer.REFUSE, why="blocked")) is None
+    assert front.ipoe.reply(session(), Reply(event.ask, Answer.REFUSE, refusal=no("blocked"))) is None
     assert not front.ipoe.said
 
 
@@ -397,7 +404,7 @@ def _all_answers(front: Front, port: int, told: tuple[Client, life.Event] | None
     assert isinstance(ask, Ask)
     for answer in Answer:
         for lease in (LEASE, None) if answer is Answer.REFUSE else (LEASE,):
-            out = front.ipoe.reply(session(told[0]), Reply(ask, answer, lease, HOUR, "no"))
+            out = front.ipoe.reply(session(told[0]), Reply(ask, answer, lease, HOUR, no("no")))
             if out is not None:
                 assert out[0] == port
                 yield out[1]

@@ -15,6 +15,7 @@ from tests.api.test_search import table
 from tests.fakes.clock import FakeClock
 from wayleave.api.routes import application
 from wayleave.api.search import LOOK, PAGE
+from wayleave.config.load import FILES_MAX
 from wayleave.net.units import BootNs
 
 HOLD_S = 0.005
@@ -46,6 +47,35 @@ async def get(app: FastAPI, path: str, query: str = "") -> tuple[int, Any]:
     return said[0]["status"], json.loads(said[1]["body"])
 
 
+async def post(app: FastAPI, path: str, pieces: list[bytes], kind: bytes = b"") -> tuple[int, Any]:
+    """The same with a body, which comes in pieces."""
+    said: list[Any] = []
+    left = list(pieces)
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": left.pop(0), "more_body": bool(left)}
+
+    async def send(message: Any) -> None:
+        said.append(message)
+
+    headers = [(b"content-type", kind)]
+    await app({"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": headers}, receive, send)
+    return said[0]["status"], json.loads(said[1]["body"])
+
+
+@pytest.mark.parametrize(
+    ("pieces", "status", "says"),
+    [
+        ([b"{"], 422, "the body is no configuration: "),
+        ([b'{"gateway": {"path": "x", "text": 5}}'], 422, "the body is no configuration: "),
+        ([bytes(FILES_MAX), b"0"], 413, "a configuration of more than 64 MiB is not planned"),
+    ],
+)
+def test_what_is_no_configuration_is_not_planned(app: FastAPI, pieces: list[bytes], status: int, says: str) -> None:
+    answered, told = asyncio.run(post(app, "/plan", pieces))
+    assert (answered, told["detail"][: len(says)]) == (status, says)
+
+
 def test_a_page_says_where_to_go_on(app: FastAPI) -> None:
     status, page = asyncio.run(get(app, "/sessions", "limit=3&after=10"))
     assert status == 200
@@ -58,6 +88,36 @@ def test_what_makes_no_sense_is_not_answered_with_an_empty_list(app: FastAPI, qu
     status, said = asyncio.run(get(app, "/sessions", query))
     assert status == 422
     assert query.split("=")[0] in str(said["detail"])
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "says"),
+    [
+        ("/sessions", "limit=0", 'limit: must be at least 1, not "0"'),
+        ("/sessions", "limit=many&after=x", 'after: must be a whole number, not "x"; limit: must be a whole number, '
+                                            'not "many"'),
+        ("/sessions", "phase=asleep", 'phase: must be "authorizing", "allocating", '),
+        ("/diagnose", "to=home", "to: 'home' is not an IPv4 address: write it as 100.64.0.2"),
+        ("/journals", "", "mac: is missing"),
+    ],
+)  # fmt: skip
+def test_a_value_that_makes_no_sense_is_refused_in_words(app: FastAPI, path: str, query: str, says: str) -> None:
+    status, said = asyncio.run(get(app, path, query))
+    assert (status, said["detail"][: len(says)]) == (422, says)
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b'{"frame": "00"}', "say the port that the frame comes in by"),
+        (b'{"session": 1}', "a packet needs a sender"),
+        (b'{"session": 1, "destination": "home"}', "destination: 'home' is not an IPv4 address: write it as"),
+        (b'{"session": 1, "destination": "1.1.1.1", "dport": 70000}', "dport: must be at most 65535, not 70000"),
+    ],
+)
+def test_a_question_that_makes_no_sense_is_refused_in_words(app: FastAPI, body: bytes, says: str) -> None:
+    status, said = asyncio.run(post(app, "/explain", [body], b"application/json"))
+    assert (status, said["detail"][: len(says)]) == (422, says)
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
-from wayleave.api.search import LOOK, PAGE, Filter, NotOne, search
+from wayleave.api.search import LOOK, PAGE, Filter, NotOne, first, search
 from wayleave.net.mac import Mac
 from wayleave.net.units import SECOND, BootNs, Ns
 from wayleave.session.model import Client, Lease, Line, Phase, Service, Session, Subnet
@@ -67,6 +68,14 @@ def test_what_is_nowhere_is_looked_for_in_pieces() -> None:
 
 def test_a_table_of_gaps_is_looked_at_in_pieces_too() -> None:
     assert pages(table([0, 10 * LOOK - 1]), Filter()) == [[0], *[[] for _ in range(8)], [10 * LOOK - 1]]
+
+
+def test_the_first_of_them_is_found_wherever_it_is() -> None:
+    sessions = table([0, *range(2 * LOOK, 2 * LOOK + 3)])
+    found = asyncio.run(first(sessions, Filter(address=str(address(2 * LOOK + 1)))))
+    assert found is not None
+    assert found.id == 2 * LOOK + 1
+    assert asyncio.run(first(sessions, Filter(pool="none"))) is None
 
 
 def test_nothing_is_looked_at_beyond_the_piece(monkeypatch: pytest.MonkeyPatch) -> None:

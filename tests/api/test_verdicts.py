@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
-from typing import Any
+from pathlib import Path
+from shutil import which
+from typing import Any, get_args
 
 import pytest
+from cyclopts import CycloptsError
 from msgspec.structs import replace
+from pydantic import BaseModel
 
+from wayleave.aaa.local import Subscriber
 from wayleave.api.facts import RECENT, Facts, PortFacts
-from wayleave.api.verdicts import RULES, diagnose
+from wayleave.api.rules.outward import UNANSWERED
+from wayleave.api.rules.rule import Rule
+from wayleave.api.verdicts import RULES, Diagnosis, diagnose
+from wayleave.cli.bng import app
+from wayleave.config.schema import Configuration, SubscribersFile
 from wayleave.dataplane.abi import DropReason, Outcome, Stage
+from wayleave.dataplane.counters import Asking, Usage
 from wayleave.dataplane.explain import Explanation
 from wayleave.dataplane.samples import Drop
+from wayleave.io.routes import NextHop
 from wayleave.net.mac import Mac
 from wayleave.net.units import SECOND, BootNs, Ns
+from wayleave.proto.dhcp4.options import BY_NAME
 from wayleave.session.journal import Entry
 from wayleave.session.model import NEVER, Client, Lease, Line, Phase, Service, Session, Subnet
+from wayleave.session.refusal import Reason
+from wayleave.session.settings import Reservation
 
 NOW = BootNs(100_000 * SECOND)
 CLIENT = Client(Line(1, 100, 1), Mac(b"\2\0\0\0\0\1"))
@@ -30,7 +47,8 @@ SERVED = Session(
     service=Service(tenant="t", pool="p"),
     lease=LEASE,
 )
-PORT, UPLINK = PortFacts(1, "acc0", True, True), PortFacts(100, "core0", True, True)
+PORT, UPLINK = PortFacts(1, "acc0", True, True, True), PortFacts(100, "core0", True, True, True)
+HOP = NextHop("core0", IPv4Address("192.0.2.1"), "reachable", 1500)
 
 
 def ago(seconds: int) -> BootNs:
@@ -52,11 +70,13 @@ def facts(**unlike: Any) -> Facts:
     well = Facts(
         now=NOW,
         about="it",
+        who=str(CLIENT.mac),
         client=CLIENT,
         session=SERVED,
         entries=[Entry(ago(50), "confirmed", "")],
         drops=[],
         subscriber=None,
+        reservation=None,
         port=PORT,
         uplinks=[UPLINK],
         link_fault=None,
@@ -66,16 +86,22 @@ def facts(**unlike: Any) -> Facts:
         pool=None,
         seen=ago(2),
         usage=None,
+        asking=Asking(),
         destination=IPv4Address("1.1.1.1"),
         small=way(Outcome.TO_NETWORK),
         large=way(Outcome.TO_NETWORK),
-        hop=None,
+        hop=HOP,
+        table=254,
     )
     return replace(well, **unlike)
 
 
+def found(**unlike: Any) -> Diagnosis:
+    return diagnose(facts(**unlike))
+
+
 def verdict(**unlike: Any) -> str:
-    return diagnose(facts(**unlike)).name
+    return found(**unlike).name
 
 
 def test_who_is_served_is_well() -> None:
@@ -89,6 +115,7 @@ GONE = {"session": None, "seen": NEVER, "small": None, "large": None}
     ("name", "unlike"),
     [
         ("clock-unset", {"clock_awaited": True}),
+        ("port-gone", {"port": replace(PORT, held=False)}),
         ("dropped", {"drops": [drop(DropReason.STALE_KEY, 1)]}),
         ("getting-on", {"session": replace(SERVED, phase=Phase.RECORDING)}),
         ("destination-refused", {"small": way(Outcome.DROPPED, DropReason.LOCAL_SERVICE)}),
@@ -110,9 +137,120 @@ def test_what_is_over_does_not_count() -> None:
     assert verdict(**GONE | {"entries": [denied]}) == "not-authorized"
 
 
+@pytest.mark.parametrize("reason", [DropReason.NO_SESSION, DropReason.PROMISE_PAST, DropReason.SPOOFED_IPV4])
+def test_what_was_dropped_before_it_was_served_is_over(reason: DropReason) -> None:
+    """Though no packet of it was let through yet: it has only just got its address."""
+    assert verdict(drops=[drop(reason, 70)], seen=NEVER) == "well", "before the session"
+    assert verdict(drops=[drop(reason, 55)], seen=NEVER) == "well", "while it asked"
+    assert verdict(drops=[drop(reason, 45)], seen=NEVER) != "well"
+
+
 def test_of_what_happened_at_one_moment_the_cause_counts() -> None:
-    entries = [Entry(ago(5), "not-authorized", "subscriber x is blocked"), Entry(ago(5), "refused", "blocked")]
+    entries = [Entry(ago(5), "not-authorized", "x", Reason.BLOCKED), Entry(ago(5), "refused", "x", Reason.TABLE_FULL)]
     assert verdict(**GONE | {"entries": entries}) == "blocked"
+
+
+# ---- refused, ended ----------------------------------------------------------------------------
+
+BY_REASON = {
+    Reason.PORT_NOT_CONFIGURED: "not-authorized",
+    Reason.UNKNOWN_CLIENT: "not-authorized",
+    Reason.BLOCKED: "blocked",
+    Reason.NO_POOL: "not-authorized",
+    Reason.LINE_FULL: "line-full",
+    Reason.TABLE_FULL: "table-full",
+    Reason.POOL_EMPTY: "pool-empty",
+    Reason.ADDRESS_NOT_FREE: "address-refused",
+    Reason.ADDRESS_NOT_ITS_OWN: "address-refused",
+    Reason.STORE_FAILED: "store-failed",
+    Reason.NO_USERNAME: "no-username",
+    Reason.RADIUS_REJECTED: "radius-rejected",
+    Reason.RADIUS_CHALLENGED: "radius-rejected",
+    Reason.RADIUS_UNUSABLE: "radius-unusable",
+    Reason.RADIUS_UNREACHABLE: "radius-unreachable",
+    Reason.RADIUS_BUSY: "radius-busy",
+    Reason.SUBSCRIBER_FULL: "subscriber-full",
+    Reason.MAC_ON_ANOTHER_CIRCUIT: "other-circuit",
+    Reason.ASKED_AGAIN_MEANWHILE: "bad-dhcp",
+    Reason.DECLINES_TOO_OFTEN: "bad-dhcp",
+    Reason.OTHER_TENANT: "ended",
+}
+KIND = {
+    Reason.TABLE_FULL: "not-installed",
+    Reason.POOL_EMPTY: "no-address",
+    Reason.ADDRESS_NOT_FREE: "no-address",
+    Reason.ADDRESS_NOT_ITS_OWN: "refused",
+    Reason.STORE_FAILED: "not-recorded",
+    Reason.MAC_ON_ANOTHER_CIRCUIT: "ignored",
+    Reason.ASKED_AGAIN_MEANWHILE: "ignored",
+    Reason.DECLINES_TOO_OFTEN: "ignored",
+    Reason.OTHER_TENANT: "ending",
+}
+
+
+@pytest.mark.parametrize("reason", [reason for reason in Reason if reason])
+def test_a_refusal_is_known_by_its_reason_whatever_its_words(reason: Reason) -> None:
+    entry = Entry(ago(5), KIND.get(reason, "not-authorized"), "is full of what is blocked", reason)
+    failed = "disk full" if reason is Reason.STORE_FAILED else None
+    assert verdict(**GONE | {"entries": [entry], "store_failed": failed}) == BY_REASON[reason]
+
+
+HOURS = 3 * 3600
+
+
+def ended(seconds: int, reason: Reason = Reason.NONE) -> dict[str, Any]:
+    return GONE | {"entries": [Entry(ago(seconds), "ending", "reconfigured: it is so", reason)]}
+
+
+def test_who_was_ended_because_it_is_blocked_by_now_is_blocked() -> None:
+    told = found(**ended(5, Reason.BLOCKED))
+    assert (told.name, told.says) == ("blocked", "blocked by configuration: reconfigured: it is so")
+    bob = Subscriber(name="bob", mac=CLIENT.mac, blocked=True)
+    assert verdict(**ended(HOURS, Reason.BLOCKED) | {"subscriber": bob}) == "blocked", "it never asked again"
+    assert verdict(**GONE | {"entries": [], "subscriber": bob}) == "blocked", "it never asked at all"
+    assert verdict(subscriber=bob) == "well", "it is served: no reload has counted this yet"
+
+
+def test_who_sends_on_long_after_its_session_ended_was_ended() -> None:
+    sends = {"drops": [drop(DropReason.NO_SESSION, 1)]}
+    assert verdict(**ended(HOURS) | sends) == "ended"
+    assert verdict(**ended(HOURS)) == "silent"
+    assert verdict(**ended(5)) == "ended"
+    assert verdict(**GONE | {"entries": []} | sends) == "no-dhcp"
+
+
+# ---- what stands beside the verdict ------------------------------------------------------------
+
+
+def test_who_is_known_on_another_line_is_told_of_it_also_if_it_is_served() -> None:
+    there = Line(1, 100, 2)
+    carol = Subscriber(name="carol", mac=CLIENT.mac, line=there)
+    kept = Reservation(address=NETWORK[7], mac=CLIENT.mac, line=there)
+    told = found(subscriber=carol, reservation=kept)
+    assert told.name == "well"
+    assert told.notes == [
+        "it is heard on line 1:100.1; the subscribers file has carol on 1:100.2",
+        "it is heard on line 1:100.1; 10.0.0.7 is reserved for it on 1:100.2",
+    ]
+    told = found(**GONE | {"subscriber": carol, "entries": [Entry(ago(5), "not-authorized", "")]})
+    assert (told.name, told.notes) == ("wrong-line", []), "said once"
+    here = {"subscriber": carol.model_copy(update={"line": CLIENT.line}), "reservation": None}
+    assert found(**here).notes == []
+    assert found(reservation=Reservation(address=NETWORK[7], mac=CLIENT.mac)).notes == []
+
+
+# ---- nothing comes back ------------------------------------------------------------------------
+
+
+def test_who_once_was_answered_and_no_longer_is_may_have_no_way_back() -> None:
+    served = Usage(up_packets=500, down_packets=400)
+    told = found(usage=served, asking=Asking(ago(2), 400, UNANSWERED))
+    assert told.name == "no-return"
+    assert "2 s ago" in told.says
+    assert "or nobody answers" in told.means, "log messages, say"
+    assert verdict(usage=served, asking=Asking(ago(2), 400, UNANSWERED - 1)) == "well"
+    assert verdict(usage=served, asking=Asking(ago(RECENT // SECOND + 5), 400, 50)) == "well", "that was long ago"
+    assert verdict(usage=Usage(up_packets=3)) == "no-return", "never"
 
 
 def test_the_root_counts_before_the_leaves() -> None:
@@ -125,9 +263,65 @@ def test_the_root_counts_before_the_leaves() -> None:
     }
     assert verdict(**everything) == "port-down"
     assert verdict(**everything | {"port": replace(PORT, held=False, up=False)}) == "port-gone"
+    told = found(**everything | {"port": replace(PORT, enabled=False, up=False)})
+    assert (told.name, told.cure) == ("port-disabled", "`ip link set dev acc0 up`")
+
+
+def test_each_network_port_is_told_with_what_is_wrong_with_it() -> None:
+    three = [replace(UPLINK, up=False), PortFacts(101, "core1", True, False, False), PortFacts(102, "c2", False, 0, 0)]
+    told = found(uplinks=three)
+    assert told.says == (
+        "port 100 (core0) has no carrier; port 101 (core1) is administratively down; "
+        "port 102 (c2) is gone or has lost its program"
+    )
 
 
 def test_every_verdict_says_what_to_do_and_no_two_are_called_alike() -> None:
     assert len({rule.name for rule in RULES}) == len(RULES)
     assert all(rule.means.endswith(".") and rule.cure for rule in RULES)
-    assert diagnose(facts()).cure == RULES[-1].cure
+
+
+# ---- what to do --------------------------------------------------------------------------------
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def keys(model: type[BaseModel]) -> Iterator[str]:
+    """The keys of a configuration, dotted, with its sections."""
+    for name, info in model.model_fields.items():
+        yield name
+        inner = next((t for t in (info.annotation, *get_args(info.annotation)) if isinstance(t, type)), None)
+        if inner is not None and issubclass(inner, BaseModel):
+            yield from (f"{name}.{key}" for key in keys(inner))
+
+
+KEYS = {*keys(Configuration), *keys(SubscribersFile), *(f'pools.options."{name}"' for name in BY_NAME)}
+
+
+def exists(words: str) -> bool:
+    """Whether what a cure has in backticks is a command, a file or a key that there is."""
+    first, *rest = shlex.split(words)
+    if first == "bng":
+        try:
+            app.parse_args(rest, exit_on_error=False, print_error=False)
+        except CycloptsError:
+            return False
+        return bool(rest)
+    return words in KEYS or (ROOT / words).is_file() or (bool(rest) and which(first) is not None)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_a_cure_names_what_is_there(rule: Rule) -> None:
+    cure = rule.cure_for(facts())
+    assert not re.search(r"[{}]|None|``", cure)
+    for words in re.findall(r"`([^`]*)`", cure):
+        assert not re.search(r"\b[A-Z]{1,}\b", words), f"a placeholder in {words}"
+        assert exists(words), words
+
+
+def test_what_is_not_there_is_found_out() -> None:
+    assert exists("bng show pools")
+    assert not exists("bng show lakes")
+    assert not exists("bng show pools --wet")
+    assert not exists("pools.mtu")
+    assert not exists("ipp link")

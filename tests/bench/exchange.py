@@ -25,6 +25,7 @@ from wayleave.daemon import app, derived, logs
 from wayleave.daemon.engine import Admission, Engine, Told
 from wayleave.dataplane.rows import project
 from wayleave.io import store
+from wayleave.io.lease import row
 from wayleave.lab.topology import GATEWAY_ACCESS_MAC
 from wayleave.net import frame
 from wayleave.net.mac import BROADCAST
@@ -129,7 +130,7 @@ def _requests(offers: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _encode(group: Sequence[store.Save]) -> None:
-    store._json([store._row(write, NOW) for write in group])
+    store._json([row(write.session, write.promise_until, NOW) for write in group])
 
 
 def turns(rig: Rig, clients: Iterable[int], spent: dict[str, list[float]]) -> None:

@@ -23,25 +23,33 @@ OTHER = '[[pools]]\nname = "other"\nnetwork = "10.0.0.0/24"\ngateway = "10.0.0.1
 RESERVED = 'lease = "30m"\nreservations = [{address = "100.64.0.9", line = "1:7"}]'
 CHANGES: dict[str, tuple[str, str, list[tuple[str, bool]]]] = {
     "nothing": ("# a comment", "", []),
-    "a duration": ('lease = "30m"', 'lease = "90s"', [("pools[residential].lease: 30m -> 90s", False)]),
+    "a duration": ('lease = "30m"', 'lease = "90s"', [('pools[residential].lease: "30m" → "90s"', False)]),
     "a list": ('lease = "30m"', 'dns = ["9.9.9.9"]\nlease = "30m"', [
-        ("pools[residential].dns: [] -> [9.9.9.9]", False)]),
-    "a text": ('lease = "30m"', 'lease = "30m"\ndomain = "x"', [("pools[residential].domain: absent -> x", False)]),
+        ('pools[residential].dns: [] → ["9.9.9.9"]', False)]),
+    "a text": ('lease = "30m"', 'lease = "30m"\ndomain = "x"', [('pools[residential].domain: absent → "x"', False)]),
     "a reservation": ('lease = "30m"', RESERVED, [("pools[residential].reservations[1:7]: is new", False)]),
     "a pool": ("[authorization]", f"{OTHER}[authorization]", [("pools[other]: is new", False)]),
+    "a level": ("[authorization]", '[log]\nlevel = "error"\n[authorization]', [
+        ('log.level: "info" → "error"', False)]),
     "a rate": ("[authorization]", "[punt.new]\npps = 1\nburst = 1\n[authorization]", [
-        ("punt.new.pps: 10000 -> 1", False), ("punt.new.burst: 10000 -> 1", False)]),
+        ("punt.new.pps: 10000 → 1", False), ("punt.new.burst: 10000 → 1", False)]),
     "a boolean": ('name = "bng1"', 'name = "bng1"\nkernel_dhcp = false', [
-        ("gateway.kernel_dhcp: true -> false", False)]),
-    "a size": ('name = "bng1"', 'name = "bng1"\nsessions = 99', [("gateway.sessions: 65536 -> 99", True)]),
-    "a name": ('name = "bng1"', 'name = "bng2"', [("gateway.name: bng1 -> bng2", True)]),
-    "a device": ('device = "eth1"', 'device = "eth9"', [("ports[1].device: eth1 -> eth9", True)]),
+        ("gateway.kernel_dhcp: true → false", False)]),
+    "a size": ('name = "bng1"', 'name = "bng1"\nsessions = 99', [("gateway.sessions: 65536 → 99", True)]),
+    "a name": ('name = "bng1"', 'name = "bng2"', [('gateway.name: "bng1" → "bng2"', True)]),
+    "a device": ('device = "eth1"', 'device = "eth9"', [('ports[1].device: "eth1" → "eth9"', True)]),
+    "options": ('lease = "30m"', 'lease = "30m"\noptions = {interface-mtu = 1400, log-servers = ["10.0.0.9"]}', [
+        ("pools[residential].options.interface-mtu: absent → 1400", False),
+        ('pools[residential].options.log-servers: absent → ["10.0.0.9"]', False)]),
+    "ranges": ('lease = "30m"', 'lease = "1h"\nexclude = ["100.64.0.9", "100.64.1.0-100.64.1.9"]', [
+        ('pools[residential].exclude: [] → ["100.64.0.9", "100.64.1.0-100.64.1.9"]', False),
+        ('pools[residential].lease: "30m" → "1h"', False)]),
     "a number": ("number = 100", "number = 101", [("ports[101]: is new", False), ("ports[100]: is gone", False)]),
-    "a limit": ('role = "subscriber"', 'role = "subscriber"\nclients = 1', [("ports[1].clients: 8 -> 1", False)]),
+    "a limit": ('role = "subscriber"', 'role = "subscriber"\nclients = 1', [("ports[1].clients: 8 → 1", False)]),
     "a tenant": ("[authorization]", '[[tenants]]\nname = "default"\n[[tenants]]\nname = "b"\n[authorization]', [
         ("tenants[b]: is new", True)]),
     "a service": ("[authorization]", '[[tenants]]\nname = "default"\nservices = ["udp/53"]\n[authorization]', [
-        ("tenants[default].services: [] -> [udp/53]", False)]),
+        ('tenants[default].services: [] → ["udp/53"]', False)]),
 }  # fmt: skip
 
 

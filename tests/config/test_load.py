@@ -8,6 +8,7 @@ import pytest
 
 from wayleave.config.load import ConfigurationError, load
 from wayleave.net.units import SECOND
+from wayleave.session.model import Line
 
 GOOD = """
 [gateway]
@@ -67,10 +68,11 @@ def test_every_problem_is_told_at_once_each_with_its_path(file: Path) -> None:
     )
     assert problems(file, text) == [
         "gateway.name: is missing",
-        "ports[0].number: must be at least 1, not 0",
-        'ports[1].role: must be "subscriber" or "network", not "core"',
-        "pools[0].lease: '30 minutes' is not a length of time: write a number and s, m, h or d, such as 90s or 1h",
-        "pools[0].colour: there is no such setting",
+        "ports[#1].number: must be at least 1, not 0",
+        'ports[100].role: must be "subscriber" or "network", not "core"',
+        "pools[residential].lease: '30 minutes' is not a length of time: "
+        "write a number and s, m, h or d, such as 90s or 1h",
+        "pools[residential].colour: there is no such setting",
     ]
 
 
@@ -80,9 +82,9 @@ def test_contradictions_between_leaves_are_told_together(file: Path) -> None:
         + '\n[[pools]]\nname = "other"\ntenant = "nobody"\nnetwork = "100.64.2.0/24"\ngateway = "100.64.2.1"\n'
     )
     assert problems(file, text) == [
-        "ports[1].number: 1 is already ports[0]'s",
-        "pools[1].tenant: there is no tenant 'nobody'; there is default",
-        "pools[1].network: 100.64.2.0/24 overlaps 100.64.0.0/22 of pool residential",
+        "ports[#2].number: 1 is already ports[#1]'s: give each its own",
+        "pools[other].tenant: there is no tenant 'nobody'; there is default",
+        "pools[other].network: 100.64.2.0/24 overlaps 100.64.0.0/22 of pools[residential]: no address can be in two",
         "authorization.default: there is no pool 'business'; there is other, residential",
     ]
 
@@ -95,23 +97,31 @@ def test_a_pool_and_who_gets_it_are_of_one_tenant(file: Path, tmp_path: Path) ->
     two = two.replace('lease = "30m"', 'lease = "30m"\ntenant = "a"') + 'subscribers = "people.toml"\n'
     (tmp_path / "people.toml").write_text('[[subscribers]]\nname = "x"\nline = "1:1"\ntenant = "b"\n')
     assert problems(file, two) == [
-        "ports[0].tenant: clients here would get pool residential, which is tenant a's",
-        f"{tmp_path / 'people.toml'}: subscribers[0].tenant: is b, but pool residential is tenant a's",
+        "ports[1].tenant: clients here would get pool residential, which is tenant a's",
+        f"{tmp_path / 'people.toml'}: subscribers[x].tenant: is b, but pool residential is tenant a's",
     ]
 
 
 @pytest.mark.parametrize(
     ("was", "put", "said"),
     [
-        ('gateway = "100.64.0.1"', 'gateway = "10.0.0.1"', "pools[0].gateway: 10.0.0.1 is not a host of 100.64.0.0/22"),
+        (
+            'gateway = "100.64.0.1"',
+            'gateway = "10.0.0.1"',
+            "pools[residential].gateway: 10.0.0.1 is not a host of 100.64.0.0/22",
+        ),
         (
             'gateway = "100.64.0.1"',
             'gateway = "100.64.0.0"',
-            "pools[0].gateway: 100.64.0.0 is not a host of",
+            "pools[residential].gateway: 100.64.0.0 is not a host of",
         ),
-        ('lease = "30m"', 'lease = "30m"\npromise = "20m"', "pools[0].promise: is shorter than lease"),
-        ('lease = "30m"', 'lease = "10s"', "pools[0].lease: is under 60s"),
-        ('lease = "30m"', 'exclude = ["10.0.0.1-10.0.0.9"]', "pools[0].exclude[0]: 10.0.0.1-10.0.0.9 is not inside"),
+        ('lease = "30m"', 'lease = "30m"\npromise = "20m"', "pools[residential].promise: is shorter than lease"),
+        ('lease = "30m"', 'lease = "10s"', "pools[residential].lease: is under 60s"),
+        (
+            'lease = "30m"',
+            'exclude = ["10.0.0.1-10.0.0.9"]',
+            "pools[residential].exclude: 10.0.0.1-10.0.0.9 is not inside",
+        ),
         ('lease = "30m"', 'exclude = ["100.64.0.9-100.64.0.2"]', "runs backwards"),
         ('lease = "30m"', '[[pools.reservations]]\naddress = "100.64.0.9"', "needs a mac, a line, or both"),
         ('role = "subscriber"', 'role = "subscriber"\nline = "circuit"', "needs trusted = true"),
@@ -119,17 +129,17 @@ def test_a_pool_and_who_gets_it_are_of_one_tenant(file: Path, tmp_path: Path) ->
         ('"100.64.0.0/22"', '"100.64.0.9/22"', "is an address inside a network: the network is 100.64.0.0/22"),
         ('"100.64.0.0/22"', '"2001:db8::/64"', "'2001:db8::/64', an IPv6 one, is not an IPv4 network: write it as"),
         ('gateway = "100.64.0.1"', 'gateway = "2001:db8::1"', "'2001:db8::1', an IPv6 one, is not an IPv4 address"),
-        ('gateway = "100.64.0.1"', "gateway = 5", "pools[0].gateway: 5 is not an IPv4 address: write it as"),
+        ('gateway = "100.64.0.1"', "gateway = 5", "pools[residential].gateway: 5 is not an IPv4 address: write it as"),
         ('lease = "30m"', 'exclude = ["100.64.0.2-100.64.3.254"]', "exclude: leaves no address of 100.64.0.0/22"),
         (
             'lease = "30m"',
             'exclude = ["100.64.0.9-100.64.3.254", "100.64.0.2-100.64.0.8"]',
             "exclude: leaves no address",
         ),
-        ('lease = "30m"', 'dns = "9.9.9.9"', 'pools[0].dns: must be a list, in brackets: […], not "9.9.9.9"'),
-        ('lease = "30m"', 'leese = "30m"', "pools[0].leese: there is no such setting: is lease meant?"),
-        ('lease = "30m"', "options = 5", "pools[0].options: must be a table of names and values, not 5"),
-        ('lease = "30m"', "domain = 5", "pools[0].domain: must be text, in quotes"),
+        ('lease = "30m"', 'dns = "9.9.9.9"', 'pools[residential].dns: must be a list, in brackets: […], not "9.9.9.9"'),
+        ('lease = "30m"', 'leese = "30m"', "pools[residential].leese: there is no such setting: is lease meant?"),
+        ('lease = "30m"', "options = 5", "pools[residential].options: must be a table of names and values, not 5"),
+        ('lease = "30m"', "domain = 5", "pools[residential].domain: must be text, in quotes"),
         ('lease = "30m"', "options = {interface-mtu = 70000}", "interface-mtu: 70000 is not between 0 and 65535"),
         ('lease = "30m"', 'options = {log-servers = ["x"]}', "log-servers: 'x' is not an IPv4 address"),
         ('lease = "30m"', "options = {mtu = 5}", "options.mtu: there is no DHCPv4 option of this name"),
@@ -141,9 +151,9 @@ def test_a_pool_and_who_gets_it_are_of_one_tenant(file: Path, tmp_path: Path) ->
         ('name = "bng1"', 'name = "bng1"\ndurability = "none"', 'durability: must be "full" or "normal", not "none"'),
         ('name = "bng1"', 'name = "bng1"\nsessions = "many"', 'sessions: must be a whole number, not "many"'),
         ('name = "bng1"', 'name = "bng1"\nkernel_dhcp = 1', "kernel_dhcp: must be true or false, not 1"),
-        ('name = "residential"', 'name = ""', "pools[0].name: must not be empty"),
-        ('device = "eth1"', 'device = "eth1/0"', "ports[0].device: 'eth1/0' is no device's name"),
-        ('device = "eth1"', 'device = "eth1"\ntrusted = "yes"', 'ports[0].trusted: must be true or false, not "yes"'),
+        ('name = "residential"', 'name = ""', "pools[#1].name: must not be empty"),
+        ('device = "eth1"', 'device = "eth1/0"', "ports[1].device: 'eth1/0' is no device's name"),
+        ('device = "eth1"', 'device = "eth1"\ntrusted = "yes"', 'ports[1].trusted: must be true or false, not "yes"'),
         ("[gateway]", "gateway = 3\n[other]", "gateway: must be a table, not 3"),
     ],
 )
@@ -162,7 +172,9 @@ def test_a_pool_of_addresses_that_no_client_can_use(file: Path, network: str, wh
     gateway = network.split("/")[0][:-1] + "1"
     text = GOOD.replace("100.64.0.0/22", network).replace("100.64.0.1", gateway)
     told = problems(file, text)
-    assert any(problem.startswith("pools[0].network: ") and (why or "between /8") in problem for problem in told)
+    assert any(
+        problem.startswith("pools[residential].network: ") and (why or "between /8") in problem for problem in told
+    )
 
 
 STATIC = {
@@ -180,8 +192,8 @@ def test_a_static_address_that_no_client_can_have(file: Path, tmp_path: Path, ad
     reservation = f'exclude = ["100.64.0.10-100.64.0.20"]\nreservations = [{{address = "{address}", line = "1:8"}}]'
     text = GOOD.replace('lease = "30m"', reservation) + 'subscribers = "people.toml"\n'
     reserved, subscribed = problems(file, text)[:2]
-    assert reserved.startswith(f"pools[0].reservations[0].address: {address} {STATIC[address]}")
-    assert f"people.toml: subscribers[0].address: {address} " in subscribed
+    assert reserved.startswith(f"pools[residential].reservations[1:8].address: {address} {STATIC[address]}")
+    assert f"people.toml: subscribers[x].address: {address} " in subscribed
 
 
 def test_static_addresses_are_given_once(file: Path, tmp_path: Path) -> None:
@@ -190,9 +202,9 @@ def test_static_addresses_are_given_once(file: Path, tmp_path: Path) -> None:
     both = '{address = "100.64.0.9", line = "1:8"}, {address = "100.64.0.9", line = "1:8"}'
     text = GOOD.replace('lease = "30m"', f"reservations = [{both}]") + 'subscribers = "people.toml"\n'
     assert problems(file, text) == [
-        "pools[0].reservations[1].address: 100.64.0.9 is already reservations[0]'s",
-        "pools[0].reservations[1]: is for the same client as reservations[0]",
-        f"{people}: subscribers[0].address: 100.64.0.9 is already reserved in pool residential",
+        "pools[residential].reservations[#2].address: 100.64.0.9 is already reservations[#1]'s",
+        "pools[residential].reservations[#2]: is for the same client as reservations[#1]",
+        f"{people}: subscribers[x].address: 100.64.0.9 is already reserved in pools[residential]",
     ]
 
 
@@ -210,6 +222,13 @@ LINES = {
 }
 
 
+def _reads(line: str) -> bool:
+    try:
+        return bool(Line.parse(line))
+    except ValueError:
+        return False
+
+
 @pytest.mark.parametrize("line", LINES)
 def test_a_line_that_no_client_is_on(file: Path, tmp_path: Path, line: str) -> None:
     people = tmp_path / "people.toml"
@@ -223,8 +242,9 @@ def test_a_line_that_no_client_is_on(file: Path, tmp_path: Path, line: str) -> N
         load(file)
         return
     reserved, subscribed = problems(file, text)
-    assert reserved.startswith(f"pools[0].reservations[0].line: {expected}")
-    assert subscribed.startswith(f"{people}: subscribers[0].line: {expected}")
+    label = line if _reads(line) else "#1"
+    assert reserved.startswith(f"pools[residential].reservations[{label}].line: {expected}")
+    assert subscribed.startswith(f"{people}: subscribers[x].line: {expected}")
 
 
 def test_a_subscriber_who_would_get_nothing_is_told(file: Path, tmp_path: Path) -> None:
@@ -236,8 +256,8 @@ def test_a_subscriber_who_would_get_nothing_is_told(file: Path, tmp_path: Path) 
     )
     text = GOOD.replace('default = "residential"', 'subscribers = "people.toml"')
     assert problems(file, text) == [
-        f"{people}: subscribers[0].pool: is missing, and so is authorization.default: the subscriber would get nothing",
-        f'{people}: subscribers[2].circuit: no port tells lines apart by circuit-id (line = "circuit")',
+        f"{people}: subscribers[x].pool: is missing, and so is authorization.default: the subscriber would get nothing",
+        f'{people}: subscribers[z].circuit: no port tells lines apart by circuit-id (line = "circuit")',
     ]
 
 
@@ -267,10 +287,10 @@ def test_the_subscribers_file_is_read_beside_it_and_checked_with_it(file: Path, 
     with pytest.raises(ConfigurationError) as caught:
         load(file)
     assert caught.value.problems == [
-        f"{people}: subscribers[2]: a subscriber is known by mac, line or circuit: give at least one",
-        f"{people}: subscribers[0].address: 10.9.9.9 is not inside 100.64.0.0/22 of pool residential",
-        f"{people}: subscribers[1]: is known by the same as subscribers[0]",
-        f"{people}: subscribers[1].pool: there is no pool 'none'; there is residential",
+        f"{people}: subscribers[alice].address: 10.9.9.9 is not inside 100.64.0.0/22 of pool residential",
+        f"{people}: subscribers[eve]: is known by the same as subscribers[alice]: tell them apart, or leave one out",
+        f"{people}: subscribers[eve].pool: there is no pool 'none'; there is residential",
+        f"{people}: subscribers[nobody]: a subscriber is known by mac, line or circuit: give at least one",
     ]
 
 
@@ -281,12 +301,83 @@ def test_several_faults_of_one_pool_are_several_problems_each_with_its_path(file
         'reservations = [{address = "10.0.0.7", line = "1:1"}]',
     )
     assert problems(file, text) == [
-        "pools[0].gateway: 10.0.0.1 is not a host of 100.64.0.0/22",
-        "pools[0].exclude[1]: 10.0.0.9-10.0.0.9 is not inside 100.64.0.0/22",
-        "pools[0].reservations[0].address: 10.0.0.7 is not inside 100.64.0.0/22",
-        "pools[0].lease: is under 60s: clients would do nothing but renew",
-        "pools[0].promise: is shorter than lease: no lease could ever be granted in full",
+        "pools[residential].gateway: 10.0.0.1 is not a host of 100.64.0.0/22: "
+        "write an address of it, such as 100.64.0.1",
+        "pools[residential].exclude: 10.0.0.9-10.0.0.9 is not inside 100.64.0.0/22",
+        "pools[residential].reservations[1:1].address: 10.0.0.7 is not inside 100.64.0.0/22",
+        "pools[residential].lease: is under 60s: clients would do nothing but renew",
+        "pools[residential].promise: is shorter than lease: no lease could ever be granted in full",
     ]
+
+
+FAULTS = {
+    "gateway.name: 'bng/1' is no name": ('name = "bng1"', 'name = "bng/1"'),
+    "gateway.state: is missing": ('state = "/var/lib/wayleave"', ""),
+    "gateway.ring: 100000 is not a power": ('api = "/run', 'ring = 100000\napi = "/run'),
+    "ports[#1].role: must be": ('number = 1\ndevice = "eth1"\nrole = "subscriber"',
+                               'number = 1\ndevice = "eth1"\nrole = "x"\nline = "circuit"'),
+    'ports[#1].line: "circuit" needs trusted': ("", ""),
+    "ports[#2].device: eth1 is already ports[#1]'s": ('device = "eth2"', 'device = "eth1"'),
+    "ports[#2].number: 1 is already ports[#1]'s": ("number = 100", "number = 1\ntenant = 'gone'"),
+    "ports[#2].tenant: there is no tenant 'gone'": ("", ""),
+    "pools[#1].dns: 'nine' is not an IPv4 address": ('lease = "30m"', """dns = ["nine"]
+        lease = "1h"
+        promise = "10m"
+        options = {interface-mtu = 70000, mtu = 5}
+        exclude = ["10.0.0.1", "here", "100.64.0.9"]
+        reservations = [{address = "100.64.0.9", line = "house", mac = "02:00:00:00:00:01"},
+                        {address = "10.9.9.9", line = "1:7"}, {address = "100.64.0.8"}, 5]"""),
+    "pools[#1].gateway: 10.0.0.1 is not a host": ('gateway = "100.64.0.1"', 'gateway = "10.0.0.1"'),
+    "pools[#1].promise: is shorter than lease": ("", ""),
+    "pools[#1].options.interface-mtu: 70000 is not": ("", ""),
+    "pools[#1].options.mtu: there is no DHCPv4 option of this name: is interface-mtu meant?": ("", ""),
+    "pools[#1].exclude: 'here' is not an address or a range": ("", ""),
+    "pools[#1].exclude: 10.0.0.1-10.0.0.1 is not inside": ("", ""),
+    "pools[#1].reservations[02:00:00:00:00:01].line: 'house' is not a line": ("", ""),
+    "pools[#1].reservations[02:00:00:00:00:01].address: 100.64.0.9 is excluded": ("", ""),
+    "pools[#1].reservations[1:7].address: 10.9.9.9 is not inside": ("", ""),
+    "pools[#1].reservations[#3]: a reservation needs a mac": ("", ""),
+    "pools[#1].reservations[#4]: must be a table": ("", ""),
+    "pools[#2].name: residential is already pools[#1]'s": ("[authorization]", """[[pools]]
+        name = "residential"
+        network = "100.64.1.0/24"
+        gateway = "nowhere"
+        [authorization]"""),
+    "pools[#2].network: 100.64.1.0/24 overlaps 100.64.0.0/22 of pools[#1]": ("", ""),
+    "pools[#2].gateway: 'nowhere' is not an IPv4 address": ("", ""),
+    "authorization.default: there is no pool 'gold'": ('default = "residential"', 'default = "gold"\nantispof = true'),
+    "authorization.antispof: there is no such setting: is antispoof meant?": ("", ""),
+}  # fmt: skip
+"""What is told of one file, by how its text came about: all of it is wrong at once."""
+
+
+def test_twenty_five_faults_of_one_file_are_told_together(file: Path) -> None:
+    text = GOOD
+    for was, put in FAULTS.values():
+        assert was in text
+        text = text.replace(was, put, 1) if was else text
+    told = problems(file, text.replace("\n        ", "\n"))
+    for fault in FAULTS:
+        assert [line for line in told if line.startswith(fault)], (fault, told)
+    extra = [line for line in told if not line.startswith(tuple(FAULTS))]
+    assert not extra, "and nothing that follows from another fault"
+
+
+@pytest.mark.parametrize("line", [line for line in GOOD.splitlines() if " = " in line])
+def test_a_value_that_makes_no_sense_is_one_fault_and_no_rule_stumbles_over_it(
+    file: Path, tmp_path: Path, line: str
+) -> None:
+    (tmp_path / "people.toml").write_text(
+        '[[subscribers]]\nname = "x"\nline = "1:7"\naddress = "100.64.0.9"\npool = "residential"\n'
+        '[[subscribers]]\nname = "y"\ncircuit = "door"\ntenant = "default"\n'
+    )
+    whole = GOOD.replace("number = 1\n", 'number = 1\nline = "circuit"\ntrusted = true\n').replace(
+        'lease = "30m"', 'lease = "30m"\nreservations = [{address = "100.64.0.8", line = "1:9/x"}]'
+    )
+    text = whole.replace(line, f"{line.split(' = ')[0]} = {{nonsense = 1}}", 1) + 'subscribers = "people.toml"\n'
+    fault, *others = problems(file, text)
+    assert f".{line.split(' = ')[0]}: " in fault
+    assert all("subscribers[x].line: port 1 tells lines apart" in other for other in others)
 
 
 def test_values_that_make_no_sense_do_not_hide_contradictions_between_the_others(file: Path, tmp_path: Path) -> None:
@@ -297,13 +388,13 @@ def test_values_that_make_no_sense_do_not_hide_contradictions_between_the_others
         '[[pools]]\nname = "third"\nnetwork = "100.64.1.0/24"\ngateway = "10.0.0.1"\ntenant = "nobody"\n'
     )
     assert problems(file, text) == [
-        "pools[1].network: '100.64.0.0/33' is not an IPv4 network: write it as 100.64.0.0/22",
-        "gateway.ring: 100000 is not a power of two",
-        "ports[1].number: 1 is already ports[0]'s",
-        "pools[2].gateway: 10.0.0.1 is not a host of 100.64.1.0/24",
-        "pools[2].tenant: there is no tenant 'nobody'; there is default",
-        "pools[2].network: 100.64.1.0/24 overlaps 100.64.0.0/22 of pool residential",
-        f"{tmp_path / 'people.toml'}: subscribers[0].pool: there is no pool 'gold'; there is other, residential, third",
+        "gateway.ring: 100000 is not a power of two: 131072 is the next",
+        "pools[other].network: '100.64.0.0/33' is not an IPv4 network: write it as 100.64.0.0/22",
+        "ports[#2].number: 1 is already ports[#1]'s: give each its own",
+        "pools[third].gateway: 10.0.0.1 is not a host of 100.64.1.0/24: write an address of it, such as 100.64.1.1",
+        "pools[third].tenant: there is no tenant 'nobody'; there is default",
+        "pools[third].network: 100.64.1.0/24 overlaps 100.64.0.0/22 of pools[residential]: no address can be in two",
+        f"{tmp_path / 'people.toml'}: subscribers[x].pool: there is no pool 'gold'; there is other, residential, third",
     ]
 
 
@@ -313,9 +404,9 @@ def test_values_that_make_no_sense_do_not_hide_contradictions_between_the_others
         (
             'network = "100.64.0.0/22"',
             'network = "none"',
-            ["pools[0].network: 'none' is not an IPv4 network: write it as 100.64.0.0/22"],
+            ["pools[residential].network: 'none' is not an IPv4 network: write it as 100.64.0.0/22"],
         ),
-        ('role = "subscriber"', 'role = "none"', ['ports[0].role: must be "subscriber" or "network", not "none"']),
+        ('role = "subscriber"', 'role = "none"', ['ports[1].role: must be "subscriber" or "network", not "none"']),
         ("[[pools]]", "[pools]", ["pools: is one table, and may be there several times: write [[pools]]"]),
     ],
     ids=["pool", "port", "list"],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from structlog.testing import capture_logs
 
@@ -10,6 +12,7 @@ from wayleave.aaa.local import Subscriber
 from wayleave.daemon import app
 from wayleave.net.units import SECOND
 from wayleave.session.model import Client, CloseCause
+from wayleave.session.refusal import Reason
 
 
 def told(stage: Stage) -> list[str]:
@@ -69,6 +72,20 @@ def test_a_renewal_by_the_data_plane_is_told_and_a_request_without_an_answer_too
     assert told(stage)[2:] == ["renewed"]
     stage.say(releases(address("2")), discovers())
     assert told(stage)[3:] == ["released 10.0.0.2", "ending user-request", "asked"]
+
+
+@pytest.mark.parametrize("anew", [Stage.restart, Stage.reload], ids=["restart", "reload"])
+def test_what_a_configuration_ends_is_told_with_the_reason(anew: Callable[..., Stage]) -> None:
+    blocked = Subscriber.model_validate({"name": "smith", "mac": str(A), "blocked": True})
+    stage = Stage()
+    stage.serve()
+    stage = anew(stage, pool(), subscribers=(blocked,))
+    stage.wait(SECOND)
+    stage.written()
+    assert stage.find() is None
+    *_, entry = stage.engine.journal.of_stranger(Client(LINE, A).key)
+    assert (entry.what, entry.says) == ("ending", "reconfigured: subscriber smith is blocked")
+    assert entry.reason is Reason.BLOCKED
 
 
 def test_what_the_operator_ends_is_told() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Iterator
 
 import pytest
+import structlog
 
 from wayleave.daemon import logs
 from wayleave.daemon.logs import Lines
@@ -62,6 +64,33 @@ def test_lines_leave_with_the_flush_in_one_write() -> None:
     lines.flush()
     lines.flush()
     assert written == ["one\ntwo\n"]
+
+
+@pytest.fixture
+def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+    """What is logged, flushed or not; loggers and level are as before afterwards."""
+    out = io.StringIO()
+    monkeypatch.setattr(logs, "LINES", Lines(out))
+    before = structlog.get_config()
+    logs.configure()
+    yield out
+    structlog.configure(**before)
+
+
+@pytest.mark.parametrize(
+    ("level", "logged"),
+    [("info", ["info", "warning", "error"]), ("warning", ["warning", "error"]), ("error", ["error"])],
+)
+def test_a_logger_that_was_used_before_goes_by_another_level(lines: io.StringIO, level: str, logged: list[str]) -> None:
+    log = structlog.get_logger()
+    log.info("first")
+    logs.set_level(level)
+    for name in ("info", "warning", "error"):
+        getattr(log, name)("then")
+    logs.LINES.flush()
+    assert [line.split()[1:] for line in lines.getvalue().splitlines()] == [
+        ["info", "first"], *([name, "then"] for name in logged)
+    ]  # fmt: skip
 
 
 def test_a_full_disk_does_not_stop_the_gateway() -> None:

@@ -15,7 +15,7 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.plane import Plane
 from wayleave.daemon import engine, recovery
 from wayleave.daemon.engine import Engine
-from wayleave.io import store
+from wayleave.io import lease
 from wayleave.net.units import SECOND, BootNs, Ns, after
 from wayleave.session import lifecycle
 from wayleave.session.model import NEVER, CloseCause, Phase, Session
@@ -147,8 +147,8 @@ def forget_what_was_told_at_a_restart(patch: pytest.MonkeyPatch) -> None:
     def promised(session: Session, until: BootNs, _duration: Ns, now: BootNs) -> Session:
         return store_promised(session, until, Ns(0), now)
 
-    store_promised = store.promised
-    patch.setattr(store, "promised", promised)
+    store_promised = lease.promised
+    patch.setattr(lease, "promised", promised)
     patch.setattr(recovery, "promised", promised)
 
 
@@ -160,8 +160,8 @@ def tell_of_longer_leases_at_once(patch: pytest.MonkeyPatch) -> None:
         kept = restore(self, session, now)
         found = self.table.get(session.id)
         if found is not None and found.lease is not None and found.lease.longer:
-            lease = replace(found.lease, duration=found.lease.longer, longer=Ns(0))
-            self.table.put(replace(found, lease=lease), now)
+            told = replace(found.lease, duration=found.lease.longer, longer=Ns(0))
+            self.table.put(replace(found, lease=told), now)
         return kept
 
     patch.setattr(Engine, "restore", eager)
@@ -181,12 +181,12 @@ def promise_for_what_the_terms_say_now(patch: pytest.MonkeyPatch) -> None:
         recording = replace(session, phase=Phase.RECORDING, promising=until, deadline=NEVER)
         return recording, (lifecycle.Record(until),)
 
-    def row(write: store.Save, boot: BootNs) -> tuple[int, str, int, BootNs, str]:
-        return store_row(replace(write, session=replace(write.session, leased_until=NEVER)), boot)
+    def row(session: Session, promise_until: BootNs, boot: BootNs) -> tuple[int, str, int, BootNs, str]:
+        return store_row(replace(session, leased_until=NEVER), promise_until, boot)
 
-    store_row = store._row
+    store_row = lease.row
     patch.setattr(lifecycle, "_record", record)
-    patch.setattr(store, "_row", row)
+    patch.setattr(lease, "row", row)
 
 
 def forget_longer_leases_at_a_reload(patch: pytest.MonkeyPatch) -> None:

@@ -636,7 +636,7 @@ class World:
         """Nothing grows."""
         table, pool = gateway.table, gateway.pools[POOL.name].pool
         assert len(table) <= SESSIONS
-        assert len(table._by_key) == len(table) == sum(table.phases.values())
+        assert len(table._by_key) == len(table) == sum(table.phases.values()) == sum(table.on_port.values())
         assert len(table._armed) <= SESSIONS
         assert len(table._deadlines) <= 16 * SESSIONS
         assert len(table._resting) <= SESSIONS

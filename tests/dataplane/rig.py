@@ -396,7 +396,7 @@ class Bench:
         if who.id >= ROWS:
             return Use()
         words = struct.unpack_from("<16Q", self._usage.view, who.id * self._usage.stride)
-        assert not any(words[4:8] + words[11:16])
+        assert not any((words[4], *words[11:16]))
         return Use((words[0], words[1]), (words[8], words[9]), words[2], words[10])
 
     def seen(self, who: Subscriber) -> int:
@@ -407,6 +407,17 @@ class Bench:
     def set_seen(self, who: Subscriber, when: int) -> None:
         """Pretend that the session was last seen at `when`."""
         struct.pack_into("<Q", self._usage.view, who.id * self._usage.stride + 24, when)
+
+    def asking(self, who: Subscriber) -> tuple[int, int, int]:
+        """usage.up of a session: asked, heard, unanswered."""
+        asked, heard, unanswered = struct.unpack_from("<40xQQQ", self._usage.view, who.id * self._usage.stride)
+        return int(asked), int(heard), int(unanswered)
+
+    def ask_long_ago(self, who: Subscriber) -> None:
+        """Pretend that the session asked nothing for the last second."""
+        start = who.id * self._usage.stride + 40
+        (asked,) = struct.unpack_from("<Q", self._usage.view, start)
+        struct.pack_into("<Q", self._usage.view, start, max(0, asked - 1_100_000_000))
 
     def run(self, sent: bytes, on: str = "sub") -> syscall.Run:
         """Run the program that belongs on the device over one packet."""

@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from wayleave.dataplane.abi import UsageDirection
-from wayleave.dataplane.counters import Counters, Usage
+from wayleave.dataplane.counters import Asking, Counters, Usage
 from wayleave.net.units import SECOND, BootNs
 
 from .rig import ROWS, Bench
@@ -51,3 +51,21 @@ def test_a_session_that_is_installed_anew_counts_on(counters: Counters) -> None:
 def test_an_id_past_the_table_counts_nothing(counters: Counters) -> None:
     counters.begin(ROWS, FIRST)
     assert counters.usage(ROWS, FIRST) == Usage()
+    assert counters.asking(ROWS, FIRST) == Asking()
+
+
+def asks(counters: Counters, asked: BootNs, heard: int, unanswered: int) -> None:
+    start = ID * counters._usage.stride + UsageDirection.OFFSET["asked"]
+    struct.pack_into("<QQQ", counters._usage.view, start, asked, heard, unanswered)
+
+
+def test_what_another_session_asked_in_vain_is_not_held_against_the_next(counters: Counters) -> None:
+    asks(counters, FIRST, 7, 40)
+    counters.begin(ID, SECOND_ONE)
+    assert counters.asking(ID, SECOND_ONE) == Asking(), "it has asked nothing yet"
+    later = BootNs(SECOND_ONE + 1)
+    asks(counters, later, 7, 42)
+    assert counters.asking(ID, SECOND_ONE) == Asking(later, 7, 2)
+    asks(counters, later, 8, 3)
+    assert counters.asking(ID, SECOND_ONE) == Asking(later, 8, 3), "something has come down since"
+    assert counters.asking(ID, FIRST) == Asking(), "which is over"

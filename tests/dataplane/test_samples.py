@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from wayleave.access.settings import PortSettings
 from wayleave.dataplane.abi import (
     NO_SESSION,
     SAMPLE_FRAME_MAX,
@@ -195,6 +196,12 @@ def test_a_full_ring_loses_samples_and_counts_them_and_dhcp_goes_on(bench: Bench
     assert bench.ring.produced == punted
 
 
+PORTS = {
+    1: PortSettings(number=1, device="acc0", role="subscriber"),
+    2: PortSettings(number=2, device="core0", role="network"),
+}
+
+
 def sample(**fields: Any) -> Sample:
     told = {
         "session": NO_SESSION,
@@ -212,10 +219,19 @@ def test_whose_a_sample_is() -> None:
     table = Table(10)
     client = Client(Line(1, 100, 7), ALICE.mac)
     table.put(Session(id=3, client=client, phase=Phase.ACTIVE, since=BootNs(50)), BootNs(50))
-    assert whose(sample(), True, table) == Client(Line(1, 100, 7), STRANGER)
-    assert whose(sample(session=3), False, table) == client
-    assert whose(sample(session=3, at=BootNs(49)), False, table) is None
-    assert whose(sample(), False, table) is None
+    assert whose(sample(), PORTS, table) == (Client(Line(1, 100, 7), STRANGER), True)
+    assert whose(sample(port=2, session=3), PORTS, table) == (client, False)
+    assert whose(sample(port=9, session=3), PORTS, table) == (client, False), "by a host link, which is no port"
+    assert whose(sample(port=2, session=3, at=BootNs(49)), PORTS, table) is None
+    assert whose(sample(port=2), PORTS, table) is None
+
+
+def test_what_is_nobodys_is_not_remembered() -> None:
+    drops, table = Drops(), Table(10)
+    drops.take(sample(port=2), b"", PORTS, table)
+    assert list(drops.clients()) == []
+    drops.take(sample(), b"", PORTS, table)
+    assert list(drops.clients()) == [Client(Line(1, 100, 7), STRANGER).key]
 
 
 def key(number: int, vid: int = 100) -> Key:

@@ -12,7 +12,7 @@ from wayleave.dataplane.abi import DropReason, Outcome, Policer, Stage
 from wayleave.dataplane.plane import settings_of_kernel
 from wayleave.net.mac import BROADCAST, Mac
 
-from .frames import ICMP, INTERNET, IP, TCP, UDP, Packet, Raw, down, out, packet, to_kernel, up
+from .frames import ICMP, INTERNET, IP, TCP, UDP, Packet, Raw, down, into, out, packet, to_kernel, up
 from .rig import (
     ALICE,
     BOB,
@@ -410,6 +410,30 @@ def test_seen_is_kept_to_a_second(bench: Bench) -> None:
     bench.set_seen(ALICE, old)
     bench.run(up(packet()))
     assert bench.seen(ALICE) >= before
+
+
+def test_what_is_asked_and_never_answered_is_told_once_a_second(bench: Bench) -> None:
+    """What comes down in between makes it anew; what stays inside or is dropped asks nobody."""
+    bench.place([ALICE, BOB])
+    bench.open_only(NET)
+    _, before, already = bench.asking(ALICE)
+    for number in range(1, 4):
+        bench.ask_long_ago(ALICE)
+        for _ in range(3):
+            bench.run(up(packet()))
+        asked, heard, unanswered = bench.asking(ALICE)
+        assert (heard, unanswered) == (before, already + number)
+        assert time.clock_gettime_ns(time.CLOCK_BOOTTIME) - asked < 10**9
+    bench.ask_long_ago(ALICE)
+    stands = bench.asking(ALICE)
+    for elsewhere in (up(TO_BOB), up(packet(destination="239.1.1.1")), up(packet("100.64.0.99"))):
+        bench.run(elsewhere)
+    assert bench.asking(ALICE) == stands
+    bench.open_only(SUB)
+    bench.run(into(packet(source="9.9.9.9", destination=ALICE.address)), "net")
+    bench.open_only(NET)
+    bench.run(up(packet()))
+    assert bench.asking(ALICE)[1:] == (before + 1, 0)
 
 
 HOUR = 3600 * 10**9

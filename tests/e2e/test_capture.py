@@ -205,6 +205,18 @@ def test_a_program_that_reads_it_as_it_comes_and_goes(lab: Lab, tmp_path: Path) 
     wait_until(lambda: not running(lab), "the end of the capture")
 
 
+def test_a_port_that_is_not_there_and_two_things_for_one_output_are_refused(lab: Lab, tmp_path: Path) -> None:
+    path = tmp_path / "x.pcapng"
+    for words, why in (
+        (("--port", "9", "-w", str(path)), "there is no port 9: there is 1, 100"),
+        (("-w", "-", "--json"), "--json and the capture cannot both go to standard output"),
+    ):
+        with pytest.raises(CommandFailed, match=why):
+            lab.gateway.bng("capture", "02:00:00:00:00:01", *words, "--config", str(lab.gateway.config_file))
+        assert not path.exists()
+        assert not running(lab)
+
+
 def test_one_at_a_time_and_a_reader_that_dies_ends_it(lab: Lab, tmp_path: Path) -> None:
     before = programs(lab)
     first = capture(lab, lab.customers[0].mac, tmp_path / "first.pcapng")

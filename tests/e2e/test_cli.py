@@ -137,20 +137,23 @@ def test_a_limit_that_cut_says_so_beside_the_table(lab: Lab) -> None:
     assert {item["mac"] for item in json.loads(done.stdout)} == {str(lab.customers[number].mac) for number in (0, 1)}
     assert done.stderr == "bng: there are more than these 2: say --limit\n"
     assert len(told(lab, "show", "sessions", "--limit", "3")) == 3, "that was all, and nothing is remarked"
-    assert 'Invalid value "0" for --limit' in process(lab, "show", "sessions", "--limit", "0").stderr
+    assert "bng: --limit: must be at least 1, not 0" in process(lab, "show", "sessions", "--limit", "0").stderr
 
 
 @pytest.mark.parametrize("with_it", [("--hex", "00"), ("--pcap", "x.pcap")])
 def test_a_packet_is_said_in_one_way(lab: Lab, with_it: tuple[str, str]) -> None:
     done = bng(lab, "explain", "icmp", "from", "100.64.0.2", "to", "100.64.0.1", *with_it, "--port", "1")
-    assert (done.returncode, done.stderr) == (1, "bng: say one packet: in words, or with --hex, or with --pcap\n")
+    assert (done.returncode, done.stderr) == (2, "bng: say one packet: in words, or with --hex, or with --pcap\n")
 
 
 def test_who_may_not_open_the_socket_is_told_who_may(lab: Lab) -> None:
     lab.folder.chmod(0o755)
-    done = process(lab, "show", "pools", user="nobody")
-    assert done.returncode == 1
-    assert done.stderr == f"bng: {lab.gateway.api}: permission denied: only user root may talk to this gateway\n"
+    for words in (("show", "pools"), ("capture", "02:00:00:00:00:01"), ("reload",)):
+        done = process(lab, *words, user="nobody")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == (
+            f"bng: {lab.gateway.api}: permission denied: only user root may talk to this gateway: run this with sudo\n"
+        )
 
 
 @pytest.mark.parametrize("by", ["id", "address", "mac"])
@@ -200,6 +203,37 @@ def test_pools_and_counters(lab: Lab) -> None:
     rows = dict(line.split() for line in said(lab, "show", "counters").splitlines() if len(line.split()) == 2)
     assert int(rows["sessions.opened"]) >= len(LINES)
     assert int(rows["dhcp4.said.ack"]) >= len(LINES)
+
+
+def test_ports_with_what_is_wrong_with_them(lab: Lab) -> None:
+    access, core = told(lab, "show", "ports")
+    assert access == {
+        "number": 1, "device": "acc0", "role": "subscriber", "tenant": "default", "state": "up", "program": "native",
+        "sessions": len(LINES),
+    }  # fmt: skip
+    assert (core["number"], core["role"], core["sessions"]) == (100, "network", 0)
+    gateway = lab.gateway
+    gateway.namespace.ip("link add new0 mtu 1508 type veth peer name far0", "link set far0 up")
+    more = '[[ports]]\nnumber = 2\ndevice = "new0"\nrole = "subscriber"\n'
+    before = gateway.config_file.read_text()
+    gateway.config_file.write_text(lab.config(more=more))
+    said(lab, "reload")
+
+    def new_port() -> tuple[str, str | None]:
+        (port,) = (item for item in told(lab, "show", "ports") if item["number"] == 2)
+        return port["state"], port["program"]
+
+    assert new_port() == ("up", "native")
+    gateway.namespace.ip("link set far0 down")
+    wait_until(lambda: new_port() == ("no carrier", "native"), "a lost carrier")
+    gateway.namespace.ip("link set new0 down")
+    wait_until(lambda: new_port() == ("down", "native"), "a port that is down")
+    gateway.namespace.ip("link del new0")
+    wait_until(lambda: new_port() == ("gone", None), "a port that is gone")
+    rows = [line.split() for line in said(lab, "show", "ports").splitlines()]
+    assert ["2", "new0", "subscriber", "default", "gone", "no", "0"] in rows
+    gateway.config_file.write_text(before)
+    said(lab, "reload")
 
 
 # ---- clear --------------------------------------------------------------------------------
@@ -258,6 +292,11 @@ def test_usage_is_the_sessions_and_not_of_those_who_had_its_id_before(lab: Lab) 
         ("4000", "bng: there is no session 4000\n"),
         ("100.64.3.200", "bng: there is no session with address 100.64.3.200\n"),
         ("02:00:00:00:00:77", "bng: there is no session with mac 02:00:00:00:00:77\n"),
+        (
+            "1:100.4000",
+            "bng: there is no session with subscriber 1:100.4000: that is a line; "
+            "`bng show sessions --line 1:100.4000` lists who is on it\n",
+        ),
     ],
 )
 def test_an_unknown_session_is_said_to_be_unknown(lab: Lab, verb: str, which: str, words: str) -> None:
@@ -271,12 +310,12 @@ def test_an_unknown_session_is_said_to_be_unknown(lab: Lab, verb: str, which: st
         ("--mac 02:00:00", "mac: '02:00:00' is not a MAC address: write it as 02:00:00:00:00:01"),
         ("--address 100.64.0", "address: '100.64.0' is not an IPv4 address: write it as 100.64.0.2"),
         ("--line house", "line: 'house' is not a line: write PORT, "),
-        ("--phase asleep", "phase: Input should be 'authorizing', "),
+        ("--phase asleep", 'phase: must be "authorizing", '),
     ],
 )
 def test_what_no_session_can_have_is_refused_and_not_just_not_found(lab: Lab, words: str, said: str) -> None:
     done = bng(lab, "show", "sessions", *words.split())
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"bng: {said}")
     assert done.stderr.count("\n") == 1
 
@@ -295,14 +334,24 @@ def test_a_second_gateway_is_refused(lab: Lab) -> None:
 
 def test_nobody_answers(idle: Lab) -> None:
     idle.gateway.config_file.write_text(idle.config())
-    done = bng(idle, "show", "sessions")
-    assert done.returncode == 1
-    assert done.stderr.startswith(f"bng: no gateway answers at {idle.gateway.api}")
+    for words in (("show", "sessions"), ("capture", "02:00:00:00:00:01"), ("plan",), ("reload",), ("stop",)):
+        done = bng(idle, *words)
+        assert done.returncode == 2
+        said = f"bng: no gateway answers at {idle.gateway.api}: No such file or directory: is `bng run` running?"
+        assert done.stderr.startswith(said)
+
+
+def test_a_file_that_is_not_toml_is_called_so(idle: Lab) -> None:
+    idle.gateway.config_file.write_text("[gateway\n")
+    for words in (("show", "sessions"), ("plan",), ("reload",)):
+        done = bng(idle, *words)
+        assert done.returncode == 2
+        assert f"{idle.gateway.config_file}: is not TOML: Expected ']' at the end of a table" in done.stderr
 
 
 def test_a_good_configuration(idle: Lab) -> None:
     idle.gateway.config_file.write_text(idle.config())
-    assert said(idle, "check") == f"{idle.gateway.config_file}: good: 2 ports, 1 pools, 0 subscribers\n"
+    assert said(idle, "check") == f"{idle.gateway.config_file}: good: 2 ports, 1 pool, 0 subscribers\n"
 
 
 def test_the_file_may_stand_by_itself(idle: Lab) -> None:
@@ -331,7 +380,9 @@ def test_everything_wrong_is_said_at_once(idle: Lab) -> None:
     assert not done.stdout
     assert problems[-1] == "5 problems"
     paths = {line.removeprefix(f"{file}: ").split(": ")[0] for line in problems[:-1]}
-    assert paths == {"ports[0].clients", "ports[0].colour", "ports[1].number", "pools[0].lease", "tenants[0].table"}
+    assert paths == {
+        "ports[1].clients", "ports[1].colour", "ports[#2].number", "pools[residential].lease", "tenants[default].table",
+    }  # fmt: skip
 
 
 def test_what_contradicts_something_else_is_said_at_once(idle: Lab) -> None:
@@ -345,8 +396,8 @@ def test_what_contradicts_something_else_is_said_at_once(idle: Lab) -> None:
     done = bng(idle, "check")
     assert done.returncode == 2
     told = done.stderr
-    assert "ports[0].tenant: there is no tenant 'absent'; there is default" in told
-    assert "ports[1].number: 1 is already ports[0]'s" in told
+    assert "ports[#1].tenant: there is no tenant 'absent'; there is default" in told
+    assert "ports[#2].number: 1 is already ports[#1]'s: give each its own" in told
     assert "authorization.default: there is no pool 'gold'; there is residential" in told
     assert "nowhere.toml: cannot be read: No such file or directory" in told
     assert process(idle, "run").returncode == 2
@@ -377,8 +428,20 @@ def test_run_has_to_be_root(idle: Lab) -> None:
     idle.gateway.config_file.write_text(idle.config(gateway={"state": str(state)}))
     done = process(idle, "run", user="nobody")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.endswith("Permission denied: run has to be root\n")
+    assert done.stderr.startswith("bng: run has to be root (sudo): it lacks cap_net_admin, ")
     assert done.stderr.count("\n") == 1
+    assert not list(state.iterdir()), "it says so before it touches anything"
+
+
+def test_who_may_not_read_the_configuration_is_told_in_one_line(idle: Lab) -> None:
+    idle.gateway.config_file.write_text(idle.config())
+    idle.gateway.config_file.chmod(0o600)
+    idle.folder.chmod(0o755)
+    for words in (("run",), ("doctor",), ("show", "sessions"), ("capture", "02:00:00:00:00:01")):
+        done = process(idle, *words, user="nobody")
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+        assert done.stderr.lower().endswith("permission denied: run this as root (sudo)\n")
+    idle.gateway.config_file.chmod(0o644)
 
 
 def test_a_small_mtu_is_refused_in_words(idle: Lab) -> None:
@@ -429,7 +492,7 @@ def test_detach_ends_what_a_stopped_gateway_forwards(idle: Lab) -> None:
     denied = process(idle, "detach", user="nobody")
     assert (denied.returncode, denied.stdout) == (1, "")
     assert denied.stderr.startswith("bng: ")
-    assert denied.stderr.endswith("Permission denied: detach has to be root\n")
+    assert denied.stderr.endswith("Permission denied: detach has to be root (sudo)\n")
     assert customer.ping(idle.server_address), "who may not detach changes nothing"
     assert said(idle, "detach", run=process) == "detached\n"
     assert not customer.ping(idle.server_address, count=1, timeout=0.2)
@@ -451,8 +514,10 @@ def test_stop_ends_process_and_traffic_or_keeps_the_traffic(idle: Lab) -> None:
     assert idle.gateway.process.status == 0
     assert customer.ping(idle.server_address)
     nobody = process(idle, "stop")
-    assert nobody.returncode == 1
+    assert nobody.returncode == 2
     assert "no gateway answers" in nobody.stderr
+    ends = f"What it forwarded goes on: `bng detach --config {idle.gateway.config_file}` ends that."
+    assert nobody.stderr.endswith(f"{ends}\n")
     assert customer.ping(idle.server_address), "it says so before it ends anything"
     idle.gateway.restart()
     assert said(idle, "stop", run=process) == "stopped\ndetached\n"

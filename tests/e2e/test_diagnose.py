@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -92,7 +93,7 @@ def says(lab: Lab, who: str | Customer, verdict: str) -> str:
         last.update(diagnose(lab, name))
         return last["verdict"] == verdict
 
-    wait_until(told, lambda: f"{name} to be {verdict}, and not {last}", 8)
+    wait_until(told, lambda: f"{name} to be {verdict}, and not {last}", 12)
     return str(last["says"])
 
 
@@ -145,6 +146,14 @@ def shut(device: str) -> tuple[Callable[[Lab], None], Callable[[Lab], None]]:
         lab.gateway.namespace.ip(f"link set {device} up")
 
     return down, up
+
+
+def _unplug(lab: Lab) -> None:
+    lab.access_node.namespace.ip("link set trunk down")
+
+
+def _plug(lab: Lab) -> None:
+    lab.access_node.namespace.ip("link set trunk up")
 
 
 def _no_default(lab: Lab) -> None:
@@ -205,7 +214,8 @@ def _clear(_lab: Lab) -> None:
 
 
 DEPENDS: dict[str, tuple[Callable[[Lab], None], Callable[[Lab], None]]] = {
-    "port-down": (ACCESS_DOWN, ACCESS_UP),
+    "port-disabled": (ACCESS_DOWN, ACCESS_UP),
+    "port-down": (_unplug, _plug),
     "uplink-down": (CORE_DOWN, _core_up),
     "forwarding-off": (_forward(0), _forward(1)),
     "host-link-gone": (_obstruct, _clear),
@@ -227,6 +237,20 @@ def test_what_everybody_depends_on(lab: Lab, fault: str) -> None:
     mended(lab)
 
 
+@pytest.mark.parametrize("fault", ["port-disabled", "forwarding-off"])
+def test_what_it_says_is_what_helps(lab: Lab, fault: str) -> None:
+    """The cure's command, as it stands there."""
+    wrong, right = DEPENDS[fault]
+    wrong(lab)
+    try:
+        says(lab, "alice", fault)
+        (command,) = re.findall(r"`([^`]*)`", diagnose(lab, "alice")["cure"])
+        lab.gateway.namespace.run(*command.split())
+        mended(lab)
+    finally:
+        right(lab)
+
+
 # ---- getting on --------------------------------------------------------------------------------
 
 
@@ -239,6 +263,7 @@ def test_who_is_blocked_and_who_is_not_known(lab: Lab) -> None:
     asks(lab.customers[BOB])
     asks(lab.customers[STRANGER])
     assert "bob is blocked" in says(lab, "bob", "blocked")
+    assert "bob is blocked" in says(lab, lab.customers[BOB], "blocked")
     assert "not in the subscribers file" in says(lab, lab.customers[STRANGER], "not-authorized")
 
 
@@ -322,6 +347,41 @@ def test_a_frame_to_another_router(lab: Lab) -> None:
     says(lab, "static", "wrong-mac")
 
 
+def rewrite(lab: Lab, old: str, new: str) -> None:
+    """Change the subscribers file, and have it count."""
+    known = lab.folder / "subscribers.toml"
+    text = known.read_text()
+    assert old in text
+    known.write_text(text.replace(old, new))
+    lab.gateway.bng("reload", "--config", str(lab.gateway.config_file))
+
+
+def test_who_is_blocked_while_it_is_served(lab: Lab) -> None:
+    """It does not know yet, and sends on."""
+    customer, plain, blocked = lab.customers[STATIC], 'name = "static",', 'name = "static", blocked = true,'
+    customer.dhcp("udhcpc")
+    assert customer.ping(lab.server_address)
+    rewrite(lab, plain, blocked)
+    for who in ("static", customer):
+        assert "blocked by configuration: reconfigured: subscriber static is blocked" in says(lab, who, "blocked")
+    assert not customer.ping(lab.server_address, count=2, timeout=0.2)
+    says(lab, customer, "blocked")
+    rewrite(lab, blocked, plain)
+    customer.reboot()
+    customer.dhcp("udhcpc")
+    says(lab, customer, "well")
+
+
+def test_what_was_dropped_before_it_had_an_address_is_over(lab: Lab) -> None:
+    customer = lab.customers[SCRATCH]
+    lab.gateway.bng("clear", "session", "scratch", "--config", str(lab.gateway.config_file), check=False)
+    sent(customer, lab.pools[0][9], lab.server_address)
+    says(lab, customer, "ended")
+    address, server = offered(customer)
+    raw(customer, REQUEST, (50, address.packed), (54, server))
+    says(lab, customer, "well")
+
+
 def test_a_session_that_an_operator_ended(lab: Lab) -> None:
     customer = lab.customers[STATIC]
     customer.stop_client()
@@ -374,9 +434,37 @@ def test_nothing_comes_back(lab: Lab) -> None:
     alice.dhcp("udhcpc")
     lab.router.namespace.ip(f"route del {lab.pools[0]}")
     assert not alice.ping(lab.server_address, count=4, timeout=0.3)
-    says(lab, "alice", "no-return")
+    assert "none ever came down" in says(lab, "alice", "no-return")
     lab.router.namespace.ip(f"route add {lab.pools[0]} via {lab.core.ip}")
     mended(lab)
+
+
+def test_nothing_comes_back_any_more(lab: Lab) -> None:
+    """Of one that was answered before, and asks on; once it has stopped, that is still known."""
+    alice = lab.customers[ALICE]
+    mended(lab)
+    with alice.pinging(lab.server_address, interval=0.2) as pinging:
+        pinging.wait_for(3)
+        says(lab, "alice", "well")
+        lab.router.namespace.ip(f"route del {lab.pools[0]}")
+        assert "nothing came down" in says(lab, "alice", "no-return")
+    assert "log messages" in diagnose(lab, "alice")["cure"]
+    lab.router.namespace.ip(f"route add {lab.pools[0]} via {lab.core.ip}")
+    mended(lab)
+
+
+def test_who_is_let_on_though_it_is_known_on_another_line() -> None:
+    """A note beside the verdict: it gets what strangers get."""
+    with Lab([Line(100, 1)]) as lab:
+        (customer,) = lab.customers
+        known = lab.folder / "subscribers.toml"
+        known.write_text(f'subscribers = [{{ name = "carol", line = "1:100.3", mac = "{customer.mac}" }}]')
+        lab.gateway.start(lab.config(authorization={"default": "residential", "subscribers": str(known)}))
+        customer.dhcp("udhcpc")
+        for who in (str(customer.mac), "carol"):
+            told = diagnose(lab, who)
+            assert told["verdict"] == "well"
+            assert told["notes"] == ["it is heard on line 1:100.1; the subscribers file has carol on 1:100.3"]
 
 
 # ---- a gateway of another kind -----------------------------------------------------------------
@@ -412,7 +500,10 @@ def test_a_device_that_is_gone(lab: Lab) -> None:
     assert "acc0" in says(lab, "alice", "port-gone")
 
 
-PROVEN_ELSEWHERE = {"clock-unset", "dropped", "getting-on", "destination-refused", "idle"}
+PROVEN_ELSEWHERE = {
+    *("clock-unset", "dropped", "getting-on", "destination-refused", "idle", "subscriber-full"),
+    *("radius-rejected", "radius-unusable", "radius-unreachable", "radius-busy", "no-username"),
+}
 """By tests/api/test_verdicts.py."""
 
 

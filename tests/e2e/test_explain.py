@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -14,6 +16,8 @@ from wayleave.lab.access_node import Line
 from wayleave.lab.namespace import CommandFailed
 from wayleave.lab.packet import IPV4, UDP, ethernet, ipv4, udp
 from wayleave.lab.topology import GATEWAY_ACCESS_MAC, Lab
+from wayleave.lab.waiting import wait_until
+from wayleave.net import pcapng
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +96,39 @@ def test_a_captured_packet_is_explained(lab: Lab, tmp_path: Path) -> None:
     answers = messages(trunk.frames, 5, mac=customer.mac)
     assert f"udp {lab.pool_gateway}:67 > {here}:68" in renewal["leaves"]
     assert answers, "the real one was answered"
+
+
+def test_a_file_of_bng_capture_and_one_of_tshark_are_read(lab: Lab, tmp_path: Path) -> None:
+    customer, path = lab.customers[0], tmp_path / "customer.pcapng"
+    told = lab.gateway.start_command(
+        "capture",
+        str(customer.mac),
+        "-w",
+        str(path),
+        "--count",
+        "2",
+        "--json",
+        "--config",
+        str(lab.gateway.config_file),
+    )
+    wait_until(lambda: lab.gateway.get("/capture")["running"], "a capture")
+    with lab.access_node.trunk.capture() as trunk:
+        customer.ping(lab.server_address, count=2)
+        trunk.settle()
+    assert told.wait() == 0
+    said = json.loads(told.output()[told.output().index("{") :])
+    assert (said["file"], said["packets"], said["lost"]) == (str(path), 2, 0)
+    first = explain(lab, "--pcap", str(path))
+    assert first["comes"].split()[:4] == ["in", "port", "1", "(acc0):"]
+    assert "icmp" in first["comes"]
+    with pytest.raises(CommandFailed, match="leaves the gateway: say --packet of one that came in"):
+        explain(lab, "--pcap", str(path), "--packet", "2")
+    trunk.write_pcap(tmp_path / "trunk.pcap")
+    subprocess.run(["tshark", "-r", tmp_path / "trunk.pcap", "-w", tmp_path / "trunk.pcapng"], check=True, timeout=30)
+    assert (tmp_path / "trunk.pcapng").read_bytes()[:4] == pcapng.MAGIC
+    assert explain(lab, "--pcap", str(tmp_path / "trunk.pcapng"), "--port", "1")["verdict"] == first["verdict"]
+    with pytest.raises(CommandFailed, match="say --port"):
+        explain(lab, "--pcap", str(tmp_path / "trunk.pcapng"))
 
 
 @pytest.mark.parametrize(

@@ -253,11 +253,16 @@ def test_show_dhcp_tells_who_answered_and_why_python_did(lab: Lab) -> None:
         customer.forget()
         customer.dhcp("udhcpc")
     text = lab.gateway.bng("show", "dhcp", "--config", str(lab.gateway.config_file))
-    rows = {" ".join(line.split()[:-1]): line.split()[-1] for line in text.splitlines() if line.strip()}
-    assert rows["answered by kernel: offered"] == rows["answered by kernel: acked"] == "1"
-    assert rows["answered by python: offer"] == rows["answered by python: ack"] == "1"
-    assert rows["left to python: new"] == "2"
-    assert rows["standing replies in use"] == "1"
+    kernel, python = (
+        {" ".join(line.split()[:-1]): line.split()[-1] for line in table.splitlines()} for table in text.split("\n\n")
+    )
+    assert kernel["the data plane, since its tables were made"] == "messages"
+    assert kernel["answered: offered"] == kernel["answered: acked"] == "1"
+    assert kernel["left to Python: new"] == "2"
+    assert kernel["standing replies in use"] == "1"
+    (heading,) = (head for head in python if head.startswith("Python, since it started "))
+    assert heading.endswith("s ago")
+    assert python["answered: offer"] == python["answered: ack"] == "1"
     (session,) = sessions(lab.gateway)
     assert session["renewed_s"] is not None
     assert session["lease_s"] > 3590

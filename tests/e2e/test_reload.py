@@ -95,7 +95,7 @@ def test_traffic_loses_no_packet_while_everything_changes(lab: Lab) -> None:
         up.wait_for(50)
         down.wait_for(50)
         assert max(len(item.stop().lost) for item in (up, down)) < 2, "one may be on its way at the end"
-    assert "pools[residential].lease: 60m -> 2h" in told["changes"]
+    assert 'pools[residential].lease: "1h" → "2h"' in told["changes"]
     assert told["sessions"] == {"kept": 2, "moved": 0, "ended": 0}
     assert told["rows"] == 2
     assert lab.gateway.get("/counters")["sessions"]["unexpected"] == {}
@@ -141,7 +141,7 @@ def test_a_plan_says_what_a_reload_does_and_touches_nothing(lab: Lab) -> None:
         lab.gateway.bng("plan", "--config", str(lab.gateway.config_file))
     assert dump(lab) == stood
     assert planned["changes"] == [
-        "authorization.subscribers: absent -> people.toml", "subscribers[one]: is new", "subscribers[two]: is new"
+        'authorization.subscribers: absent → "people.toml"', "subscribers[one]: is new", "subscribers[two]: is new"
     ]  # fmt: skip
     assert planned["sessions"] == {"kept": 0, "moved": 1, "ended": 1}
     assert any("its address is 100.64.1.77 now" in line for line in planned["examples"])
@@ -163,11 +163,40 @@ def test_a_plan_says_what_a_reload_does_and_touches_nothing(lab: Lab) -> None:
     assert one.ping(lab.server_address)
 
 
+def test_the_file_that_is_named_is_the_one_that_is_planned_and_no_other_is_reloaded(lab: Lab) -> None:
+    gateway, folder = lab.gateway, lab.folder / "tomorrow"
+    folder.mkdir()
+    other = folder / "candidate.toml"
+    (folder / "people.toml").write_text(f'[[subscribers]]\nname = "one"\nmac = "{customer_mac(0)}"\n')
+    other.write_text(lab.config(pool={"lease": "2h"}, authorization={"subscribers": "people.toml"}))
+    told = json.loads(gateway.bng("plan", "--json", "--config", str(other), check=False))
+    assert told["changes"] == [
+        'pools[residential].lease: "1h" → "2h"', 'authorization.subscribers: absent → "people.toml"',
+        "subscribers[one]: is new",
+    ]  # fmt: skip
+    assert (told["file"], told["own"]) == (str(other), str(gateway.config_file))
+    own, _ = bng(lab, "plan")
+    assert own["changes"] == []
+    assert "nothing differs" in gateway.bng("plan", "--socket", str(gateway.api)), "its own, where no file is named"
+
+    other.write_text("[gateway]\n" + lab.config())
+    told = json.loads(gateway.bng("plan", "--json", "--config", str(other), "--socket", str(gateway.api), check=False))
+    assert [line.partition(": ")[0] for line in told["refused"]] == [str(other)]
+
+    other.write_text(lab.config(pool={"lease": "2h"}))
+    refused = json.loads(gateway.bng("reload", "--json", "--config", str(other), check=False))
+    assert not refused["applied"]
+    assert refused["refused"][0].startswith(f"this gateway reads {gateway.config_file}, not {other}: ")
+    link = folder / "the same.toml"
+    link.symlink_to(gateway.config_file)
+    assert "nothing differs" in gateway.bng("reload", "--config", str(link))
+
+
 NINTH = '[[ports]]\nnumber = 9\ndevice = "eth9"\nrole = "network"\n'
 REFUSED = {
-    "a bad value": ({"pool": {"lease": "5s"}}, "pools[0].lease: is under 60s"),
-    "a restart is needed": ({"gateway": {"sessions": 8192}}, "gateway.sessions: 4096 -> 8192: needs a restart"),
-    "another device": ({"network": {"device": "acc1"}}, "ports[100].device: core0 -> acc1: needs a restart"),
+    "a bad value": ({"pool": {"lease": "5s"}}, "pools[residential].lease: is under 60s"),
+    "a restart is needed": ({"gateway": {"sessions": 8192}}, "gateway.sessions: 4096 → 8192: needs a restart"),
+    "another device": ({"network": {"device": "acc1"}}, 'ports[100].device: "core0" → "acc1": needs a restart'),
     "a new port that is not there": ({"more": NINTH}, "there is no device eth9"),
 }
 
@@ -250,6 +279,22 @@ def test_a_hangup_reloads(lab: Lab) -> None:
     gateway.process.signal(signal.SIGHUP)
     wait_until(lambda: " error reload-refused " in gateway.log, "another")
     assert pool(gateway, "business")["size"] == 253
+
+
+def test_the_log_level_counts_from_the_reload_on(lab: Lab) -> None:
+    gateway, customer = lab.gateway, lab.customers[0]
+    customer.dhcp("udhcpc")
+    wait_until(lambda: gateway.log.count(" info session-open ") == 1, "a line of the log")
+    reload(lab, lab.config(more='[log]\nlevel = "error"\n'))
+    lab.customers[1].dhcp("udhcpc")
+    gateway.config_file.write_text("[gateway")
+    assert gateway.process is not None
+    gateway.process.signal(signal.SIGHUP)
+    wait_until(lambda: " error reload-refused " in gateway.log, "what went wrong is logged")
+    assert gateway.log.count(" info session-open ") == 1
+    reload(lab, lab.config())
+    lab.customers[2].dhcp("udhcpc")
+    wait_until(lambda: gateway.log.count(" info session-open ") == 2, "a line of the log")
 
 
 def test_after_a_reload_a_restart_finds_nothing_to_mend(lab: Lab) -> None:

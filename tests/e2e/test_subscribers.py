@@ -119,10 +119,10 @@ def test_the_most_particular_entry_counts(lab: Lab) -> None:
     assert set(found) == {"the line", "one client there"}
 
 
-@pytest.mark.parametrize("who", [BLOCKED, UNKNOWN], ids=["a blocked one", "an unknown one"])
-def test_is_refused(lab: Lab, who: int) -> None:
+@pytest.mark.parametrize(("who", "reason"), [(BLOCKED, "blocked"), (UNKNOWN, "unknown-client")])
+def test_is_refused(lab: Lab, who: int, reason: str) -> None:
     customer = lab.customers[who]
-    no = refused(lab.gateway, "not-authorized")
+    no = refused(lab.gateway, reason)
     with lab.access_node.trunk.capture() as trunk:
         with pytest.raises(NoLease):
             customer.dhcp("udhcpc", "-t", "1")

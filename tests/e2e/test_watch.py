@@ -78,5 +78,5 @@ def test_it_ends_in_words_with_its_gateway(lab: Lab) -> None:
     process = lab.gateway.start_command("show", "version", "--watch", "0.05", "--config", str(lab.gateway.config_file))
     wait_until(lambda: process.output().count("ready") >= 2, "two looks")
     lab.gateway.stop()
-    assert process.wait() == 1
+    assert process.wait() == 2
     assert "no gateway answers" in process.output()

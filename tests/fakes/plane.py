@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from wayleave.net.units import BootNs
-from wayleave.session.model import NEVER, Session
+from wayleave.session.model import NEVER, NOTHING_USED, Session, Used
 from wayleave.session.ports import PlaneFull
 from wayleave.session.table import Key
 
@@ -36,6 +36,7 @@ class Plane:
         self.clients: dict[Key, int] = {}
         self.hosts: dict[Host, int] = {}
         self.ring: deque[tuple[BootNs, int, bytes]] = deque(maxlen=RING)
+        self.used: dict[int, Used] = {}
         self._seen: dict[int, BootNs] = {}
         self._renewed: dict[int, BootNs] = {}
 
@@ -61,6 +62,9 @@ class Plane:
 
     def seen(self, id_: int) -> BootNs:
         return self._seen.get(id_, NEVER)
+
+    def counted(self, id_: int) -> Used:
+        return self.used.get(id_, NOTHING_USED)
 
     def renewed(self, id_: int) -> BootNs:
         return self._renewed.get(id_, NEVER)

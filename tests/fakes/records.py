@@ -11,8 +11,10 @@ from ipaddress import IPv4Address
 from typing import NamedTuple
 
 from tests.fakes.clock import FakeClock
-from wayleave.io import store
-from wayleave.io.store import Erase, Restored, Save, Write
+from wayleave.aaa.outbox import Account
+from wayleave.io import lease
+from wayleave.io.lease import Restored
+from wayleave.io.store import Erase, Save, Write
 from wayleave.net.units import BootNs, UtcNs
 from wayleave.session.model import Client, Session
 
@@ -55,7 +57,7 @@ class Disk:
 
     def _record(self, write: Save, clock: FakeClock) -> Record:
         utc = clock.utc() if clock.plausible else None
-        _, tenant, address, until, body = store._row(write, clock.boot())
+        _, tenant, address, until, body = lease.row(write.session, write.promise_until, clock.boot())
         promise_utc = None if utc is None else UtcNs(utc + until - clock.boot())
         written = utc or UtcNs(0)
         return Record(
@@ -67,8 +69,8 @@ class Disk:
         if self.records:
             clock.not_before(max(record.written_utc for record in self.records.values()))
         for id_, record in self.records.items():
-            session = store._session(id_, record.tenant, int(record.address), record.body, clock.boot())
-            yield store.restored(session, clock, record.boot_id, record.promise_boot, record.promise_utc)
+            session = lease.session_of(id_, record.tenant, int(record.address), record.body, clock.boot())
+            yield lease.restored(session, clock, record.boot_id, record.promise_boot, record.promise_utc)
 
 
 Submitted = Callable[[], None]
@@ -82,11 +84,18 @@ class Records:
         self._collected: list[Write] = []
         self.pending: list[list[Write]] = []
 
-    def save(self, session: Session, promise_until: BootNs) -> None:
-        self._collected.append(Save(session, promise_until))
+    def save(self, session: Session, promise_until: BootNs, account: object = None) -> None:
+        assert account is None or isinstance(account, Account)
+        self._collected.append(Save(session, promise_until, account=account))
 
-    def erase(self, id_: int) -> None:
-        self._collected.append(Erase(id_))
+    def keep(self, session: Session) -> None:
+        assert session.lease is not None
+        until = BootNs(max(session.lease.promise_until, session.promising))
+        self._collected.append(Save(session, until, awaited=False))
+
+    def erase(self, id_: int, account: object = None) -> None:
+        assert account is None or isinstance(account, Account)
+        self._collected.append(Erase(id_, account))
 
     def flush(self) -> None:
         if self._collected:
@@ -109,7 +118,7 @@ class Records:
 
 
 def saved(group: Sequence[Write]) -> list[int]:
-    return [write.session.id for write in group if isinstance(write, Save)]
+    return [write.session.id for write in group if isinstance(write, Save) and write.awaited]
 
 
 def erased(group: Sequence[Write]) -> list[int]:

@@ -16,11 +16,14 @@ import atheris
 with atheris.instrument_imports(include=["wayleave.net", "wayleave.proto", "wayleave.access"]):
     from wayleave.access.demux import Heard, Ignored, hear
     from wayleave.access.settings import PortSettings
-    from wayleave.net import frame
+    from wayleave.net import frame, pcapng
     from wayleave.net.errors import Malformed
     from wayleave.net.probe import describe
     from wayleave.proto.dhcp4 import message, relay, standing
     from wayleave.proto.dhcp4.options import BY_CODE
+    from wayleave.proto.radius import packet as radius
+    from wayleave.proto.radius.dictionary import STANDARD
+    from wayleave.proto.radius.types import TYPES
 
 from tests import vectors
 
@@ -64,6 +67,32 @@ def fuzz_options(data: bytes) -> None:
         assert option.decode(octets) == value
 
 
+def fuzz_radius(data: bytes) -> None:
+    """A RADIUS packet and its attributes: what was read is written so that it reads the same."""
+    packet = radius.decode(data)
+    again = radius.encode(packet.code, packet.identifier, packet.authenticator, packet.attributes)
+    assert radius.decode(again) == packet
+    radius.doubt_response(data, packet, radius.ZEROS, b"secret", required=True)
+    radius.doubt_request(data, packet, b"secret", required=False)
+    for attribute, octets in STANDARD.explode(packet.attributes):
+        try:
+            value = attribute.decode(octets)
+        except Malformed:
+            continue
+        assert attribute.decode(attribute.type.encode(value)) == value
+        attribute.show(value)
+
+
+def fuzz_values(data: bytes) -> None:
+    """Every type of RADIUS values: the first octet says which."""
+    types = list(TYPES.values())
+    if data and data[0] < len(types):
+        type_ = types[data[0]]
+        value = type_.decode(data[1:])
+        assert type_.decode(type_.encode(value)) == value
+        type_.show(value)
+
+
 def fuzz_access(data: bytes) -> None:
     """A punted frame, all the way to an event; peers never raise past here."""
     try:
@@ -73,12 +102,28 @@ def fuzz_access(data: bytes) -> None:
     assert isinstance(heard, Heard | Ignored)
 
 
+def fuzz_pcapng(data: bytes) -> None:
+    """A capture file: what was read is written so that it reads the same."""
+    found = list(pcapng.decode(data))
+    file = pcapng.section("")
+    for number, item in enumerate(found):
+        file += pcapng.interface("", item.interface.description, item.interface.snap)
+        file += pcapng.packet(number, 0, item.length, item.octets, not item.outbound, "")
+    again = list(pcapng.decode(file))
+    for before, after in zip(found, again, strict=True):
+        assert (after.octets, after.length, after.outbound) == (before.octets, before.length, before.outbound)
+        assert after.interface.description == before.interface.description
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "frame": fuzz_frame,
     "message": fuzz_message,
     "relay": fuzz_relay,
     "options": fuzz_options,
+    "radius": fuzz_radius,
+    "values": fuzz_values,
     "access": fuzz_access,
+    "pcapng": fuzz_pcapng,
 }
 
 
@@ -89,8 +134,15 @@ def seeds(target: str) -> Iterable[bytes]:
             return [bytes.fromhex(row["hex"]) for row in vectors.load("frames")]
         case "message":
             return [bytes.fromhex(row["hex"]) for row in vectors.load("dhcp4_messages")]
+        case "pcapng":
+            file = pcapng.section("seed") + pcapng.interface("acc0", "port 1", 2048)
+            return [file + pcapng.packet(0, 1, 60, bytes(range(60)), True, "came") + pcapng.statistics(0, 2, 0)]
         case "relay":
             return [bytes.fromhex(row["hex"]) for row in vectors.load("relay_agents")]
+        case "radius":
+            return [bytes.fromhex(row["hex"]) for row in vectors.load("radius_packets")]
+        case "values":
+            return [bytes((kind,)) + bytes(octets) for kind in range(len(TYPES)) for octets in (1, 4, 6, 8, 16)]
         case _:
             return [bytes((row["code"],)) + bytes.fromhex(row["hex"]) for row in vectors.load("dhcp4_options")]
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import PROFILE
 
-TARGETS = ("frame", "message", "relay", "options", "access")
+TARGETS = ("frame", "message", "relay", "options", "radius", "values", "access", "pcapng")
 SECONDS = {"test": 4, "soak": 3600}[PROFILE]
 
 

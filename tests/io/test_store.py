@@ -16,7 +16,7 @@ from tests.fakes.clock import FakeClock
 from wayleave.io.store import Erase, Reclock, Save, Store, StoreError, Write
 from wayleave.net.mac import Mac
 from wayleave.net.units import SECOND, BootNs, Ns, UtcNs
-from wayleave.session.model import LEASE_GRACE, NEVER, Client, Lease, Line, Phase, Service, Session, Subnet
+from wayleave.session.model import LEASE_GRACE, NEVER, Client, Lease, Line, Phase, Rate, Service, Session, Subnet
 
 HOUR, DAY = Ns(3600 * SECOND), Ns(86400 * SECOND)
 NETWORK = IPv4Network("10.0.0.0/24")
@@ -91,8 +91,39 @@ def test_a_session_comes_back_as_it_was_with_its_promise_and_without_rows(folder
         lease=replace(was.lease, promise_until=until),
         leased_until=opened.clock.now + HOUR,
         deadline=opened.clock.now + HOUR + LEASE_GRACE,
+        active_at=opened.clock.now,
     )
     assert not found.installed
+
+
+def test_what_was_sold_comes_back_and_its_time_goes_on(folder: Path) -> None:
+    opened = Opened(folder, FakeClock())
+    was = session()
+    assert was.service is not None
+    sold = replace(
+        was.service,
+        name="gold",
+        up=Rate.of(10_000_000),
+        down=Rate(50_000_000, 20_000),
+        dns=(IPv4Address("192.0.2.53"),),
+        session_timeout=Ns(2 * HOUR),
+        idle_timeout=Ns(HOUR),
+        interim=Ns(HOUR),
+        sessions=2,
+        classes=(b"\xff\0", b"b"),
+        authority="isp",
+    )
+    begun = BootNs(opened.clock.now)
+    asked = replace(was, service=sold, accounting="0000000100000002", opened_at=begun, ends_at=BootNs(begun + 2 * HOUR))
+    assert opened.save(asked) is None
+    opened.clock.wait(HOUR)
+    ((found, _),) = reopened(folder, opened, opened.clock)
+    assert (found.service, found.accounting) == (sold, "0000000100000002")
+    assert (found.opened_at, found.ends_at) == (begun, begun + 2 * HOUR)
+    later = opened.clock.reboot(off=HOUR // 2)
+    ((found, _),) = reopened(folder, Opened(folder, opened.clock), later)
+    assert found.service == sold
+    assert found.ends_at - later.now == HOUR // 2
 
 
 def test_nobody_is_taken_to_have_been_told_of_more_than_the_promise(folder: Path) -> None:

@@ -14,6 +14,7 @@ from wayleave.session.journal import ENDING, KINDS, ROOM, Journal
 from wayleave.session.lifecycle import Answer, Reply
 from wayleave.session.model import Client, Lease, Line, Phase, Service, Session, Subnet
 from wayleave.session.recent import STRANGERS
+from wayleave.session.refusal import Reason, Refusal
 
 ADDRESS = IPv4Address("10.0.0.2")
 LEASE = Lease(ADDRESS, "home", Subnet(IPv4Network("10.0.0.0/24"), IPv4Address("10.0.0.1")), Ns(60), Ns(60))
@@ -41,16 +42,17 @@ EVENTS: list[tuple[life.Event, tuple[str, str]]] = [
     (life.Released(ADDRESS), ("released", "10.0.0.2")),
     (life.Declined(ADDRESS), ("declined", "10.0.0.2")),
     (life.Withdrawn(), ("took-another-offer", "")),
-    (life.Denied("blocked"), ("not-authorized", "DISCOVER: blocked")),
-    (life.Exhausted("pool home is empty"), ("no-address", "DISCOVER: pool home is empty")),
-    (life.RecordFailed("disk full"), ("not-recorded", "DISCOVER: disk full")),
-    (life.InstallFailed("table full"), ("not-installed", "DISCOVER: table full")),
+    (life.Denied(Refusal(Reason.BLOCKED, "blocked")), ("not-authorized", "DISCOVER: blocked")),
+    (life.Exhausted(Refusal(Reason.POOL_EMPTY, "pool home is empty")), ("no-address", "DISCOVER: pool home is empty")),
+    (life.RecordFailed(Refusal(Reason.STORE_FAILED, "disk full")), ("not-recorded", "DISCOVER: disk full")),
+    (life.InstallFailed(Refusal(Reason.TABLE_FULL, "table full")), ("not-installed", "DISCOVER: table full")),
 ]
+NOT_YOURS = Refusal(Reason.ADDRESS_NOT_ITS_OWN, "not yours")
 ANSWERS: list[tuple[Session, Reply, tuple[str, str]]] = [
     (HOME, Reply(Ask(), Answer.OFFER, LEASE), ("offered", "DISCOVER: home 10.0.0.2")),
     (SMITH, Reply(Ask(), Answer.OFFER, LEASE), ("offered", "DISCOVER: home, subscriber smith: 10.0.0.2")),
     (HOME, Reply(Ask(), Answer.CONFIRM, LEASE, Ns(3600 * SECOND)), ("confirmed", "DISCOVER for 3600s")),
-    (HOME, Reply(Ask(), Answer.REFUSE, why="not yours"), ("refused", "DISCOVER: not yours")),
+    (HOME, Reply(Ask(), Answer.REFUSE, refusal=NOT_YOURS), ("refused", "DISCOVER: not yours")),
     (HOME, Reply(Ask(), Answer.TELL, LEASE), ("told", "DISCOVER")),
 ]
 
@@ -61,6 +63,7 @@ def test_an_event_is_told_again(event: life.Event, entry: tuple[str, str]) -> No
     journal.event(HOME, event, BootNs(7))
     (found,) = journal.of_session(0)
     assert (found.at, found.what, found.says) == (7, *entry)
+    assert found.reason is (event.refusal.reason if hasattr(event, "refusal") else Reason.NONE)
 
 
 @pytest.mark.parametrize(("who", "reply", "entry"), ANSWERS, ids=str)
@@ -69,6 +72,7 @@ def test_an_answer_is_told_again(who: Session, reply: Reply, entry: tuple[str, s
     journal.answer(who, reply, BootNs(7))
     (found,) = journal.of_session(0)
     assert (found.what, found.says) == entry
+    assert found.reason is (reply.refusal.reason if reply.refusal is not None else Reason.NONE)
 
 
 def test_every_kind_has_a_case_and_a_code_of_its_own() -> None:
@@ -101,7 +105,7 @@ def test_a_journal_goes_with_its_client() -> None:
     """Refused, heard of without a session, let in, and gone: one story, under whatever id."""
     journal = Journal()
     journal.begin(3, client())
-    journal.event(session(3), life.Denied("blocked"), BootNs(1))
+    journal.event(session(3), life.Denied(Refusal(Reason.BLOCKED, "blocked")), BootNs(1))
     journal.end(session(3))
     assert journal.of_session(3) == []
     journal.stranger(client(), BootNs(2), "malformed-dhcp")

@@ -27,6 +27,7 @@ from wayleave.session.model import (
     Session,
     Subnet,
 )
+from wayleave.session.refusal import Reason, Refusal
 
 NOW = BootNs(1_000 * SECOND)
 HOUR, DAY = Ns(3600 * SECOND), Ns(86400 * SECOND)
@@ -35,6 +36,10 @@ ADDRESS, OTHER = NETWORK[50], NETWORK[51]
 CLIENT = Client(Line(1, 100, 1), Mac(b"\2\0\0\0\0\1"))
 SERVICE = Service(tenant="default", pool="p")
 LEASE = Lease(ADDRESS, "p", Subnet(NETWORK, NETWORK[1]), HOUR, DAY)
+
+
+def no(why: str) -> Refusal:
+    return Refusal(Reason.BLOCKED, why)
 
 
 def discovered(ask: str = "discover", **more: Any) -> life.Discovered:
@@ -119,7 +124,7 @@ def test_a_renewal_past_the_promise_is_recorded_first() -> None:
     session = replace(at(Phase.ACTIVE), leased_until=BootNs(later + 1))
     session, said = advance(session, requested(), later)
     assert said == (life.Record(BootNs(later + DAY)),)
-    session, said = advance(session, life.RecordFailed("disk full"), later)
+    session, said = advance(session, life.RecordFailed(no("disk full")), later)
     assert said == (life.Install(),), "the row is written all the same: it may look different"
     session, _ = advance(session, life.Installed(), later)
     assert session.phase is Phase.ACTIVE, "who is served keeps what the last promise covers"
@@ -127,7 +132,7 @@ def test_a_renewal_past_the_promise_is_recorded_first() -> None:
 
 
 def test_a_newcomer_whose_lease_cannot_be_recorded_is_turned_away_and_its_address_freed_later() -> None:
-    session, said = advance(at(Phase.RECORDING), life.RecordFailed("disk full"), NOW)
+    session, said = advance(at(Phase.RECORDING), life.RecordFailed(no("disk full")), NOW)
     assert (session.phase, session.cause, said) == (Phase.FORGETTING, CloseCause.STORE_FAILED, (life.Forget(),))
     session, said = advance(session, life.Forgotten(durable=False), NOW)
     assert (session.deadline, said) == (NOW + STORE_RETRY, ())
@@ -227,7 +232,7 @@ def test_a_lease_that_was_renewed_while_its_keys_were_taken_away_comes_back() ->
 def test_a_lease_that_comes_back_to_full_tables_keeps_its_address() -> None:
     session = removing(CloseCause.LEASE_EXPIRED)
     session, _ = advance(session, life.Due(BootNs(session.deadline - 1)), session.deadline)
-    session, said = advance(session, life.InstallFailed("full"), NOW)
+    session, said = advance(session, life.InstallFailed(no("full")), NOW)
     assert (session.phase, said) == (Phase.ACTIVE, ())
     session, said = advance(session, requested(), NOW)
     assert isinstance(said[0], life.Record), "its next request tries again"
@@ -263,7 +268,7 @@ def test_a_client_that_claims_an_address_gets_just_that_or_no() -> None:
     session, _ = begin(7, requested(OTHER), NOW)
     session, said = advance(session, life.Granted(SERVICE), NOW)
     assert said == (life.Allocate(OTHER, True),)
-    refused, said = advance(session, life.Exhausted("held by another"), NOW)
+    refused, said = advance(session, life.Exhausted(no("held by another")), NOW)
     assert refused.phase is Phase.CLOSED
     assert [effect.answer for effect in said if isinstance(effect, Reply)] == [Answer.REFUSE]
     taken, said = advance(session, life.Allocated(replace(LEASE, address=OTHER)), NOW)
@@ -272,7 +277,7 @@ def test_a_client_that_claims_an_address_gets_just_that_or_no() -> None:
 
 def test_a_client_that_only_looks_around_is_refused_in_silence() -> None:
     session, _ = begin(7, discovered(), NOW)
-    assert advance(session, life.Denied("unknown"), NOW)[1] == ()
+    assert advance(session, life.Denied(no("unknown")), NOW)[1] == ()
 
 
 def test_the_newest_of_several_requests_is_the_one_that_is_answered() -> None:
@@ -303,13 +308,13 @@ EVENTS: list[life.Event] = [
     life.Cleared(CloseCause.ADMIN_RESET),
     life.Due(),
     life.Granted(SERVICE),
-    life.Denied("no"),
+    life.Denied(no("no")),
     life.Allocated(LEASE),
-    life.Exhausted("none"),
+    life.Exhausted(no("none")),
     life.Recorded(),
-    life.RecordFailed("disk"),
+    life.RecordFailed(no("disk")),
     life.Installed(),
-    life.InstallFailed("full"),
+    life.InstallFailed(no("full")),
     life.Forgotten(),
     life.Forgotten(durable=False),
 ]

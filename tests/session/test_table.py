@@ -28,6 +28,18 @@ def closed(session: Session) -> Session:
     return replace(session, phase=Phase.CLOSED)
 
 
+def test_sessions_are_counted_by_port() -> None:
+    table = Table(8)
+    first, second, third = opened(table, 1), opened(table, 2), opened(table, 3, Line(2, 100, 1))
+    table.put(replace(first, phase=Phase.OFFERED), NOW)
+    assert table.on_port == {1: 2, 2: 1}
+    for session in (first, third):
+        table.put(closed(session), NOW)
+    table.put(closed(third), NOW)
+    assert table.on_port == {1: 1, 2: 0}
+    assert table.get(second.id) is second
+
+
 def test_a_session_is_found_by_its_frame_its_line_and_its_id() -> None:
     table = Table(8)
     session = opened(table, 1)

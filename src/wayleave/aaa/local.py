@@ -5,14 +5,16 @@ The most particular entry wins: MAC on a line, MAC, line (with its circuit-id), 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from wayleave.net.ipv4 import Address4
 from wayleave.net.mac import Mac
-from wayleave.session.model import Client, Line, Service
-from wayleave.session.settings import Leaf, LineText, MacText
+from wayleave.net.units import BootNs
+from wayleave.session.model import Client, Line, Service, Session
+from wayleave.session.refusal import Reason, Refusal
+from wayleave.session.settings import Leaf, LineText, MacText, Problem, Rule
 
 
 class Subscriber(Leaf):
@@ -29,13 +31,16 @@ class Subscriber(Leaf):
     antispoof: bool = True
     blocked: bool = Field(default=False, description="refused, whatever authorization.default says")
 
-    @model_validator(mode="after")
-    def _known_by_something(self) -> Subscriber:
+    def rules(self) -> tuple[Rule, ...]:
+        return self._known_by_something, self._circuit_said_once
+
+    def _known_by_something(self) -> Iterator[Problem]:
         if self.mac is None and self.line is None and self.circuit is None:
-            raise ValueError("a subscriber is known by mac, line or circuit: give at least one")
+            yield "", "a subscriber is known by mac, line or circuit: give at least one"
+
+    def _circuit_said_once(self) -> Iterator[Problem]:
         if self.line is not None and self.circuit is not None:
-            raise ValueError('give the circuit-id with the line ("1:100/CIRCUIT") or by itself, not both')
-        return self
+            yield "circuit", 'give the circuit-id with the line ("1:100/CIRCUIT") or by itself, not both'
 
     @property
     def key(self) -> tuple[Mac | None, Line | None, str | None]:
@@ -53,7 +58,10 @@ class AuthorizationSettings(Leaf):
 
 
 class LocalAuthorization:
-    """Answers at once from memory. `tenants` maps a port's number to its tenant's name, `pools` a pool's name."""
+    """Implements session.ports.Authorization: answers at once from memory.
+
+    `tenants` maps a port's number to its tenant's name, `pools` a pool's name.
+    """
 
     def __init__(
         self,
@@ -79,21 +87,32 @@ class LocalAuthorization:
                 return entry
         return None
 
-    def decide(self, client: Client) -> Service | str:
+    def decide(self, session: Session, now: BootNs) -> Service | Refusal | None:  # noqa: ARG002
+        return self.grant(session.client)
+
+    def review(self, session: Session) -> Service | Refusal:
+        return self.grant(session.client)
+
+    def forget(self, session: Session) -> None:
+        """Nothing is ever under way."""
+
+    def grant(self, client: Client) -> Service | Refusal:
         """Return what the client gets, or why it gets nothing."""
         entry = self.find(client)
         tenant = self._tenants.get(client.line.port)
         if tenant is None:
-            return f"port {client.line.port} is not configured"
+            return Refusal(Reason.PORT_NOT_CONFIGURED, f"port {client.line.port} is not configured")
         if entry is None:
             if self._settings.default is None:
-                return "not in the subscribers file, and authorization.default is absent"
+                why = "not in the subscribers file, and authorization.default is absent"
+                return Refusal(Reason.UNKNOWN_CLIENT, why)
             return Service(tenant=tenant, pool=self._settings.default, antispoof=self._settings.antispoof)
         if entry.blocked:
-            return f"subscriber {entry.name} is blocked"
+            return Refusal(Reason.BLOCKED, f"subscriber {entry.name} is blocked")
         pool = entry.pool or self._settings.default
         if pool is None:
-            return f"subscriber {entry.name} has no pool, and authorization.default is absent"
+            why = f"subscriber {entry.name} has no pool, and authorization.default is absent"
+            return Refusal(Reason.NO_POOL, why)
         return Service(
             tenant=entry.tenant or self._pools.get(pool, tenant),
             pool=pool,

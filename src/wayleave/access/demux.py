@@ -18,6 +18,7 @@ from wayleave.net.frame import Tag
 from wayleave.net.mac import Mac
 from wayleave.proto.dhcp4 import message, relay
 from wayleave.proto.dhcp4.message import ZERO, Message
+from wayleave.session.model import Client, Line
 
 
 class Ignored(StrEnum):
@@ -47,6 +48,18 @@ class Heard(Struct, frozen=True, gc=False):
 
 
 _EVERYONE = IPv4Address("255.255.255.255")
+
+
+def sender(port: int, data: bytes) -> Client | None:
+    """The client that a frame on a port is from, as far as the frame tells: its circuit it does not.
+
+    None: what makes no sense as a frame is nobody's.
+    """
+    try:
+        outer = frame.decode(data)
+    except Malformed:
+        return None
+    return Client(Line(port, *frame.vids(outer)), outer.source)
 
 
 def hear(port: PortSettings, data: bytes) -> Heard | Ignored:

@@ -99,7 +99,7 @@ class Ipoe:
         """Go by another configuration from now on."""
         self._ports, self._pools = ports, pools
         self._gateways = {delivery.gateway for delivery in pools.values()}
-        self._standing: dict[tuple[str, Ns, bytes], StandingReply | None] = {}
+        self._standing: dict[tuple[str, Ns, tuple[IPv4Address, ...], bytes], StandingReply | None] = {}
 
     # ---- in -----------------------------------------------------------------------------
 
@@ -151,6 +151,7 @@ class Ipoe:
                     wanted=request.address,
                     relayed=relayed,
                     hostname=_hostname(heard.message),
+                    agent=_agent(heard.message),
                 )
             case Kind.SELECTING if request.server not in self._gateways:
                 return lifecycle.Withdrawn()
@@ -187,12 +188,12 @@ class Ipoe:
         identifier = lease.subnet.gateway
         kind = _FOR_A_LEASE.get(reply.answer)
         if kind is not None and reply.remaining == lease.duration:
-            ready = self._ready(lease, standing.form(asked))
+            ready = self._ready(lease, _dns(session), standing.form(asked))
             payload = standing.say(ready, kind, asked, lease.address) if ready is not None else None
             if payload is not None:
                 to = server.toward(asked, lease.address, heard.source)
                 return self._framed(heard, identifier, to, kind, payload)
-        return self._frame(heard, identifier, self._answer(asked, reply, lease))
+        return self._frame(heard, identifier, self._answer(asked, reply, lease, _dns(session)))
 
     def _frame(self, heard: Heard, identifier: IPv4Address, answer: Message) -> tuple[int, bytes]:
         asked = heard.message
@@ -209,8 +210,8 @@ class Ipoe:
         """The Ethernet header that goes back the way a message came."""
         return encode_l2(to, self._macs[heard.port], heard.tags, ETHERTYPE_IPV4)
 
-    def _answer(self, asked: Message, reply: lifecycle.Reply, lease: Lease) -> Message:
-        binding = self._binding(lease, reply.remaining)
+    def _answer(self, asked: Message, reply: lifecycle.Reply, lease: Lease, dns: tuple[IPv4Address, ...]) -> Message:
+        binding = self._binding(lease, dns, reply.remaining)
         match reply.answer:
             case Answer.OFFER:
                 return server.offer(asked, binding)
@@ -221,7 +222,7 @@ class Ipoe:
             case Answer.REFUSE:
                 return server.nak(asked, binding.server_id, reply.why)
 
-    def _binding(self, lease: Lease, remaining: Ns) -> Binding:
+    def _binding(self, lease: Lease, dns: tuple[IPv4Address, ...], remaining: Ns) -> Binding:
         told = self._pools[lease.pool]
         return Binding(
             address=lease.address,
@@ -229,7 +230,7 @@ class Ipoe:
             server_id=lease.subnet.gateway,
             lease_s=remaining // SECOND,
             routers=(lease.subnet.gateway,),
-            dns=told.dns,
+            dns=dns or told.dns,
             domain=told.domain,
             ntp=told.ntp,
             extra=told.extra,
@@ -249,17 +250,17 @@ class Ipoe:
             return None
         if (port.line == "circuit") != bool(session.client.line.circuit) or (session.agent and not port.trusted):
             return None
-        return self._ready(lease, session.form)
+        return self._ready(lease, _dns(session), session.form)
 
-    def _ready(self, lease: Lease, form: bytes | None) -> StandingReply | None:
+    def _ready(self, lease: Lease, dns: tuple[IPv4Address, ...], form: bytes | None) -> StandingReply | None:
         """Return the standing reply for a whole lease of this pool to requests of this form."""
         if form is None:
             return None
-        key = (lease.pool, lease.duration, form)
+        key = (lease.pool, lease.duration, dns, form)
         if key not in self._standing:
             if len(self._standing) >= STANDING:
                 self._standing.clear()
-            self._standing[key] = standing.standing(form, self._binding(lease, lease.duration))
+            self._standing[key] = standing.standing(form, self._binding(lease, dns, lease.duration))
         return self._standing[key]
 
     def _nearest_gateway(self, session: Session, asked: Message) -> IPv4Address:
@@ -273,6 +274,11 @@ class Ipoe:
         if inside:
             return inside[0]
         return granted.gateway if granted is not None else min(self._gateways)
+
+
+def _dns(session: Session) -> tuple[IPv4Address, ...]:
+    """What authorization said instead of the pool's; nothing, most times."""
+    return session.service.dns if session.service is not None else ()
 
 
 def _agent(asked: Message) -> bytes:

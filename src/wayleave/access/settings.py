@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from wayleave.net.ipv4 import Address4
-from wayleave.session.settings import AT_START, Leaf
+from wayleave.session.settings import AT_START, Leaf, Problem, Rule
 
 LAST_PORT = 511
 """Port numbers above are the host links'."""
@@ -34,6 +35,8 @@ DeviceText = Annotated[
 class PortSettings(Leaf):
     """A device the gateway works on."""
 
+    KNOWN_BY = ("number",)
+
     number: int = Field(ge=1, le=LAST_PORT)
     device: DeviceText = Field(json_schema_extra=AT_START)
     role: Literal["subscriber", "network"] = Field(json_schema_extra=AT_START)
@@ -53,8 +56,9 @@ class PortSettings(Leaf):
     )
     relays: tuple[Address4, ...] = Field(default=(), description="giaddr of the relays that may ask here")
 
-    @model_validator(mode="after")
-    def _consistent(self) -> PortSettings:
+    def rules(self) -> tuple[Rule, ...]:
+        return (self._circuit_believed,)
+
+    def _circuit_believed(self) -> Iterator[Problem]:
         if self.line == "circuit" and not self.trusted:
-            raise ValueError('line = "circuit" needs trusted = true: the circuit-id tells the lines apart')
-        return self
+            yield "line", '"circuit" needs trusted = true: the circuit-id tells the lines apart'

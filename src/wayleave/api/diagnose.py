@@ -12,7 +12,9 @@ from pydantic import BaseModel, Field
 from wayleave.api.explain import from_client
 from wayleave.api.facts import Facts, PortFacts
 from wayleave.api.journal import EntryView, entries_of, entry_views, heard_last
+from wayleave.api.search import Filter, first
 from wayleave.api.verdicts import diagnose
+from wayleave.dataplane.counters import Asking
 from wayleave.dataplane.explain import Explanation
 from wayleave.io import hostlink, machine
 from wayleave.io.routes import NextHop, next_hop
@@ -26,17 +28,21 @@ if TYPE_CHECKING:
     from wayleave.aaa.local import Subscriber
     from wayleave.access.settings import PortSettings
     from wayleave.api.schema import PoolView
+    from wayleave.config.schema import Configuration
     from wayleave.dataplane.plane import DataPlane
     from wayleave.dataplane.samples import Drops
     from wayleave.session.journal import Journal
     from wayleave.session.model import Tenant
     from wayleave.session.ports import Clock
+    from wayleave.session.settings import Reservation
     from wayleave.session.table import Table
 
 SOMEWHERE = IPv4Address("1.1.1.1")
 """Where a client wants to go, unless somebody says where."""
 
 _NOBODY = Mac(bytes(6))
+
+MAIN_TABLE = 254
 
 
 class Links(Protocol):
@@ -52,6 +58,7 @@ class Diagnosing(Protocol):
     plane: DataPlane
     subscribers: Sequence[Subscriber]
     ports: dict[int, PortSettings]
+    settings: Configuration
     tenants: dict[str, Tenant]
     store_failed: str | None
 
@@ -81,6 +88,7 @@ class DiagnosisView(BaseModel):
     says: str
     means: str
     cure: str
+    notes: list[str] = Field(description="what is odd about it as well, and need not be why")
     client: str | None
     session: int | None
     address: str | None
@@ -102,7 +110,8 @@ class Whom(NamedTuple):
 class _Machine(NamedTuple):
     """What the machine says; read in a thread, as it blocks."""
 
-    up: frozenset[str]
+    carriers: dict[str, bool]
+    """Devices that are administratively up, and whether they have a carrier."""
     forwarding: bool
     hop: NextHop | None
 
@@ -113,7 +122,7 @@ SHOWN = 8
 
 async def answer(gateway: Diagnosing, whom: Whom, to: IPv4Address) -> DiagnosisView:
     """Find what is wrong. Raises: Unknown."""
-    about, client, session, entry = _find(gateway, whom)
+    about, client, session, entry = await _find(gateway, whom)
     tenant = gateway.tenants.get(_tenant(gateway, client, session)) if client is not None else None
     link = hostlink.names(tenant.name)[0] if tenant is not None else None
     address = session.lease.address if session is not None and session.lease is not None else None
@@ -122,7 +131,7 @@ async def answer(gateway: Diagnosing, whom: Whom, to: IPv4Address) -> DiagnosisV
     now, drops = gateway.clock.boot(), gateway.dropped()
     lost = set(gateway.lost_ports())
     small, large = _explained(gateway, session, to, lost)
-    facts = {port.number: _facts_of(port, lost, seen.up) for port in gateway.ports.values()}
+    facts = {port.number: _facts_of(port, lost, seen.carriers) for port in gateway.ports.values()}
     entries = _entries(gateway, client, session)
     pool = session.service.pool if session is not None and session.service is not None else None
     if pool is None and entry is not None:
@@ -132,11 +141,13 @@ async def answer(gateway: Diagnosing, whom: Whom, to: IPv4Address) -> DiagnosisV
         Facts(
             now=now,
             about=about,
+            who=_who(about, client, session),
             client=client,
             session=session,
             entries=entries,
             drops=drops.of(client.key) if client is not None else [],
             subscriber=entry,
+            reservation=_reservation(gateway, client),
             port=facts.get(client.line.port) if client is not None else None,
             uplinks=[facts[port.number] for port in gateway.ports.values() if port.role == "network"],
             link_fault=gateway.links.fault(tenant) if tenant is not None else None,
@@ -146,10 +157,12 @@ async def answer(gateway: Diagnosing, whom: Whom, to: IPv4Address) -> DiagnosisV
             pool=_pool(gateway.pool_views(), pool),
             seen=counters.seen(session.id) if session is not None else NEVER,
             usage=counters.usage(session.id, session.since) if session is not None else None,
+            asking=counters.asking(session.id, session.since) if session is not None else Asking(),
             destination=to,
             small=small,
             large=large,
             hop=seen.hop,
+            table=tenant.table if tenant is not None else MAIN_TABLE,
         )
     )
     journal = entry_views(entries, drops.of(client.key), now) if client is not None else []
@@ -159,6 +172,7 @@ async def answer(gateway: Diagnosing, whom: Whom, to: IPv4Address) -> DiagnosisV
         says=found.says,
         means=found.means,
         cure=found.cure,
+        notes=found.notes,
         client=str(client) if client is not None else None,
         session=session.id if session is not None else None,
         address=str(address) if address is not None else None,
@@ -166,7 +180,7 @@ async def answer(gateway: Diagnosing, whom: Whom, to: IPv4Address) -> DiagnosisV
     )
 
 
-def _find(gateway: Diagnosing, whom: Whom) -> tuple[str, Client | None, Session | None, Subscriber | None]:
+async def _find(gateway: Diagnosing, whom: Whom) -> tuple[str, Client | None, Session | None, Subscriber | None]:
     """Whom it is about: in words, the client, its session, its entry of the subscribers file."""
     if whom.session is not None:
         session = gateway.table.get(whom.session)
@@ -181,6 +195,9 @@ def _find(gateway: Diagnosing, whom: Whom) -> tuple[str, Client | None, Session 
     if entry is None:
         raise Unknown(f"there is no subscriber {whom.subscriber} in the subscribers file, and no session of one")
     of, line = entry.mac, entry.line
+    served = await first(gateway.table, Filter(mac=str(of))) if of is not None else None
+    if served is not None:  # on another line, or it would be found by the subscriber's name
+        return f"subscriber {entry.name}", served.client, served, entry
     client = _latest(gateway, lambda key: key[3] == of if of is not None else _is_on(key, line))
     if client is None and line is not None:
         client = Client(line, _NOBODY if of is None else of)
@@ -203,8 +220,27 @@ def _session(gateway: Diagnosing, client: Client | None) -> Session | None:
 
 def _entry_of(gateway: Diagnosing, client: Client) -> Subscriber | None:
     """The entry that means this client: by its MAC wherever it is heard, else by its line."""
-    by_mac = next((item for item in gateway.subscribers if item.mac == client.mac), None)
-    return by_mac or next((item for item in gateway.subscribers if item.mac is None and item.line == client.line), None)
+    mine = [item for item in gateway.subscribers if item.mac == client.mac]
+    here = [item for item in gateway.subscribers if item.line == client.line]
+    return next((item for item in mine if item in here), None) or next(
+        (item for item in [*mine, *here] if item.mac in (None, client.mac)), None
+    )
+
+
+def _reservation(gateway: Diagnosing, client: Client | None) -> Reservation | None:
+    """What is kept for its MAC: on its line, else on another."""
+    if client is None:
+        return None
+    kept = [item for pool in gateway.settings.pools for item in pool.reservations if item.mac == client.mac]
+    return next((item for item in kept if item.line in (None, client.line)), next(iter(kept), None))
+
+
+def _who(about: str, client: Client | None, session: Session | None) -> str:
+    """What other commands know it by: its MAC, which a line has none of, else its name."""
+    if session is not None or (client is not None and client.mac != _NOBODY):
+        assert client is not None
+        return str(client.mac)
+    return about.removeprefix("subscriber ")
 
 
 def _tenant(gateway: Diagnosing, client: Client, session: Session | None) -> str:
@@ -217,7 +253,8 @@ def _tenant(gateway: Diagnosing, client: Client, session: Session | None) -> str
 def _entries(gateway: Diagnosing, client: Client | None, session: Session | None) -> list[Entry]:
     if session is not None:
         return entries_of(session, gateway.journal, gateway.plane.counters.renewed(session.id))
-    return gateway.journal.of_stranger(client.key) if client is not None else []
+    entries = gateway.journal.of_stranger(client.key) if client is not None else []
+    return sorted(entries, key=lambda entry: entry.at)  # a renewal by the data plane may be found out after the end
 
 
 def _pool(pools: Iterable[PoolView], name: str | None) -> PoolView | None:
@@ -226,8 +263,9 @@ def _pool(pools: Iterable[PoolView], name: str | None) -> PoolView | None:
     return next((pool for pool in found if pool.name == name), found[0] if name is None and len(found) == 1 else None)
 
 
-def _facts_of(port: PortSettings, lost: set[int], up: frozenset[str]) -> PortFacts:
-    return PortFacts(port.number, port.device, port.number not in lost, port.device in up)
+def _facts_of(port: PortSettings, lost: set[int], carriers: dict[str, bool]) -> PortFacts:
+    carrier = carriers.get(port.device)
+    return PortFacts(port.number, port.device, port.number not in lost, carrier is not None, bool(carrier))
 
 
 def _explained(
@@ -245,6 +283,6 @@ def _explained(
 
 
 def _look(names: list[str], link: str | None, source: IPv4Address | None, to: IPv4Address) -> _Machine:
-    up = machine.up(names)
+    carriers = machine.carriers(names)
     hop = next_hop(source, to, link) if link is not None and source is not None else None
-    return _Machine(up, machine.sysctl("net/ipv4/ip_forward") == "1", hop)
+    return _Machine(carriers, machine.sysctl("net/ipv4/ip_forward") == "1", hop)

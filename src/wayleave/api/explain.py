@@ -11,6 +11,7 @@ from wayleave.dataplane.abi import PortKind
 from wayleave.dataplane.counters import spoken
 from wayleave.dataplane.explain import Explanation
 from wayleave.net.frame import ETHERTYPE_IPV4, encode_l2
+from wayleave.net.ipv4 import Address4
 from wayleave.net.mac import Mac
 from wayleave.net.probe import describe, probe
 from wayleave.session.model import Session
@@ -40,8 +41,8 @@ class Question(BaseModel):
     frame: str | None = Field(default=None, description="a whole Ethernet frame in hexadecimal")
     protocol: Literal["udp", "tcp", "icmp"] = "icmp"
     session: int | None = Field(default=None, description="id of the session it is from")
-    source: IPv4Address | None = Field(default=None, description="absent: the session's own address")
-    destination: IPv4Address | None = None
+    source: Address4 | None = Field(default=None, description="absent: the session's own address")
+    destination: Address4 | None = None
     sport: int = Field(default=40000, ge=0, le=65535)
     dport: int = Field(default=0, ge=0, le=65535)
 
@@ -73,14 +74,14 @@ class Verdict(BaseModel):
     rewritten: str
 
 
-class NoSuchPort(ValueError):
-    """The question cannot be put to a port; the text says why."""
+class Absent(ValueError):
+    """There is no such port or session; the text says which there are."""
 
 
 def answer(gateway: Explaining, asked: Question) -> Verdict:
     """Ask the data plane.
 
-    Raises: NoSuchPort, ValueError with what is wrong with the question.
+    Raises: Absent, ValueError with what is wrong with the question.
     """
     if asked.frame is not None:
         number, frame = asked.port or 0, _octets(asked.frame)
@@ -88,7 +89,7 @@ def answer(gateway: Explaining, asked: Question) -> Verdict:
         number, frame = _made_up(gateway, asked)
     at = gateway.plane.attached.get(number)
     if at is None:
-        raise NoSuchPort(f"there is no port {number}: attached are {_numbers(gateway.plane.attached)}")
+        raise Absent(f"there is no port {number}: attached are {_numbers(gateway.plane.attached)}")
     return _verdict(gateway, at, frame, gateway.plane.explain(number, frame))
 
 
@@ -107,7 +108,7 @@ def _made_up(gateway: Explaining, asked: Question) -> tuple[int, bytes]:
     assert asked.destination is not None
     session = None if asked.session is None else gateway.table.get(asked.session)
     if asked.session is not None and session is None:
-        raise ValueError(f"there is no session {asked.session}")
+        raise Absent(f"there is no session {asked.session}")
     if session is None and asked.source is not None:
         _refuse_absent_client(gateway, asked.source)
     number, l2 = from_client(session) if session is not None else _from_network(gateway, asked.port)
@@ -137,7 +138,7 @@ def _from_network(gateway: Explaining, number: int | None) -> tuple[int, bytes]:
     networks = {n: at for n, at in gateway.plane.attached.items() if at.port.kind == PortKind.NETWORK}
     chosen = number if number is not None else min(networks, default=None)
     if chosen is None or chosen not in networks:
-        raise NoSuchPort(f"port {chosen} is no network port: those are {_numbers(networks)}")
+        raise Absent(f"port {chosen} is no network port: those are {_numbers(networks)}")
     return chosen, encode_l2(networks[chosen].port.mac, _SOMEBODY, (), ETHERTYPE_IPV4)
 
 

@@ -9,24 +9,27 @@ from msgspec import Struct
 from wayleave.aaa.local import Subscriber
 from wayleave.api.schema import PoolView
 from wayleave.dataplane.abi import DropReason
-from wayleave.dataplane.counters import Usage
+from wayleave.dataplane.counters import Asking, Usage
 from wayleave.dataplane.explain import Explanation
 from wayleave.dataplane.samples import Drop
 from wayleave.io.routes import NextHop
 from wayleave.net.units import SECOND, BootNs, Ns
-from wayleave.session.journal import Entry
-from wayleave.session.model import Client, Phase, Session
+from wayleave.session.journal import ENDING, Entry
+from wayleave.session.model import NEVER, Client, Line, Phase, Session
+from wayleave.session.refusal import Reason
+from wayleave.session.settings import Reservation
 
 RECENT = Ns(900 * SECOND)
 """How old an entry or a drop may be to count."""
 
 
 class PortFacts(Struct, frozen=True):
-    """A port as it stands. `held`: its device is there, and has the program."""
+    """A port as it stands. `held`: its device is there, and has the program. `enabled`: administratively up."""
 
     number: int
     device: str
     held: bool
+    enabled: bool
     up: bool
 
 
@@ -36,6 +39,8 @@ class Facts(Struct, frozen=True, kw_only=True):
     now: BootNs
     about: str
     """The client, as it was asked for."""
+    who: str
+    """The client, as other commands may be asked for it."""
     client: Client | None
     session: Session | None
     entries: list[Entry]
@@ -43,6 +48,8 @@ class Facts(Struct, frozen=True, kw_only=True):
     drops: list[Drop]
     subscriber: Subscriber | None
     """Whom the subscribers file means by it, or by its MAC."""
+    reservation: Reservation | None
+    """An address that is kept for its MAC on a line."""
     port: PortFacts | None
     uplinks: list[PortFacts]
     link_fault: str | None
@@ -55,22 +62,77 @@ class Facts(Struct, frozen=True, kw_only=True):
     seen: BootNs
     """When a packet of it was last let through; NEVER: none."""
     usage: Usage | None
+    asking: Asking
     destination: IPv4Address
     small: Explanation | None
     """What would become of a small packet to `destination`, and of one as large as it may send."""
     large: Explanation | None
     hop: NextHop | None
     """Where the kernel would send it."""
+    table: int
+    """The route table of its tenant."""
+
+    @property
+    def subscriber_elsewhere(self) -> str | None:
+        """Where the subscribers file has it, if that is another line than the one it is heard on."""
+        entry = self.subscriber
+        if entry is None or self.client is None or entry.mac != self.client.mac or not self._is_elsewhere(entry.line):
+            return None
+        return f"it is heard on line {self.client.line}; the subscribers file has {entry.name} on {entry.line}"
+
+    @property
+    def reservation_elsewhere(self) -> str | None:
+        """Which address is kept for it on another line than the one it is heard on."""
+        kept = self.reservation
+        if kept is None or self.client is None or not self._is_elsewhere(kept.line):
+            return None
+        return f"it is heard on line {self.client.line}; {kept.address} is reserved for it on {kept.line}"
+
+    def _is_elsewhere(self, line: Line | None) -> bool:
+        """As far as port and tags tell: of who has no session the circuit is not known."""
+        return line is not None and self.client is not None and Client(line, self.client.mac).key != self.client.key
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What a cure may name."""
+        session, hop = self.session, self.hop
+        down = next((port for port in self.uplinks if not (port.held and port.up)), None)
+        uplink = down or next(iter(self.uplinks), None)
+        device = uplink.device if uplink is not None else ""
+        return {
+            "who": self.who,
+            "line": str(self.client.line) if self.client is not None else "",
+            "device": self.port.device if self.port is not None else "",
+            "uplink": device,
+            "address": str(session.lease.address) if session is not None and session.lease is not None else "",
+            "destination": str(self.destination),
+            "hop": str(hop.address) if hop is not None else "",
+            "out": hop.device if hop is not None else device,
+            "mtu": str(session.service.mtu if session is not None and session.service is not None else 1500),
+            "table": str(self.table),
+        }
 
     @property
     def active(self) -> bool:
         return self.session is not None and self.session.phase is Phase.ACTIVE
 
     def problem(self, *kinds: str) -> Entry | None:
-        """The last thing that went wrong, if it is of these kinds and nothing has gone well since.
+        """The last thing that went wrong lately, if it is of these kinds and nothing has gone well since."""
+        last = self._last_problem()
+        return last if last is not None and last.what in kinds and self.now - last.at <= RECENT else None
 
-        Of what happened at one moment the first counts: the rest follows from it.
-        """
+    def refused(self, *reasons: Reason) -> Entry | None:
+        """The last thing that went wrong lately, if it was for one of these reasons; as for `problem`."""
+        last = self._last_problem()
+        return last if last is not None and last.reason in reasons and self.now - last.at <= RECENT else None
+
+    def ended(self) -> Entry | None:
+        """How its last session ended, however long ago, if it has not asked again."""
+        last = self._last_problem() if self.session is None else None
+        return last if last is not None and last.what == ENDING.name else None
+
+    def _last_problem(self) -> Entry | None:
+        """Of what happened at one moment the first counts: the rest follows from it."""
         last: Entry | None = None
         since = self.session.since if self.session is not None else 0
         for entry in self.entries:
@@ -78,23 +140,29 @@ class Facts(Struct, frozen=True, kw_only=True):
                 last = None
             elif entry.what in _ILL and (last is None or last.at != entry.at):
                 last = entry
-        if last is None or last.what not in kinds or self.now - last.at > RECENT:
-            return None
         return last
 
     def dropped(self, *reasons: DropReason) -> Drop | None:
-        """The last drop of what it sent, if for one of these reasons and nothing has got through since."""
-        found = [drop for drop in self.drops if drop.upstream and drop.last > self.seen]
+        """The last drop of what it sent, if for one of these reasons and nothing has got through since.
+
+        What was dropped before it was served is over as well.
+        """
+        found = [drop for drop in self.drops if drop.upstream and drop.last > max(self.seen, self._served_since())]
         last = max(found, key=lambda drop: drop.last, default=None)
         if last is None or last.reason not in reasons or self.now - last.last > RECENT:
             return None
         return last
+
+    def _served_since(self) -> BootNs:
+        began = self.session.since if self.session is not None else NEVER
+        return min((entry.at for entry in self.entries if entry.what in _SERVES and entry.at >= began), default=began)
 
     def becomes(self, *reasons: DropReason) -> bool:
         """Whether a packet to `destination` would be dropped for one of these reasons."""
         return self.small is not None and self.small.reason in reasons
 
 
+_SERVES = frozenset(("confirmed", "restored"))
 _WELL = frozenset(("confirmed", "renewed", "restored"))
 _ILL = frozenset(
     ("not-authorized", "no-address", "not-recorded", "not-installed", "refused", "ignored", "declined", "ending",

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from wayleave.dataplane.counters import spoken
 from wayleave.dataplane.samples import Drop, Drops
+from wayleave.net.duration import spoken_age
 from wayleave.net.mac import Mac
 from wayleave.net.probe import describe
 from wayleave.net.units import MILLISECOND, BootNs
@@ -115,7 +116,7 @@ def _happened(entries: Iterable[Entry], now: BootNs) -> Iterator[EntryView]:
 def _dropped(drops: Iterable[Drop], now: BootNs) -> Iterator[EntryView]:
     for drop in drops:
         way = "from" if drop.upstream else "to"
-        since = f", since {_ago(drop.first, now)}s" if drop.count > 1 else ""
+        since = f", since {spoken_age(now - drop.first)}" if drop.count > 1 else ""
         where = f"{spoken(drop.reason.name)} in {spoken(drop.stage.name)}, {way} the client{since}"
         yield EntryView(
             ago_s=_ago(drop.last, now),

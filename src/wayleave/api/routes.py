@@ -6,22 +6,40 @@ long.
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
+import asyncio
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
-from fastapi import FastAPI, HTTPException, Query, Response
+import msgspec
+from fastapi import FastAPI, HTTPException, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
 
 from wayleave import __version__
 from wayleave.access.settings import LAST_PORT
 from wayleave.api.capture import Busy, CaptureFile, Captures, CaptureView, Wanted
 from wayleave.api.diagnose import SOMEWHERE, Diagnosing, DiagnosisView, Unknown, Whom
 from wayleave.api.diagnose import answer as diagnosed
-from wayleave.api.explain import Question, Verdict, answer
+from wayleave.api.explain import Absent, Question, Verdict, answer
 from wayleave.api.journal import JournalsView, JournalView, of_session, of_strangers
 from wayleave.api.metrics import CONTENT_TYPE, exposition
-from wayleave.api.schema import DhcpView, Page, PlanView, PoolView, PuntView, SessionView, dhcp_view, view
+from wayleave.api.schema import (
+    DhcpView,
+    Page,
+    PlanView,
+    PoolView,
+    PortView,
+    PuntView,
+    SessionView,
+    dhcp_view,
+    view,
+)
 from wayleave.api.search import Filter, NotOne, search
+from wayleave.config.load import FILES_MAX, Files
+from wayleave.config.wording import plainly
+from wayleave.io import devices
+from wayleave.net.ipv4 import Address4
 from wayleave.net.mac import Mac
+from wayleave.net.units import Ns
 from wayleave.session.model import Phase, Session
 
 if TYPE_CHECKING:
@@ -42,6 +60,7 @@ class Running(Diagnosing, Protocol):
     plane: DataPlane
     ipoe: Ipoe
     repaired: list[str]
+    started: BootNs
     captures: Captures
 
     @property
@@ -67,15 +86,23 @@ class Running(Diagnosing, Protocol):
 class Changing(Protocol):
     """What the API needs of whoever changes a gateway's configuration."""
 
-    async def plan(self) -> PlanView: ...
+    async def plan(self, files: Files | None = None) -> PlanView: ...
 
-    async def reload(self) -> PlanView: ...
+    async def reload(self, file: str | None = None) -> PlanView: ...
+
+
+async def _senseless(_: Request, error: Exception) -> JSONResponse:
+    """Say what is wrong with a request in the words that a configuration is told."""
+    assert isinstance(error, RequestValidationError)
+    said = [": ".join((*map(str, item["loc"][1:]), plainly(item))) for item in error.errors()]
+    return JSONResponse({"detail": "; ".join(said)}, 422)
 
 
 def application(gateway: Running, configuration: Changing) -> FastAPI:
     """Return the API of a running gateway."""
     app = FastAPI(title="Wayleave gateway", version=__version__, docs_url=None, redoc_url=None)
     counters: Counters = gateway.plane.counters
+    app.add_exception_handler(RequestValidationError, _senseless)
 
     def found(id_: int) -> Session:
         session = gateway.table.get(id_)
@@ -162,6 +189,22 @@ def application(gateway: Running, configuration: Changing) -> FastAPI:
     async def pools() -> list[PoolView]:
         return gateway.pool_views()
 
+    @app.get("/ports")
+    async def ports() -> list[PortView]:
+        lost = set(gateway.lost_ports())
+        return [
+            PortView(
+                number=port.number,
+                device=port.device,
+                role=port.role,
+                tenant=port.tenant,
+                state=devices.state(port.device),
+                program=port.xdp if number in gateway.plane.attached and number not in lost else None,
+                sessions=gateway.table.on_port[number],
+            )
+            for number, port in sorted(gateway.ports.items())
+        ]
+
     @app.get("/drops")
     async def drops() -> dict[str, int]:
         return counters.drops() | {f"dhcp4:{reason}": count for reason, count in gateway.ipoe.ignored.items()}
@@ -169,12 +212,15 @@ def application(gateway: Running, configuration: Changing) -> FastAPI:
     @app.get("/dhcp")
     async def dhcp() -> DhcpView:
         replies = len(gateway.plane.tables.replies)
-        return dhcp_view(counters.dhcp4(), dict(gateway.ipoe.said), dict(gateway.ipoe.ignored), replies)
+        runs = Ns(gateway.clock.boot() - gateway.started)
+        return dhcp_view(counters.dhcp4(), dict(gateway.ipoe.said), dict(gateway.ipoe.ignored), replies, runs)
 
     @app.post("/explain")
     async def explain(asked: Question) -> Verdict:
         try:
             return answer(gateway, asked)
+        except Absent as error:
+            raise HTTPException(404, str(error)) from error
         except ValueError as error:
             raise HTTPException(422, str(error)) from error
 
@@ -183,7 +229,7 @@ def application(gateway: Running, configuration: Changing) -> FastAPI:
         session: int | None = None,
         mac: str | None = None,
         subscriber: str | None = None,
-        to: IPv4Address = SOMEWHERE,
+        to: Address4 = SOMEWHERE,
     ) -> DiagnosisView:
         """One verdict about one client: a session's, or one that has none and is known by MAC or subscriber."""
         whom = Whom(session, read_mac(mac) if mac is not None else None, subscriber)
@@ -201,6 +247,9 @@ def application(gateway: Running, configuration: Changing) -> FastAPI:
         count: Annotated[int | None, Query(ge=1)] = None,
     ) -> Response:
         """One client's packets as they come: of a session, or of a MAC that may have none. A pcapng file."""
+        if port and port not in gateway.plane.attached:
+            there = ", ".join(str(number) for number in sorted(gateway.plane.attached) if number <= LAST_PORT)
+            raise HTTPException(404, f"there is no port {port}: there is {there}")
         if session is not None:
             client = found(session).client
             wanted = Wanted(client.mac, client)
@@ -227,11 +276,27 @@ def application(gateway: Running, configuration: Changing) -> FastAPI:
 
     @app.get("/plan")
     async def plan() -> PlanView:
+        """Of the gateway's own file."""
         return await configuration.plan()
 
+    @app.post("/plan")
+    async def plan_of(request: Request) -> PlanView:
+        """Of the files in the body, as `config.load.Files`: what is large is decoded beside the loop."""
+        body = bytearray()
+        async for piece in request.stream():
+            body += piece
+            if len(body) > FILES_MAX:
+                raise HTTPException(413, f"a configuration of more than {FILES_MAX >> 20} MiB is not planned")
+        try:
+            files = await asyncio.to_thread(msgspec.json.decode, body, type=Files)
+        except msgspec.DecodeError as error:
+            raise HTTPException(422, f"the body is no configuration: {error}") from error
+        return await configuration.plan(files)
+
     @app.post("/reload")
-    async def reload(said: Response) -> PlanView:
-        told = await configuration.reload()
+    async def reload(said: Response, file: str | None = None) -> PlanView:
+        """`file`: refused if the gateway reads another."""
+        told = await configuration.reload(file)
         said.status_code = 409 if told.refused else 200
         return told
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, Field
 
 from wayleave.dataplane.counters import Usage
-from wayleave.net.units import SECOND, BootNs
+from wayleave.net.units import SECOND, BootNs, Ns
 from wayleave.session.model import NEVER, Session
 
 
@@ -21,6 +21,12 @@ class SessionView(BaseModel):
     pool: str | None
     subscriber: str | None
     address: str | None
+    service: str | None = Field(description="what it was sold, by name")
+    up_bps: int | None = Field(description="what it may send; None: as fast as it goes")
+    down_bps: int | None = Field(description="what it may be sent")
+    authority: str | None = Field(description="the group of RADIUS servers that decided; None: the gateway itself")
+    accounting: str = Field(description="Acct-Session-Id")
+    ends_s: int | None = Field(description="until its Session-Timeout")
     hostname: str
     age_s: int = Field(description="since the session began, or was taken up again by a gateway that restarted")
     lease_s: int | None = Field(description="until the client, as far as it was told, stops using the address")
@@ -46,9 +52,23 @@ class PoolView(BaseModel):
     quarantined: int
 
 
+class PortView(BaseModel):
+    """One port as it stands."""
+
+    number: int
+    device: str
+    role: str
+    tenant: str
+    state: str = Field(description="of its device: up, no carrier, down (as it was set) or gone")
+    program: str | None = Field(description="how the program is attached: native or generic; None: it is not")
+    sessions: int
+
+
 class PlanView(BaseModel):
     """What a reload would change, or has changed; or why it is refused, and then nothing is."""
 
+    file: str = Field(description="what was compared with how the gateway runs")
+    own: str = Field(description="what a reload reads")
     refused: list[str] = Field(default_factory=list, description="why the configuration cannot count now")
     changes: list[str] = Field(default_factory=list, description="settings and subscribers that differ")
     sessions: dict[str, int] = Field(default_factory=dict, description="how many are kept, moved and ended")
@@ -83,9 +103,12 @@ class DhcpView(BaseModel):
     python: dict[str, int] = Field(description="answers by kind")
     ignored: dict[str, int] = Field(description="messages that Python did not answer, by reason")
     replies: int = Field(description="different standing replies in use")
+    python_s: int = Field(description="for how long Python has counted; the data plane, since its maps were made")
 
 
-def dhcp_view(results: dict[str, int], said: dict[str, int], ignored: dict[str, int], replies: int) -> DhcpView:
+def dhcp_view(
+    results: dict[str, int], said: dict[str, int], ignored: dict[str, int], replies: int, python: Ns
+) -> DhcpView:
     """Sort the program's results into answers and reasons."""
     return DhcpView(
         kernel={name: count for name, count in results.items() if not name.startswith("up-")},
@@ -93,6 +116,7 @@ def dhcp_view(results: dict[str, int], said: dict[str, int], ignored: dict[str, 
         python=said,
         ignored=ignored,
         replies=replies,
+        python_s=python // SECOND,
     )
 
 
@@ -116,6 +140,12 @@ def view(
         pool=service.pool if service else None,
         subscriber=(service.subscriber or None) if service else None,
         address=str(lease.address) if lease else None,
+        service=service.name or None if service else None,
+        up_bps=service.up.bits_s if service and service.up else None,
+        down_bps=service.down.bits_s if service and service.down else None,
+        authority=service.authority or None if service else None,
+        accounting=session.accounting,
+        ends_s=(session.ends_at - now) // SECOND if session.ends_at else None,
         hostname=session.hostname,
         age_s=(now - session.since) // SECOND,
         lease_s=(until - now) // SECOND if until != NEVER else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -70,6 +71,17 @@ def _read(name: str, parse: Callable[[str], Read], text: str | None) -> Read | N
         return None if text is None else parse(text)
     except ValueError as error:
         raise NotOne(f"{name}: {error}") from error
+
+
+async def first(table: Table, wanted: Filter) -> Session | None:
+    """Return the first session that is asked for, wherever in the table; the loop goes on between its pieces."""
+    after: int | None = -1
+    while after is not None:
+        found, after = search(table, wanted, after, 1)
+        if found:
+            return found[0]
+        await asyncio.sleep(0)  # noqa: TID251 -- the loop does everything else
+    return None
 
 
 def search(table: Table, wanted: Filter, after: int, limit: int) -> tuple[list[Session], int | None]:

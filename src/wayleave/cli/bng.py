@@ -7,13 +7,15 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import App, CycloptsError, Parameter
 
 from wayleave import __version__
-from wayleave.cli.client import DEFAULT_CONFIG, ApiError
+from wayleave.cli.client import DEFAULT_CONFIG, ApiError, Misused
+from wayleave.cli.refusal import from_one, told
 from wayleave.cli.show import show
 from wayleave.cli.target import Target, find, find_id, whom
 from wayleave.cli.watch import with_seconds
+from wayleave.cli.words import age, several
 
 app = App(name="bng", help="A broadband network gateway.", version=__version__)
 clear = App(name="clear", help="End what is running.")
@@ -53,9 +55,10 @@ def check(file: Path | None = None, /, *, config: Path = DEFAULT_CONFIG) -> int:
         settings, subscribers = load(config)
     except ConfigurationError as error:
         print(error, file=sys.stderr)
-        print(f"{len(error.problems)} problem{'s' if len(error.problems) > 1 else ''}", file=sys.stderr)
+        print(several(len(error.problems), "problem"), file=sys.stderr)
         return 2
-    print(f"{config}: good: {len(settings.ports)} ports, {len(settings.pools)} pools, {len(subscribers)} subscribers")
+    counts = ((settings.ports, "port"), (settings.pools, "pool"), (subscribers, "subscriber"))
+    print(f"{config}: good: {', '.join(several(len(items), thing) for items, thing in counts)}")
     return 0
 
 
@@ -139,7 +142,7 @@ def explain(
     *words: str,
     hex_: Annotated[str | None, Parameter(name="--hex")] = None,
     pcap: Path | None = None,
-    packet: int = 1,
+    packet: Annotated[int, Parameter(validator=from_one)] = 1,
     port: int | None = None,
     target: Target | None = None,
 ) -> int:
@@ -156,7 +159,7 @@ def explain(
     hex_
         Instead of words, a whole Ethernet frame in hexadecimal; needs --port.
     pcap
-        Instead of words, a file of captured frames; needs --port.
+        Instead of words, a file of captured frames, pcapng or pcap; needs --port unless `bng capture` wrote it.
     packet
         Which frame of the file, counted from 1.
     port
@@ -166,10 +169,10 @@ def explain(
 
     target = target or Target()
     if (bool(words), hex_ is not None, pcap is not None).count(True) > 1:
-        raise ApiError("say one packet: in words, or with --hex, or with --pcap")
+        raise Misused("say one packet: in words, or with --hex, or with --pcap")
     question: dict[str, object] = {"frame": hex_, "port": port}
     if pcap is not None:
-        question["frame"] = asking.frame_of(pcap, packet).hex()
+        question = asking.frame_of(pcap, packet, port)
     elif hex_ is None:
         question = asking.question(words, port, lambda which: find_id(target, which))
     found = target.call("POST", "/explain", question)
@@ -179,27 +182,34 @@ def explain(
 
 @app.command
 def plan(*, target: Target | None = None) -> int:
-    """Say what `bng reload` would change, and change nothing. Exit status, as of diff: 0 nothing, 1 some, 2 refused."""
-    from wayleave.cli.plan import told
+    """Say what another configuration would change, and change nothing.
+
+    With --config it is that file's, wherever it lies; else the file's that the gateway reads. Exit status, as of diff:
+    0 nothing, 1 some, 2 refused.
+    """
+    from wayleave.cli.plan import planned, tell
 
     target = target or Target()
     try:
-        found = target.change("GET", "/plan")
+        found = planned(target)
     except ApiError as error:
         print(f"bng: {error}", file=sys.stderr)
         return 2
-    told(target, found)
+    tell(target, found)
     return 2 if found["refused"] else int(bool(found["changes"]))
 
 
 @app.command
 def reload(*, target: Target | None = None) -> int:
-    """Have a running gateway go by its configuration as it is on disk now, or refuse it whole; exit status 2."""
-    from wayleave.cli.plan import told
+    """Have a running gateway go by its configuration as it is on disk now, or refuse it whole; exit status 2.
+
+    With --config only if that is the file which the gateway reads.
+    """
+    from wayleave.cli.plan import tell
 
     target = target or Target()
-    found = target.change("POST", "/reload")
-    told(target, found)
+    found = target.change("POST", "/reload", file=target.given and target.given.absolute())
+    tell(target, found)
     return 2 if found["refused"] else 0
 
 
@@ -215,6 +225,8 @@ def capture(
     target: Target | None = None,
 ) -> int:
     """Write one client's packets into a pcapng file, as they come in and as they leave, until Ctrl-C.
+
+    With --json, what came of it is printed at the end, on standard output.
 
     Parameters
     ----------
@@ -251,10 +263,11 @@ def diagnose(which: str, /, *, to: str | None = None, target: Target | None = No
     target = target or Target()
     found = target.call("GET", "/diagnose", **whom(target, which), to=to)
     rows = [(key, found[key]) for key in ("verdict", "says", "means", "cure", "client", "address")]
+    rows += [("note", note) for note in found["notes"]]
     target.print(
         found,
         ("", ""),
-        rows + [("", f"{item['ago_s']} s ago: {item['what']} {item['says']}") for item in found["journal"]],
+        rows + [("", f"{age(item['ago_s'])} ago: {item['what']} {item['says']}") for item in found["journal"]],
     )
     return 0 if found["verdict"] == "well" else 1
 
@@ -278,7 +291,10 @@ def clear_session(which: str, /, *, target: Target | None = None) -> int:
 def main() -> None:
     """Entry point."""
     try:
-        sys.exit(app(with_seconds(sys.argv[1:])))
+        sys.exit(app(with_seconds(sys.argv[1:]), exit_on_error=False, print_error=False))
+    except CycloptsError as error:
+        print(f"bng: {told(error)}", file=sys.stderr)
+        sys.exit(2)
     except ApiError as error:
         print(f"bng: {error}", file=sys.stderr)
         sys.exit(error.status)

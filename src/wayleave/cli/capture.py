@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from wayleave.cli.client import ApiError
+from wayleave.cli.client import ApiError, Misused
 from wayleave.cli.target import Target, find_id, is_mac
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def whose(target: Target, which: str, port: int) -> dict[str, object]:
     if is_mac(which):
         return {"mac": which, "port": port}
     if port:
-        raise ApiError(f"--port goes with a MAC: {which} is captured on the line of its session")
+        raise Misused(f"--port goes with a MAC: {which} is captured on the line of its session")
     id_ = find_id(target, which)
     if id_ is None:
         raise ApiError(f"there is no session with address {which}: of a client without one say its MAC")
@@ -28,7 +29,9 @@ def whose(target: Target, which: str, port: int) -> dict[str, object]:
 
 
 def run(target: Target, asked: dict[str, object], path: Path) -> int:
-    """Write the capture to a file, `-` for standard output, and say how it went."""
+    """Write the capture to a file, `-` for standard output, and say how it went. Raises: ApiError."""
+    if target.as_json and str(path) == "-":
+        raise Misused("--json and the capture cannot both go to standard output: say another file with --write")
     try:
         with target.stream("POST", "/capture", **asked) as pieces, _written(path) as out:
             print(f"capturing into {path}; Ctrl-C ends it", file=sys.stderr)
@@ -39,16 +42,21 @@ def run(target: Target, asked: dict[str, object], path: Path) -> int:
         pass
     except BrokenPipeError:
         sys.stdout = None  # or Python complains of it once more when it ends
-    print(_summary(target), file=sys.stderr)
+    _summary(target, path)
     return 0
 
 
-def _summary(target: Target) -> str:
+def _summary(target: Target, path: Path) -> None:
     try:
         told: dict[str, Any] = target.call("GET", "/capture")
     except ApiError:
-        return "the gateway has stopped; the file is whole"
-    return f"{told['packets']} frames of {told['client']}, {told['lost']} lost"
+        told = {"running": False, "client": None, "packets": None, "lost": None}
+    if target.as_json:
+        print(json.dumps({"file": str(path), **told}, indent=2))
+    elif told["client"] is None:
+        print("the gateway has stopped; the file is whole", file=sys.stderr)
+    else:
+        print(f"{told['packets']} frames of {told['client']}, {told['lost']} lost", file=sys.stderr)
 
 
 @contextmanager
@@ -59,6 +67,6 @@ def _written(path: Path) -> Iterator[IO[bytes]]:
     try:
         file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
     except OSError as error:
-        raise ApiError(f"{path}: {error.strerror}") from error
+        raise Misused(f"{path}: {error.strerror}") from error
     with file:
         yield file

@@ -24,9 +24,21 @@ TIMEOUT_S = 10.0
 
 
 class ApiError(Exception):
-    """The gateway did not answer, or said no; the text says why. `status` is the command's exit status."""
+    """The answer is no; the text says why. `status` is the command's exit status."""
 
     status = 1
+
+
+class Misused(ApiError):
+    """What was asked, or with which file, makes no sense."""
+
+    status = 2
+
+
+class Unreachable(ApiError):
+    """No gateway answers, or not to this user."""
+
+    status = 2
 
 
 class _Connection(http.client.HTTPConnection):
@@ -41,13 +53,19 @@ class _Connection(http.client.HTTPConnection):
 
 
 def socket_of(config: Path) -> str:
-    """Return where the gateway of a configuration listens. Raises: ApiError."""
+    """Return where the gateway of a configuration listens. Raises: Misused, Unreachable."""
     try:
         return str(tomllib.loads(config.read_text())["gateway"]["api"])
+    except PermissionError as error:
+        raise Unreachable(f"{config}: permission denied: run this as root (sudo)") from error
     except OSError as error:
-        raise ApiError(f"{config}: {error.strerror}: say --config FILE or --socket PATH") from error
-    except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
-        raise ApiError(f"{config}: there is no gateway.api in it: try `bng check --config {config}`") from error
+        raise Misused(f"{config}: {error.strerror}: say --config FILE or --socket PATH") from error
+    except UnicodeDecodeError as error:
+        raise Misused(f"{config}: is not TOML: octet {error.start} is not UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
+        raise Misused(f"{config}: is not TOML: {error}") from error
+    except (KeyError, TypeError) as error:
+        raise Misused(f"{config}: gateway.api is missing: `bng check {config}` says all that is wrong") from error
 
 
 def call(
@@ -59,31 +77,40 @@ def call(
     timeout_s: float = TIMEOUT_S,
     **query: object,
 ) -> Any:
-    """Return the decoded answer; `body` is sent as JSON. A status among `refused` is an answer as well.
+    """Return the decoded answer; `body` is sent as JSON, which bytes already are.
 
+    A status among `refused` is an answer as well.
     Raises: ApiError.
     """
-    text = None if body is None else json.dumps(body)
+    text = body if body is None or isinstance(body, bytes) else json.dumps(body)
     given = {key: value for key, value in query.items() if value is not None}
     connection = _Connection(path, timeout_s)
     try:
         headers = {"Content-Type": "application/json"} if text is not None else {}
         connection.request(method, target + (f"?{urlencode(given)}" if given else ""), text, headers)
         answer = connection.getresponse()
-        said = json.loads(answer.read() or b"null")
-    except (OSError, http.client.HTTPException, ValueError) as error:
+        said = answer.read()
+    except (OSError, http.client.HTTPException) as error:
         raise _absent(path, error) from error
     finally:
         connection.close()
     if answer.status >= http.HTTPStatus.BAD_REQUEST and answer.status not in refused:
-        raise ApiError(_refusal(said))
-    return said
+        raise _refusal(answer.status, said)
+    return json.loads(said or b"null")
 
 
-def _absent(path: str, error: Exception) -> ApiError:
-    if isinstance(error, PermissionError):
-        return ApiError(f"{path}: permission denied: only {_owner(path)} may talk to this gateway")
-    return ApiError(f"no gateway answers at {path}: {error}: is `bng run` running?")
+def _absent(path: str, error: Exception) -> Unreachable:
+    match error:
+        case PermissionError():
+            return Unreachable(
+                f"{path}: permission denied: only {_owner(path)} may talk to this gateway: run this with sudo"
+            )
+        case TimeoutError():
+            return Unreachable(f"the gateway at {path} does not answer: its log may say why")
+        case OSError(strerror=str(why)):
+            return Unreachable(f"no gateway answers at {path}: {why}: is `bng run` running?")
+        case _:
+            return Unreachable(f"no gateway answers at {path}: {error}: is `bng run` running?")
 
 
 def _owner(path: str) -> str:
@@ -114,9 +141,9 @@ def stream(path: str, method: str, target: str, **query: object) -> Iterator[Ite
             connection.request(method, target + (f"?{urlencode(given)}" if given else ""))
             answer = connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
-            raise ApiError(f"no gateway answers at {path}: {error}: is `bng run` running?") from error
+            raise _absent(path, error) from error
         if answer.status >= http.HTTPStatus.BAD_REQUEST:
-            raise ApiError(_refusal(json.loads(answer.read() or b"null")))
+            raise _refusal(answer.status, answer.read())
         connection.sock.settimeout(None)
         yield _pieces(answer)
     finally:
@@ -127,7 +154,7 @@ def _pieces(answer: http.client.HTTPResponse) -> Iterator[bytes]:
     try:
         yield from iter(lambda: answer.read1(1 << 16), b"")
     except (OSError, http.client.HTTPException) as error:
-        raise ApiError(f"the gateway has gone: {error}") from error
+        raise Unreachable("the gateway has gone: its log says why") from error
 
 
 def process_of(path: str) -> int:
@@ -146,9 +173,13 @@ def process_of(path: str) -> int:
     return int(pid)
 
 
-def _refusal(body: Any) -> str:
-    """What the gateway says of a request that it does not take: a sentence, or one a parameter that makes no sense."""
-    detail = body.get("detail", body) if isinstance(body, dict) else body
-    if isinstance(detail, list):
-        return "; ".join(f"{item['loc'][-1]}: {item['msg']}" for item in detail)
-    return str(detail)
+def _refusal(status: int, said: bytes) -> ApiError:
+    """What the gateway says of a request that it does not take, in a sentence."""
+    try:
+        words = json.loads(said)["detail"]
+    except (ValueError, KeyError, TypeError):
+        return ApiError(f"the gateway could not answer (HTTP {status}): its log says why")
+    return Misused(words) if status in _SENSELESS else ApiError(words)
+
+
+_SENSELESS = (http.HTTPStatus.UNPROCESSABLE_ENTITY, http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE)

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any
 
-from cyclopts import App, Parameter, validators
+from cyclopts import App, Parameter
 
 from wayleave import __version__
 from wayleave.cli.client import ApiError
+from wayleave.cli.refusal import from_one
 from wayleave.cli.target import Target, find, is_mac, remark
 from wayleave.cli.watch import View, watched
+from wayleave.cli.words import age, lines
 
 show = App(name="show", help="Look at a running gateway.")
 
-_SESSION_COLUMNS = ("id", "address", "mac", "line", "phase", "pool", "subscriber", "lease_s", "seen_s", "hostname")
+_SESSION_COLUMNS = ("id", "address", "mac", "line", "phase", "pool", "subscriber", "lease", "seen", "hostname")
+_SPARE = ("hostname", "pool", "subscriber", "phase", "lease", "seen")
+"""Where it is narrow, the first are left out first."""
 
 
 @show.command
@@ -28,7 +32,7 @@ def sessions(
     pool: str | None = None,
     tenant: str | None = None,
     subscriber: str | None = None,
-    limit: Annotated[int, Parameter(validator=validators.Number(gte=1))] = 100,
+    limit: Annotated[int, Parameter(validator=from_one)] = 100,
     target: View | None = None,
 ) -> int:
     """List sessions.
@@ -56,7 +60,8 @@ def sessions(
     wanted = {"mac": mac, "line": line, "address": address, "phase": phase, "pool": pool, "tenant": tenant}
     wanted["subscriber"] = subscriber
     found, more = target.sessions(limit, **wanted)
-    target.print(found, _SESSION_COLUMNS, ([item[key] for key in _SESSION_COLUMNS] for item in found))
+    rows = (dict(lines(item)) for item in found)
+    target.print(found, _SESSION_COLUMNS, ([row[key] for key in _SESSION_COLUMNS] for row in rows), _SPARE)
     if more:
         remark(f"there are more than these {limit}: say --limit")
     elif not found:
@@ -81,10 +86,11 @@ def one_session(
     target = target or View()
     found = find(target, which)
     usage = found.get("usage") or {}
-    rows = [(key, value) for key, value in found.items() if key != "usage"] + list(usage.items())
+    rows = [*lines({key: value for key, value in found.items() if key != "usage"}), *usage.items()]
     happened = target.call("GET", f"/sessions/{found['id']}/journal")["entries"] if journal else []
     target.print(found | {"journal": happened} if journal else found, ("", ""), rows)
     if journal and not target.as_json:
+        print()
         _tell(target, happened)
     return 0
 
@@ -123,8 +129,8 @@ def one_journal(which: str, /, *, target: View | None = None) -> int:
 
 
 def _tell(target: Target, entries: Iterable[dict[str, Any]]) -> None:
-    rows = [(item["ago_s"], item["what"], _counted(item)) for item in entries]
-    target.table(("ago_s", "what", ""), rows)
+    rows = [(age(item["ago_s"]), item["what"], _counted(item)) for item in entries]
+    target.table(("ago", "what", ""), rows)
 
 
 def _counted(entry: dict[str, Any]) -> str:
@@ -134,7 +140,7 @@ def _counted(entry: dict[str, Any]) -> str:
 @show.command
 @watched
 def drops(*, every: Annotated[bool, Parameter(name="--all", negative=())] = False, target: View | None = None) -> int:
-    """Packets dropped, by reason; `dhcp4:` where Python took no notice of one.
+    """Packets dropped, by reason, since the tables were made; `dhcp4:` where Python, since it started, ignored one.
 
     Parameters
     ----------
@@ -157,10 +163,15 @@ def dhcp(*, target: View | None = None) -> int:
     """Who answers DHCP: the data plane by itself, or Python; and why what went up to Python did."""
     target = target or View()
     found = target.call("GET", "/dhcp")
-    rows = [(f"answered by {who}: {kind}", count) for who in ("kernel", "python") for kind, count in found[who].items()]
-    rows += [(f"left to python: {why}", count) for why, count in found["up"].items() if count]
-    rows += [(f"ignored by python: {why}", count) for why, count in found["ignored"].items()]
-    target.print(found, ("", "messages"), [*rows, ("standing replies in use", found["replies"])])
+    kernel = [(f"answered: {kind}", count) for kind, count in found["kernel"].items()]
+    kernel += [(f"left to Python: {why}", count) for why, count in found["up"].items() if count]
+    python = [(f"answered: {kind}", count) for kind, count in found["python"].items()]
+    python += [(f"ignored: {why}", count) for why, count in found["ignored"].items()]
+    heading = "the data plane, since its tables were made"
+    target.print(found, (heading, "messages"), [*kernel, ("standing replies in use", found["replies"])])
+    if not target.as_json:
+        print()
+        target.table((f"Python, since it started {age(found['python_s'])} ago", "messages"), python)
     return 0
 
 
@@ -196,6 +207,22 @@ def pools(*, target: View | None = None) -> int:
     found = target.call("GET", "/pools")
     columns = ("name", "tenant", "network", "gateway", "size", "held", "quarantined")
     target.print(found, columns, ([item[key] for key in columns] for item in found))
+    return 0
+
+
+@show.command
+@watched
+def ports(*, target: View | None = None) -> int:
+    """The ports: their devices' state, how the program is attached (`no`: it is not), how many sessions are there."""
+    target = target or View()
+    found = target.call("GET", "/ports")
+    columns = ("port", "device", "role", "tenant", "state", "program", "sessions")
+    target.print(
+        found,
+        columns,
+        ([item["number"], *(item[key] for key in columns[1:5]), item["program"] or "no", item["sessions"]]
+         for item in found),
+    )  # fmt: skip
     return 0
 
 

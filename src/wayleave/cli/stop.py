@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from wayleave.access.settings import LAST_PORT
-from wayleave.cli.client import ApiError
+from wayleave.cli.client import ApiError, Misused, Unreachable
 from wayleave.cli.target import Target
 from wayleave.config.load import ConfigurationError, load
 from wayleave.config.schema import Configuration
@@ -23,26 +23,20 @@ PATIENCE_S = 20
 """What a process may take to write what waits."""
 
 
-class BadConfiguration(ApiError):
-    """The configuration does not tell what to end."""
-
-    status = 2
-
-
 def settings_of(config: Path) -> Configuration:
-    """Return a configuration that makes sense. Raises: BadConfiguration."""
+    """Return a configuration that makes sense. Raises: Misused."""
     try:
         return load(config)[0]
     except ConfigurationError as error:
-        raise BadConfiguration(str(error)) from error
+        raise Misused(str(error)) from error
 
 
 def settings_of_running(target: Target) -> Configuration:
-    """Return a configuration that is this gateway's, before anything ends. Raises: BadConfiguration, ApiError."""
+    """Return a configuration that is this gateway's, before anything ends. Raises: Misused."""
     settings = settings_of(target.config)
     theirs = settings.gateway.api
     if target.socket is not None and Path(target.socket).resolve() != Path(theirs).resolve():
-        raise ApiError(
+        raise Misused(
             f"{target.config} is another gateway's, which listens at {theirs}: say the --config of the one at "
             f"{target.socket}, or --keep-traffic"
         )
@@ -51,7 +45,10 @@ def settings_of_running(target: Target) -> Configuration:
 
 def stop(target: Target) -> None:
     """Stop a running gateway's process, and wait until it has ended. Raises: ApiError."""
-    pid = target.process()
+    try:
+        pid = target.process()
+    except Unreachable as error:
+        raise Unreachable(f"{error}{_standing(target.config)}") from error
     try:
         process = os.pidfd_open(pid)
     except OSError as error:
@@ -64,6 +61,19 @@ def stop(target: Target) -> None:
             raise ApiError(f"process {pid} still runs after {PATIENCE_S} s: its log says more; `kill -9 {pid}` ends it")
     finally:
         os.close(process)
+
+
+def _standing(config: Path) -> str:
+    """Say how to end what a process that has gone left on the ports, if it did."""
+    try:
+        name = load(config)[0].gateway.name
+    except ConfigurationError:
+        return ""
+    try:
+        stands = name in pins.instances()
+    except PermissionError:
+        return ""
+    return f" What it forwarded goes on: `bng detach --config {config}` ends that." if stands else ""
 
 
 def detach(settings: Configuration, name: str | None = None) -> int:
@@ -113,7 +123,7 @@ def _take_off(name: str, tenants: Iterable[str], state: Path | None = None) -> i
         print(f"bng: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"bng: {error.filename}: {error.strerror}: detach has to be root", file=sys.stderr)
+        print(f"bng: {error.filename}: {error.strerror}: detach has to be root (sudo)", file=sys.stderr)
         return 1
     print("detached" if removed else "nothing was attached")
     for tenant in absent if removed else ():

@@ -22,7 +22,7 @@ class Target:
     Parameters
     ----------
     config
-        The gateway's configuration file.
+        The gateway's configuration file; /etc/wayleave/bng.toml unless it is said.
     socket
         Its API socket, instead of the one the configuration names.
     as_json
@@ -31,34 +31,36 @@ class Target:
 
     def __init__(
         self,
-        config: Path = DEFAULT_CONFIG,
+        config: Path | None = None,
         socket: str | None = None,
         as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
     ) -> None:
-        self.config, self.socket, self.as_json = config, socket, as_json
+        self.given, self.socket, self.as_json = config, socket, as_json
+        self.config = config or DEFAULT_CONFIG
         self.indent: int | None = 2
 
     def call(self, method: str, path: str, body: object = None, **query: object) -> Any:
-        return client.call(self._where, method, path, body, (), client.TIMEOUT_S, **query)
+        return client.call(self.where, method, path, body, (), client.TIMEOUT_S, **query)
 
     def stream(self, method: str, path: str, **query: object) -> AbstractContextManager[Iterator[bytes]]:
         """The pieces of an answer as they come."""
-        return client.stream(self._where, method, path, **query)
+        return client.stream(self.where, method, path, **query)
 
     def ask(self, path: str) -> Any:
         """GET what also answers when it says no."""
-        return client.call(self._where, "GET", path, refused=(503,))
+        return client.call(self.where, "GET", path, refused=(503,))
 
-    def change(self, method: str, path: str) -> Any:
+    def change(self, method: str, path: str, body: bytes | None = None, **query: object) -> Any:
         """Have a configuration planned or reloaded; a refusal is an answer."""
-        return client.call(self._where, method, path, refused=(409,), timeout_s=600.0)
+        return client.call(self.where, method, path, body, refused=(409,), timeout_s=600.0, **query)
 
     def process(self) -> int:
         """The gateway's process id, as the kernel knows whose socket it is. Raises: ApiError."""
-        return client.process_of(self._where)
+        return client.process_of(self.where)
 
     @property
-    def _where(self) -> str:
+    def where(self) -> str:
+        """The API's socket."""
         return self.socket or client.socket_of(self.config)
 
     def sessions(self, limit: int, **wanted: str | None) -> tuple[list[dict[str, Any]], bool]:
@@ -71,23 +73,49 @@ class Target:
             after = page["after"]
         return found[:limit], len(found) > limit
 
-    def print(self, value: Any, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    def print(
+        self, value: Any, columns: Sequence[str], rows: Iterable[Sequence[object]], spare: Sequence[str] = ()
+    ) -> None:
         """Print `value` as JSON if asked to, else a table."""
         if self.as_json:
             print(json.dumps(value, indent=self.indent))
         else:
-            self.table(columns, rows)
+            self.table(columns, rows, spare)
 
-    def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-        """Print a table."""
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], spare: Sequence[str] = ()) -> None:
+        """Print a table. Where it is too wide, the columns that can be spared are left out, and said so."""
         from rich import box
         from rich.console import Console
         from rich.table import Table
 
-        table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
-        for row in rows:
-            table.add_row(*("-" if cell is None else str(cell) for cell in row))
-        Console(width=None if sys.stdout.isatty() else 250).print(table)
+        console = Console(width=None if sys.stdout.isatty() else 250)
+        cells = [["-" if cell is None else str(cell) for cell in row] for row in rows]
+        shown = fitting(columns, cells, spare, console.width)
+        table = Table(box=box.SIMPLE_HEAD, show_header=any(columns), show_edge=False, pad_edge=False)
+        table.padding = (0, _GAP - 1, 0, 0)
+        for number in shown:
+            table.add_column(columns[number])
+        for row in cells:
+            table.add_row(*(row[number] for number in shown))
+        console.print(table)
+        left_out = [name for number, name in enumerate(columns) if number not in shown]
+        if left_out:
+            remark(f"too narrow for {', '.join(left_out)}: they are in a wider window, or with --json")
+
+
+def fitting(columns: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str], width: int) -> list[int]:
+    """Return the numbers of the columns that fit; of `spare` the first are left out first."""
+    need = [max(map(len, (name, *(row[number] for row in rows)))) for number, name in enumerate(columns)]
+    shown = [*range(len(columns))]
+    for name in spare:
+        if sum(need[number] + _GAP for number in shown) - _GAP <= width:
+            break
+        shown.remove(columns.index(name))
+    return shown
+
+
+_GAP = 2
+"""Between two columns of a table."""
 
 
 def remark(words: str) -> None:
@@ -109,6 +137,17 @@ def _sessions_of(target: Target, which: str) -> tuple[str, list[dict[str, Any]]]
     return key, found
 
 
+def _perhaps_line(which: str) -> str:
+    """Say how to ask for a line, if this is one."""
+    from wayleave.session.model import Line
+
+    try:
+        Line.parse(which)
+    except ValueError:
+        return ""
+    return f": that is a line; `bng show sessions --line {which}` lists who is on it"
+
+
 def find_id(target: Target, which: str) -> int | None:
     """The id of the one session of this id, address, MAC or subscriber; None: no client has that address.
 
@@ -118,7 +157,7 @@ def find_id(target: Target, which: str) -> int | None:
         return int(which)
     key, found = _sessions_of(target, which)
     if not found and key != "address":
-        raise ApiError(f"there is no session with {key} {which}")
+        raise ApiError(f"there is no session with {key} {which}{_perhaps_line(which)}")
     return int(found[0]["id"]) if found else None
 
 

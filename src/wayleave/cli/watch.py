@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from wayleave.cli.client import DEFAULT_CONFIG, ApiError
+from wayleave.cli.client import Misused
 from wayleave.cli.target import Target
 
 EVERY_S = 2
@@ -26,7 +26,7 @@ class View(Target):
     Parameters
     ----------
     config
-        The gateway's configuration file.
+        The gateway's configuration file; /etc/wayleave/bng.toml unless it is said.
     socket
         Its API socket, instead of the one the configuration names.
     as_json
@@ -37,7 +37,7 @@ class View(Target):
 
     def __init__(
         self,
-        config: Path = DEFAULT_CONFIG,
+        config: Path | None = None,
         socket: str | None = None,
         as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
         watch: float | None = None,
@@ -56,7 +56,7 @@ def watched(command: Callable[..., int]) -> Callable[..., int]:
         if view.watch is None:
             return command(*words, target=view, **options)
         if view.watch <= 0:
-            raise ApiError(f"--watch {view.watch}: say how many seconds lie between two looks")
+            raise Misused(f"--watch {view.watch}: say how many seconds lie between two looks")
         clears = sys.stdout.isatty() and not view.as_json
         try:
             while True:

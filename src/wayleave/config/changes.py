@@ -11,8 +11,9 @@ from pydantic.fields import FieldInfo
 
 from wayleave.aaa.local import Subscriber
 from wayleave.config.schema import Configuration
-from wayleave.net.duration import spoken_duration
+from wayleave.net.duration import written_duration
 from wayleave.net.units import Ns
+from wayleave.session.settings import Leaf
 
 NAMED = 20
 """Subscribers that are told by name, at most."""
@@ -48,15 +49,17 @@ def _between(prefix: str, old: BaseModel, new: BaseModel) -> Iterator[Change]:
             continue
         if isinstance(now, BaseModel):
             yield from _between(path, was, now)
-        elif isinstance(now, tuple) and any(isinstance(item, BaseModel) for item in (*was, *now)):
+        elif isinstance(now, tuple) and any(isinstance(item, Leaf) for item in (*was, *now)):
             yield from _among(path, was, now, restart_of(info))
+        elif isinstance(now, dict):
+            yield from _of_a_table(path, was, now, info)
         else:
-            yield Change(path, f"{_said(was, info)} -> {_said(now, info)}", restart_of(info))
+            yield _changed(path, was, now, info)
 
 
-def _among(path: str, old: Sequence[BaseModel], new: Sequence[BaseModel], restart: str) -> Iterator[Change]:
+def _among(path: str, old: Sequence[Leaf], new: Sequence[Leaf], restart: str) -> Iterator[Change]:
     """Compare two lists of sections by what their items are called."""
-    before, after = ({_name(item): item for item in items} for items in (old, new))
+    before, after = ({item.label: item for item in items} for items in (old, new))
     for name, item in after.items():
         if name not in before:
             yield Change(f"{path}[{name}]", "is new", restart)
@@ -68,13 +71,16 @@ def _among(path: str, old: Sequence[BaseModel], new: Sequence[BaseModel], restar
         yield Change(path, "another order", restart)
 
 
-def _name(item: BaseModel) -> str:
-    """What identifies a section among others of its kind."""
-    for key in ("number", "name"):
-        if hasattr(item, key):
-            return str(getattr(item, key))
-    known_by = (str(getattr(item, key)) for key in ("mac", "line") if getattr(item, key) is not None)
-    return " on ".join(known_by)
+def _of_a_table(path: str, old: dict[str, Any], new: dict[str, Any], info: FieldInfo) -> Iterator[Change]:
+    """Compare two tables of names and values."""
+    for name in dict.fromkeys((*new, *old)):
+        was, now = old.get(name), new.get(name)
+        if was != now:
+            yield _changed(f"{path}.{name}", was, now, info)
+
+
+def _changed(path: str, was: Any, now: Any, info: FieldInfo) -> Change:
+    return Change(path, f"{_said(was, info)} → {_said(now, info)}", restart_of(info))
 
 
 def _said(value: Any, info: FieldInfo) -> str:
@@ -85,11 +91,23 @@ def _said(value: Any, info: FieldInfo) -> str:
         case bool():
             return str(value).lower()
         case int() if info.annotation is Ns:
-            return spoken_duration(value)
-        case tuple():
-            return f"[{', '.join(_said(item, info) for item in value)}]"
-        case _:
+            return f'"{written_duration(value)}"'
+        case int() | float():
             return str(value)
+        case tuple() | list():
+            return f"[{', '.join(_said(_range(item), info) for item in value)}]"
+        case dict():
+            return f"{{{', '.join(f'{key} = {_said(item, info)}' for key, item in value.items())}}}"
+        case _:
+            return f'"{value}"'
+
+
+def _range(item: Any) -> Any:
+    """Two addresses, first and last, as the file has them."""
+    if not isinstance(item, tuple):
+        return item
+    first, last = item
+    return first if first == last else f"{first}-{last}"
 
 
 def subscriber_changes(old: Sequence[Subscriber], new: Sequence[Subscriber]) -> list[Change]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
+from wayleave.session.settings import Leaf, labels
+
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
@@ -16,10 +18,13 @@ Location = tuple[int | str, ...]
 _WANTED = {
     "missing": "is missing",
     "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "float_parsing": "must be a number",
     "bool_type": "must be true or false",
     "string_type": 'must be text, in quotes: "…"',
     "string_too_short": "must not be empty",
     "string_too_long": "must have at most {max_length} characters",
+    "greater_than": "must be more than {gt:g}",
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",
     "too_long": "must have at most {max_length} items, and has {actual_length}",
@@ -27,12 +32,36 @@ _WANTED = {
 }
 
 
-def where(location: Location) -> str:
-    """Write ("pools", 0, "network") as pools[0].network."""
-    text = ""
-    for step in location:
-        text += f"[{step}]" if isinstance(step, int) else f".{step}"
-    return text.lstrip(".") or "the file"
+class Places:
+    """Where things stand in a file, as text: `tree` knows what its sections are called."""
+
+    def __init__(self, tree: Leaf) -> None:
+        self._tree = tree
+        self._labels: dict[int, list[str]] = {}
+
+    def where(self, location: Location) -> str:
+        """Write ("pools", 0, "network") as pools[residential].network.
+
+        A plain value in a list has no place of its own: what is wrong with it shows it.
+        """
+        text = ""
+        at: Any = self._tree
+        for step in location:
+            if isinstance(step, str):
+                text, at = f"{text}.{step}", getattr(at, step, None)
+            elif _sections(at):
+                text, at = f"{text}[{self._called(at)[step]}]", at[step]
+        return text.lstrip(".") or "the file"
+
+    def _called(self, items: Sequence[Leaf]) -> list[str]:
+        found = self._labels.get(id(items))
+        if found is None:
+            found = self._labels[id(items)] = labels(items)
+        return found
+
+
+def _sections(value: Any) -> bool:
+    return isinstance(value, tuple) and any(isinstance(item, Leaf) for item in value)
 
 
 def what(model: type[BaseModel], error: ErrorDetails) -> str:
@@ -44,16 +73,29 @@ def what(model: type[BaseModel], error: ErrorDetails) -> str:
         case "model_type":
             return f"must be a table{_shown(given)}"
         case "tuple_type" if isinstance(given, dict):
-            return f"is one table, and may be there several times: write [[{where(error['loc'])}]]"
+            return f"is one table, and may be there several times: write [[{_section(error['loc'])}]]"
         case "tuple_type":
             return f"must be a list, in brackets: […]{_shown(given)}"
-        case "literal_error":
+        case _:
+            return plainly(error)
+
+
+def plainly(error: ErrorDetails) -> str:
+    """Say what is wrong with a value by itself, wherever it stands."""
+    kind, given = error["type"], error["input"]
+    match kind:
+        case "missing":
+            return _WANTED[kind]
+        case "literal_error" | "enum":
             return f"must be {_quoted(error['ctx']['expected'])}{_shown(given)}"
         case _ if kind in _WANTED:
-            wanted = _WANTED[kind].format(**error.get("ctx", {}))
-            return wanted if kind == "missing" else wanted + _shown(given)
+            return _WANTED[kind].format(**error.get("ctx", {})) + _shown(given)
         case _:
             return error["msg"].removeprefix("Value error, ")
+
+
+def _section(location: Location) -> str:
+    return ".".join(step for step in location if isinstance(step, str))
 
 
 def _quoted(expected: str) -> str:

@@ -20,21 +20,26 @@ from typing import Any
 import structlog
 
 from wayleave.aaa.local import Subscriber
+from wayleave.aaa.radius import Decision
+from wayleave.access.demux import sender
 from wayleave.access.ipoe import Ipoe
 from wayleave.access.settings import PortSettings
 from wayleave.api.capture import Captures
 from wayleave.api.schema import PoolView
 from wayleave.config.schema import Configuration
 from wayleave.daemon import logs
+from wayleave.daemon.accounting import Accounting
 from wayleave.daemon.derived import derive
+from wayleave.daemon.dynauth import Dynauth
 from wayleave.daemon.engine import Engine
 from wayleave.daemon.hostlinks import HostLinks, own_addresses
+from wayleave.daemon.radius import Radius
 from wayleave.daemon.recovery import Recovery
 from wayleave.dataplane import abi, objects
 from wayleave.dataplane.maps import TableFull
 from wayleave.dataplane.plane import DataPlane, settings_of_kernel, sizes
 from wayleave.dataplane.rows import FIRST_LOCAL_ID, Rows, project_local
-from wayleave.dataplane.samples import Drops, whose
+from wayleave.dataplane.samples import Drops
 from wayleave.dataplane.tables import OUTDATED
 from wayleave.io import devices, hostlink
 from wayleave.io.clock import Clock
@@ -42,12 +47,10 @@ from wayleave.io.frames import Transmitter
 from wayleave.io.occupant import Occupant, occupant
 from wayleave.io.store import Erase, Save, Store, Write
 from wayleave.io.supervisor import Supervisor
-from wayleave.net import frame
-from wayleave.net.errors import Malformed
 from wayleave.net.mac import Mac
 from wayleave.net.units import SECOND, BootNs
 from wayleave.session import lifecycle
-from wayleave.session.model import NEVER, Client, CloseCause, Line, Phase, Session, Tenant
+from wayleave.session.model import NEVER, CloseCause, Phase, Session, Tenant
 from wayleave.session.table import Table
 
 log = structlog.get_logger()
@@ -65,7 +68,8 @@ COLLECT_EVERY = 20_000
 class Gateway:
     """One instance. `open` prepares and attaches, `run` serves until it is told to stop, `close` lets go."""
 
-    def __init__(self, settings: Configuration, subscribers: Sequence[Subscriber]) -> None:
+    def __init__(self, settings: Configuration, subscribers: Sequence[Subscriber], folder: Path) -> None:
+        """`folder`: what paths in the configuration are relative to. Raises: SecretError, StoreError."""
         self.settings = settings
         self.clock = Clock()
         self.started = self.clock.boot()
@@ -80,6 +84,8 @@ class Gateway:
         self.tenants = {
             item.name: Tenant(item.name, number, item.table) for number, item in enumerate(settings.tenants)
         }
+        self.radius = Radius(settings.radius, folder, self.clock)
+        self.authorizer = self.radius.authorizer(derived.deciders)
         self.store = Store(Path(settings.gateway.state), self.clock, settings.gateway.durability, self._on_store_thread)
         self.plane = DataPlane(
             settings.gateway.name,
@@ -88,19 +94,23 @@ class Gateway:
             self.clock.boot,
             self.ipoe.standing if settings.gateway.kernel_dhcp else no_standing_reply,
         )
+        self.accounting = Accounting(self.radius.accounting, lambda: self.authorizer.deciders, self.store, self.clock)
         self.engine = Engine(
             self.table,
             derived.pools,
-            derived.authorization,
+            self.authorizer,
             self.store,
             self.plane,
             self._reply,
             derived.admission,
-            _log_transition,
+            self._transition,
+            self.store.epoch,
+            self.accounting,
         )
         self._services = derived.services
         self.journal, self._drops = self.engine.journal, Drops()
         self.captures = Captures(self.plane, self.clock)
+        self.dynauth = Dynauth(settings.radius, folder, self.engine, lambda: self.authorizer.deciders, self.clock)
         self.recovery = Recovery(self.engine, self.clock)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -118,10 +128,12 @@ class Gateway:
     def open(self) -> None:
         """Bring the data plane to what store and configuration say, then put it on the ports. Blocks.
 
-        Raises: DeviceError, LoadError with what to do.
+        Raises: DeviceError, LoadError, RadiusError with what to do.
         """
         if not settings_of_kernel().fib_by_table and any(item.table != 254 for item in self.settings.tenants):
             raise devices.DeviceError("tenants other than on route table 254 (main) need a kernel of 6.5 or later")
+        self.radius.open()
+        self.dynauth.open()
         devices.enable_forwarding()
         self.plane.set_policers(self.settings.punt.rows())
         self.plane.set_services(self._services)
@@ -130,7 +142,8 @@ class Gateway:
             if (who := self._occupant(self.ports[number], device)) is not None:
                 raise devices.DeviceError(f"port {number} ({device.name}): {who}")
         self.links.open()
-        self.recovery.restore(self.store.load())
+        leases = self.accounting.take_up(self.store.load(), self.plane.resumed, self.engine.new_name)
+        self.recovery.restore(leases)
         self._repair()
         self.links.attach()
         for number, device in found.items():
@@ -222,6 +235,11 @@ class Gateway:
         """Serve until SIGTERM or SIGINT."""
         loop = self._loop = asyncio.get_running_loop()
         self.store.start()
+        self.radius.start(loop, self.end_turn)
+        self.dynauth.start(loop, self.end_turn)
+        self.accounting.resume()
+        for session in self.table:
+            self.accounting.watch(session, self.clock.boot())
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         gc.collect()
@@ -248,12 +266,16 @@ class Gateway:
 
     def close(self) -> None:
         """Write what waits and let go. Traffic goes on."""
+        self.dynauth.stop()
+        self.radius.stop()
         self.store.close()
         self.plane.close()
         self._watch.close()
 
     def abandon(self) -> None:
         """Undo a start that was refused. A data plane that stood before goes on as it was."""
+        self.dynauth.stop()
+        self.radius.stop()
         self.store.close()
         self._watch.close()
         self.plane.abandon()
@@ -268,8 +290,18 @@ class Gateway:
         self.engine.take(told, self.clock.boot())
         self.end_turn()
 
+    def _transition(self, session: Session, before: Session | None) -> None:
+        if lifecycle.opens(session, before):
+            self.accounting.watch(session, self.clock.boot())
+        _log_transition(session, before)
+
+    def _decided(self, decision: Decision) -> None:
+        self.engine.decided(*decision.ticket, decision.outcome, self.clock.boot())
+
     def end_turn(self) -> None:
         """Let out what the turn made: frames, log lines; and see when to wake up next."""
+        self.accounting.pump(self.clock.boot())
+        self.radius.pump(self.authorizer, self._decided)
         self.frames.flush()
         logs.LINES.flush()
         self._wake_at(self.table.next_deadline)
@@ -282,11 +314,9 @@ class Gateway:
 
     def _unheard(self, port: int, data: bytes, why: str) -> None:
         """A frame that came up led to nothing: its sender has a journal all the same."""
-        try:
-            outer = frame.decode(data)
-        except Malformed:
-            return
-        self.engine.unheard(Client(Line(port, *frame.vids(outer)), outer.source), why, self.clock.boot())
+        client = sender(port, data)
+        if client is not None:
+            self.engine.unheard(client, why, self.clock.boot())
 
     def _on_store_thread(self, group: Sequence[Write], error: str | None) -> None:
         assert self._loop is not None
@@ -294,13 +324,17 @@ class Gateway:
             self._loop.call_soon_threadsafe(self._on_recorded, group, error)
 
     def _on_recorded(self, group: Sequence[Write], error: str | None) -> None:
-        saved = [write.session.id for write in group if isinstance(write, Save)]
+        saved = [write.session.id for write in group if isinstance(write, Save) and write.awaited]
         erased = [write.id for write in group if isinstance(write, Erase)]
         if saved:  # a full disk often takes an end, and no beginning
             self.store_failed = error
         if error is not None:
             log.error("store-failed", why=error, writes=len(group))
+            self.accounting.failed(group)
+        else:
+            self.accounting.durable(group)
         self.engine.recorded(saved, erased, error, self.clock.boot())
+        self.dynauth.kept([write.session.id for write in group if isinstance(write, Save) and not write.awaited], error)
         self.end_turn()
 
     def _on_timer(self) -> None:
@@ -324,6 +358,8 @@ class Gateway:
         self._reattach()
         self.engine.review(self.clock.boot())
         self.store.follow_clock()
+        self.accounting.try_again()
+        self.accounting.interims(self.table, self.engine.used, self.clock.boot())
         if self.recovery.unknown and self.clock.plausible:
             self._clock_is_set()
         logs.LINES.flush()
@@ -359,12 +395,9 @@ class Gateway:
         return ended
 
     def dropped(self) -> Drops:
-        """Return what was dropped, up to now; of frames that neither came from a client nor were for one, nothing."""
+        """Return what was dropped, up to now."""
         for sample, octets in self.plane.samples.take(SAMPLES):
-            upstream = sample.port in self.ports and self.ports[sample.port].role == "subscriber"
-            client = whose(sample, upstream, self.table)
-            if client is not None:
-                self._drops.add(client.key, upstream, sample, octets)
+            self._drops.take(sample, octets, self.ports, self.table)
         return self._drops
 
     def lost_ports(self) -> list[int]:

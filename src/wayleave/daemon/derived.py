@@ -7,12 +7,17 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from wayleave.aaa.local import LocalAuthorization, Subscriber
+from wayleave.aaa.policy import Known
+from wayleave.aaa.radius import Deciders, Terms
+from wayleave.aaa.request import Caller
+from wayleave.aaa.settings import GroupSettings
 from wayleave.access.ipoe import Delivery
 from wayleave.access.settings import PortSettings
 from wayleave.config.schema import Configuration
 from wayleave.daemon.engine import Admission
 from wayleave.daemon.review import PoolTerms
 from wayleave.dataplane import abi
+from wayleave.net.units import Ns
 from wayleave.proto.dhcp4.options import by_code as options_by_code
 from wayleave.session.model import Client, Subnet
 from wayleave.session.pool import Pool
@@ -30,7 +35,7 @@ class Derived:
     ports: dict[int, PortSettings]
     pools: dict[str, PoolTerms]
     deliveries: dict[str, Delivery]
-    authorization: LocalAuthorization
+    deciders: Deciders
     admission: dict[int, Admission]
     services: list[abi.Service]
 
@@ -43,14 +48,45 @@ def derive(settings: Configuration, subscribers: Sequence[Subscriber]) -> Derive
         ports={port.number: port for port in settings.ports},
         pools={pool.name: terms_of(pool, subscribers) for pool in settings.pools},
         deliveries={pool.name: _delivery(pool) for pool in settings.pools},
-        authorization=LocalAuthorization(
-            settings.authorization,
-            subscribers,
-            {port.number: port.tenant for port in settings.ports},
-            {pool.name: pool.tenant for pool in settings.pools},
-        ),
+        deciders=_deciders(settings, subscribers),
         admission={port.number: Admission(port.clients, port.at_limit == "replace") for port in settings.ports},
         services=[_service(text) for tenant in settings.tenants for text in tenant.services],
+    )
+
+
+def _deciders(settings: Configuration, subscribers: Sequence[Subscriber]) -> Deciders:
+    tenants = {port.number: port.tenant for port in settings.ports}
+    pools = {pool.name: (pool.network, pool.tenant) for pool in settings.pools}
+    services = {item.name: item.service() for item in settings.services}
+    groups = {group.name: _terms(group, settings) for group in settings.radius.groups}
+    return Deciders(
+        local=LocalAuthorization(
+            settings.authorization, subscribers, tenants, {name: pool[1] for name, pool in pools.items()}
+        ),
+        tenants=tenants,
+        groups={item.name: groups[item.radius] for item in settings.tenants if item.radius is not None},
+        known=Known(services, pools, frozenset(item.name for item in settings.tenants)),
+        trusted=frozenset(port.number for port in settings.ports if port.trusted),
+    )
+
+
+def _terms(group: GroupSettings, settings: Configuration) -> Terms:
+    radius = settings.radius
+    return Terms(
+        name=group.name,
+        caller=Caller(
+            identifier=radius.identifier or settings.gateway.name,
+            gateway=settings.gateway.name,
+            address=radius.address,
+            username=group.username,
+            calling=group.calling,
+            called=group.called,
+        ),
+        pool=group.pool or "",
+        interim=group.interim or Ns(0),
+        ignored=frozenset(group.ignore),
+        last_known=group.last_known if group.when_down == "last-known" else Ns(0),
+        hold_rejects=group.hold_rejects,
     )
 
 

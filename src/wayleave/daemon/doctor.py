@@ -141,7 +141,7 @@ def _ports(settings: Configuration) -> Findings:
         if above is not None:
             cure = f"ip link set dev {port.device} nomaster"
             yield Finding(Level.BAD, what, f"is a part of {above}, which takes and sends its packets as well", cure)
-        if not machine.up([port.device]):
+        if not machine.carriers([port.device]).get(port.device):
             yield Finding(Level.WARNING, what, "no carrier", f"plug it in; ip link set dev {port.device} up")
 
 

@@ -11,16 +11,17 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
-from itertools import islice
+from itertools import count, islice
 
-from wayleave.daemon.review import Outcome, PoolTerms, as_told, review
+from wayleave.daemon.review import Outcome, PoolTerms, as_told, no_pool, review
 from wayleave.net.units import SECOND, BootNs, Ns, after
 from wayleave.session import lifecycle
 from wayleave.session.journal import ENDING, IGNORED, NOTED, RESTORED, Journal
 from wayleave.session.lifecycle import Event
-from wayleave.session.model import NEVER, Client, CloseCause, Lease, Line, Phase, Session
+from wayleave.session.model import NEVER, Client, CloseCause, Lease, Line, Phase, Service, Session, Used
 from wayleave.session.pool import Exhaustion
-from wayleave.session.ports import Authorization, Plane, PlaneFull, Records
+from wayleave.session.ports import Accounts, Authorization, Plane, PlaneFull, Records
+from wayleave.session.refusal import Reason, Refusal
 from wayleave.session.table import Full, Table
 
 Told = tuple[Client, Event]
@@ -70,7 +71,10 @@ class Engine:
         reply: Callable[[Session, lifecycle.Reply], None],
         admission: dict[int, Admission],
         transition: Callable[[Session, Session | None], None] = lambda _after, _before: None,
+        epoch: int = 0,
+        accounts: Accounts | None = None,
     ) -> None:
+        """`epoch`: no other process on this store has or had it; what accounting calls sessions begins with it."""
         self.table, self.pools = table, pools
         self.counts, self.journal = Counts(), Journal()
         self._authorization, self._records, self._plane = authorization, records, plane
@@ -83,7 +87,9 @@ class Engine:
         self.rewritten = 0
         """What reviews came to, and how many rows they changed."""
         self._declined: dict[Line, list[BootNs]] = {}
+        self._accounts = accounts
         self._now = NEVER
+        self._names = (f"{epoch:08x}{serial:08x}" for serial in count())
 
     # ---- in -----------------------------------------------------------------------------
 
@@ -99,20 +105,20 @@ class Engine:
                     self.journal.stranger(client, now, event)
                 continue
             if session.client.line != client.line:
-                self._turn_away(session, "mac-on-another-circuit")
+                self._turn_away(session, Reason.MAC_ON_ANOTHER_CIRCUIT)
                 continue
             if isinstance(event, lifecycle.Released | lifecycle.Declined) and self._overtaken(session, event.at):
-                self._turn_away(session, "asked-again-meanwhile")
+                self._turn_away(session, Reason.ASKED_AGAIN_MEANWHILE)
                 continue
             if isinstance(event, lifecycle.Declined) and not self._may_decline(session):
-                self._turn_away(session, "declines-too-often")
+                self._turn_away(session, Reason.DECLINES_TOO_OFTEN)
                 event = lifecycle.Released(event.address, event.at)
             self._queue.append((session.id, event))
         self._run()
 
-    def _turn_away(self, session: Session, why: str) -> None:
-        self.counts.refused[why] += 1
-        self.journal.note(session.id, IGNORED, self._now, why)
+    def _turn_away(self, session: Session, reason: Reason) -> None:
+        self.counts.refused[reason.spoken] += 1
+        self.journal.note(session.id, IGNORED, self._now, reason.spoken, reason=reason)
 
     def unheard(self, client: Client, why: str, now: BootNs) -> None:
         """Take note of a client whose message led to nothing."""
@@ -135,12 +141,12 @@ class Engine:
             del self._declined[next(iter(self._declined))]
         return allowed
 
-    def clear(self, id_: int, cause: CloseCause, now: BootNs) -> bool:
-        """End a session; False if there is none with this id."""
+    def clear(self, id_: int, cause: CloseCause, now: BootNs, refusal: Refusal | None = None) -> bool:
+        """End a session; False if there is none with this id. `refusal`: why its client would be granted nothing."""
         self._now = now
         if self.table.get(id_) is None:
             return False
-        self._queue.append((id_, lifecycle.Cleared(cause)))
+        self._queue.append((id_, lifecycle.Cleared(cause, refusal)))
         self._run()
         return True
 
@@ -150,22 +156,53 @@ class Engine:
         for session in self.table.due(now, BATCH):
             leased = session.phase in (Phase.ACTIVE, Phase.REMOVING)
             renewed = self._plane.renewed(session.id) if leased else NEVER
-            self._queue.append((session.id, lifecycle.Due(renewed if renewed > session.since else NEVER)))
+            limited = session.service is not None and session.service.idle_timeout
+            seen = self._plane.seen(session.id) if limited and leased else NEVER
+            since = session.since
+            due = lifecycle.Due(renewed if renewed > since else NEVER, seen if seen > since else NEVER)
+            self._queue.append((session.id, due))
         self._run()
+
+    def decided(self, id_: int, since: BootNs, outcome: Service | Refusal, now: BootNs) -> None:
+        """Take what authorization says about a client that it was asked about; `since` is when that session began."""
+        self._now = now
+        session = self.table.get(id_)
+        if session is not None and session.since == since and session.phase is Phase.AUTHORIZING:
+            self._queue.append((id_, self._admit(session, outcome)))
+            self._run()
+
+    def change(self, id_: int, service: Service, now: BootNs) -> bool:
+        """Have a session that is served go on with another service. False: there is no room for its new row."""
+        self._now = now
+        session = self.table.get(id_)
+        if session is None or session.phase is not Phase.ACTIVE:
+            return False
+        changed, effects = lifecycle.advance(session, lifecycle.Changed(service), now)
+        try:
+            if changed.installed:
+                self._plane.refresh([changed], now)
+        except PlaneFull:
+            return False
+        self.journal.event(session, lifecycle.Changed(service), now)
+        self._settle(changed, session, effects)
+        self._run()
+        return True
 
     def recorded(self, ids: Iterable[int], erased: Iterable[int], error: str | None, now: BootNs) -> None:
         """Take a completed group of the store: sessions saved, ids erased, and why not if it failed."""
         self._now = now
-        saved: Event = lifecycle.Recorded() if error is None else lifecycle.RecordFailed(error)
+        saved: Event = lifecycle.Recorded()
+        if error is not None:
+            saved = lifecycle.RecordFailed(Refusal(Reason.STORE_FAILED, error))
         self._queue.extend((id_, saved) for id_ in ids)
         self._queue.extend((id_, lifecycle.Forgotten(durable=error is None)) for id_ in erased)
         self._run()
 
-    def restore(self, session: Session, now: BootNs) -> bool:
+    def restore(self, session: Session, now: BootNs) -> Refusal | None:
         """Take up a session that the disk has, under the terms of today.
 
-        False: its client would be granted nothing, or its address can no longer be served. It is then in the table all
-        the same, for its end to be recorded: `clear` it.
+        Returns why its client would be granted nothing, or its address can no longer be served. It is then in the table
+        all the same, for its end to be recorded: `clear` it.
 
         Raises: pool.Exhaustion if somebody else holds its address.
         """
@@ -177,7 +214,7 @@ class Engine:
             terms.pool.hold(lease.address, session.client)
         reviewed = review(session, self.pools, self._authorization)
         self.table.put(reviewed.session, now)
-        return reviewed.outcome is not Outcome.ENDED
+        return reviewed.refusal if reviewed.outcome is Outcome.ENDED else None
 
     def _home(self, lease: Lease) -> PoolTerms | None:
         """The pool that a lease's address is of: by its name, as nearly always, or whatever it is called by now."""
@@ -227,7 +264,7 @@ class Engine:
             return
         self.reviewed[reviewed.outcome] += 1
         if reviewed.outcome is Outcome.ENDED:
-            self._step(id_, lifecycle.Cleared(CloseCause.RECONFIGURED))
+            self._step(id_, lifecycle.Cleared(CloseCause.RECONFIGURED, reviewed.refusal))
             return
         changed = as_told(session, reviewed.session, self._now)
         if changed != session:
@@ -259,12 +296,13 @@ class Engine:
         try:
             id_ = self.table.new_id(self._now)
         except Full:
-            self.counts.refused["table-full"] += 1
+            full = Reason.TABLE_FULL
+            self.counts.refused[full.spoken] += 1
             self.journal.stranger(event.client, self._now, event)
-            self.journal.stranger(event.client, self._now, "table-full")
+            self.journal.stranger(event.client, self._now, full.spoken, full)
             return
         self.journal.begin(id_, event.client)
-        session, effects = lifecycle.begin(id_, event, self._now)
+        session, effects = lifecycle.begin(id_, event, self._now, next(self._names), self._plane.counted(id_))
         self._settle(session, None, effects)
 
     def _run(self) -> None:
@@ -284,14 +322,20 @@ class Engine:
             changed, effects = lifecycle.advance(session, event, self._now)
             if type(event) in NOTED or not effects:
                 self.journal.event(session, event, self._now)
-            self._settle(changed, session, effects)
+            self._settle(changed, session, effects, event)
 
-    def _settle(self, session: Session, before: Session | None, effects: Iterable[lifecycle.Effect]) -> None:
+    def _settle(
+        self,
+        session: Session,
+        before: Session | None,
+        effects: Iterable[lifecycle.Effect],
+        event: Event | None = None,
+    ) -> None:
         """Store the new state first, then carry out its effects: an outcome may come at once."""
         if session is not before:
             self.table.put(session, self._now)
             if before is not None:
-                self._note_end(session, before)
+                self._note_end(session, before, event)
             if before is None or session.phase is not before.phase:
                 self._count(session, before)
                 self._transition(session, before)
@@ -299,11 +343,19 @@ class Engine:
             self._perform(session, effect)
         if session.phase is Phase.CLOSED:
             self.journal.end(session)
+            if before is not None and before.phase is Phase.AUTHORIZING:
+                self._authorization.forget(session)
 
-    def _note_end(self, session: Session, before: Session) -> None:
+    def _note_end(self, session: Session, before: Session, event: Event | None) -> None:
         """That it ends, and why; once more if the operator ends what was going by itself."""
-        if session.cause is not None and session.cause is not before.cause and session.lease is not None:
+        if session.cause is None or session.cause is before.cause or session.lease is None:
+            return
+        refusal = event.refusal if isinstance(event, lifecycle.Cleared) else None
+        if refusal is None:
             self.journal.note(session.id, ENDING, self._now, session.cause.value)
+        else:
+            words = f"{session.cause.value}: {refusal.why}"
+            self.journal.note(session.id, ENDING, self._now, words, reason=refusal.reason)
 
     def _count(self, session: Session, before: Session | None) -> None:
         if session.phase is Phase.CLOSED and session.cause is not None:
@@ -318,11 +370,17 @@ class Engine:
                 self._answer(session, effect)
                 return
             case lifecycle.Authorize():
-                outcome = self._authorize(session)
+                decided = self._authorization.decide(session, self._now)
+                if decided is None:
+                    return
+                outcome = self._admit(session, decided)
             case lifecycle.Allocate():
                 outcome = self._allocate(session, effect)
             case lifecycle.Record(promise_until=until):
-                self._records.save(session, until)
+                self._records.save(session, until, self._started(session))
+                return
+            case lifecycle.Keep():
+                self._records.keep(session)
                 return
             case lifecycle.Install():
                 self._installing.append(session.id)
@@ -331,7 +389,7 @@ class Engine:
                 self._plane.remove([session.id], self._now)
                 return
             case lifecycle.Forget():
-                self._records.erase(session.id)
+                self._records.erase(session.id, self._stopped(session))
                 return
             case lifecycle.Free(lease=lease, quarantine=quarantine):
                 self._free(lease, quarantine)
@@ -354,20 +412,45 @@ class Engine:
                 self.counts.told += 1
         self._reply(session, reply)
 
-    def _authorize(self, session: Session) -> Event:
-        service = self._authorization.decide(session.client)
-        if isinstance(service, str):
-            self.counts.refused["not-authorized"] += 1
-            return lifecycle.Denied(service)
+    def _started(self, session: Session) -> object | None:
+        """What is accounted as a session is recorded for the first time."""
+        if self._accounts is None or session.recorded:
+            return None
+        return self._accounts.started(session, self._now)
+
+    def _stopped(self, session: Session) -> object | None:
+        return None if self._accounts is None else self._accounts.stopped(session, self.used(session), self._now)
+
+    def used(self, session: Session) -> Used:
+        """What a session has used since it began."""
+        return self._plane.counted(session.id) - session.counted_before
+
+    def new_name(self) -> str:
+        """What accounting will call another session."""
+        return next(self._names)
+
+    def _admit(self, session: Session, service: Service | Refusal) -> Event:
+        """What authorization grants is granted if there is room for it."""
+        if isinstance(service, Refusal):
+            return lifecycle.Denied(self._counted(service))
+        if service.sessions is not None:
+            others = [other for other in self.table.of_subscriber(service.subscriber) if other.live]
+            if len(others) >= service.sessions:
+                why = f"{service.subscriber} has {len(others)} sessions, and may have {service.sessions}"
+                return lifecycle.Denied(self._counted(Refusal(Reason.SUBSCRIBER_FULL, why)))
         port = self._admission[session.client.line.port]
-        others = self.table.room_for(session, service.limit or port.clients, self._now, self._seen)
-        if others is True:
+        room = self.table.room_for(session, service.limit or port.clients, self._now, self._seen)
+        if room is True:
             return lifecycle.Granted(service)
-        if others is False or not port.replace:
-            self.counts.refused["line-full"] += 1
-            return lifecycle.Denied(f"line {session.client.line} is full")
-        self._step(others.id, lifecycle.Cleared(CloseCause.DISPLACED))  # now: it makes room for one, not for a batch
+        if room is False or not port.replace:
+            full = Refusal(Reason.LINE_FULL, f"line {session.client.line} is full")
+            return lifecycle.Denied(self._counted(full))
+        self._step(room.id, lifecycle.Cleared(CloseCause.DISPLACED))  # now: it makes room for one, not for a batch
         return lifecycle.Granted(service)
+
+    def _counted(self, refusal: Refusal) -> Refusal:
+        self.counts.refused[refusal.reason.spoken] += 1
+        return refusal
 
     def _seen(self, session: Session) -> BootNs:
         return max(session.since, self._plane.seen(session.id), self._plane.renewed(session.id))
@@ -377,12 +460,11 @@ class Engine:
         assert service is not None
         terms = self.pools.get(service.pool)
         if terms is None:
-            self.counts.refused["no-such-pool"] += 1
-            return lifecycle.Exhausted(f"there is no pool {service.pool}")
+            return lifecycle.Exhausted(self._counted(no_pool(service)))
         reserved = terms.reservation(session.client) if service.address is None else service.address
         try:
             if reserved is not None and effect.exact and session.wanted != reserved:
-                raise Exhaustion(f"{session.wanted} is not this client's address")
+                raise Exhaustion(Reason.ADDRESS_NOT_ITS_OWN, f"{session.wanted} is not this client's address")
             address = terms.pool.allocate(
                 session.client,
                 reserved or effect.wanted,
@@ -391,8 +473,7 @@ class Engine:
                 static=reserved is not None,
             )
         except Exhaustion as error:
-            self.counts.refused["no-address"] += 1
-            return lifecycle.Exhausted(str(error))
+            return lifecycle.Exhausted(self._counted(error.refusal))
         return lifecycle.Allocated(Lease(address, service.pool, terms.pool.subnet, terms.duration, terms.horizon))
 
     def _free(self, lease: Lease, quarantine: bool) -> None:
@@ -420,6 +501,6 @@ class Engine:
             try:
                 self._plane.install([session], self._now)
             except PlaneFull as error:
-                self._queue.append((session.id, lifecycle.InstallFailed(str(error))))
+                self._queue.append((session.id, lifecycle.InstallFailed(Refusal(Reason.TABLE_FULL, str(error)))))
             else:
                 self._queue.append((session.id, lifecycle.Installed()))

@@ -19,10 +19,10 @@ from wayleave.net.units import MILLISECOND, SECOND
 
 
 class Lines:
-    """A buffer of lines for structlog; `flush` writes them."""
+    """A buffer of lines for structlog; `flush` writes them. `least`: events of lower levels make no line."""
 
     def __init__(self, out: TextIO) -> None:
-        self._out = out
+        self._out, self.least = out, 0
         self._lines: list[str] = []
 
     def msg(self, line: str) -> None:
@@ -41,6 +41,20 @@ class Lines:
 
 
 LINES = Lines(sys.stderr)
+
+_LEVELS = {"info": 20, "warning": 30, "error": 40}
+
+
+def set_level(level: str) -> None:
+    """Log what is of this level or above from now on: `info`, `warning` or `error`."""
+    LINES.least = _LEVELS[level]
+
+
+def _enough(_logger: Any, level: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Here and not in the logger's class, which stays what it was at its first use."""
+    if _LEVELS[level] < LINES.least:
+        raise structlog.DropEvent
+    return event
 
 
 def _render(_logger: Any, level: str, event: MutableMapping[str, Any]) -> str:
@@ -69,9 +83,9 @@ def _quoted(value: Any) -> str:
 
 
 def configure() -> None:
-    """Send every structlog event through `LINES`, from info on."""
+    """Send every structlog event through `LINES`, from info on until `set_level` says otherwise."""
     structlog.configure(
-        processors=[_render],
+        processors=[_enough, _render],
         wrapper_class=structlog.make_filtering_bound_logger(20),
         logger_factory=lambda *_: LINES,
         cache_logger_on_first_use=True,

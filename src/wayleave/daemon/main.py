@@ -24,6 +24,8 @@ from wayleave.dataplane.maps import TableFull
 from wayleave.dataplane.objects import LoadError
 from wayleave.io import privileges
 from wayleave.io.devices import DeviceError
+from wayleave.io.radius import RadiusError
+from wayleave.io.secrets import SecretError
 from wayleave.io.store import StoreError
 
 log = structlog.get_logger()
@@ -39,18 +41,21 @@ def main(path: Path) -> int:
     gateway = None
     try:
         settings, subscribers = load(path)
-        gateway = Gateway(settings, subscribers)
+        logs.set_level(settings.log.level)
+        if lacking := privileges.missing():
+            return _refused(None, f"run has to be root (sudo): it lacks {', '.join(lacking)}")
+        gateway = Gateway(settings, subscribers, path.parent)
         listener = _listen(Path(settings.gateway.api))
         gateway.open()
         privileges.keep_only(privileges.SERVING)
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return 2
-    except (DeviceError, ListenError, LoadError, StoreError, TableFull) as error:
+    except (DeviceError, ListenError, LoadError, RadiusError, SecretError, StoreError, TableFull) as error:
         return _refused(gateway, str(error))
     except PermissionError as error:
-        return _refused(gateway, f"{error.filename}: {error.strerror}: run has to be root")
-    uvloop.run(_serve(gateway, Reloader(gateway, lambda: load(path)), listener))
+        return _refused(gateway, f"{error.filename}: {error.strerror}: run has to be root (sudo)")
+    uvloop.run(_serve(gateway, Reloader(gateway, path.absolute()), listener))
     gateway.close()
     log.info("stopped", sessions=len(gateway.table), traffic="goes on")
     logs.LINES.flush()

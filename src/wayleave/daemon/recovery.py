@@ -15,10 +15,12 @@ from msgspec.structs import replace
 
 from wayleave.daemon.engine import Engine
 from wayleave.io.clock import Clock
-from wayleave.io.store import Restored, on_this_boot, promised
+from wayleave.io.lease import Restored, on_this_boot, promised
 from wayleave.net.units import BootNs, Ns, UtcNs, after
-from wayleave.session.model import LEASE_GRACE, CloseCause, Phase, Session
+from wayleave.session.lifecycle import wake_at
+from wayleave.session.model import CloseCause, Phase, Session
 from wayleave.session.pool import Exhaustion
+from wayleave.session.refusal import Refusal
 
 log = structlog.get_logger()
 
@@ -42,26 +44,26 @@ class Recovery:
     def restore(self, leases: Iterable[Restored]) -> None:
         """Take up every lease; end those whose client would not be granted that address today."""
         now = self._restored_at = self._clock.boot()
-        homeless: list[Session] = []
+        homeless: list[tuple[Session, Refusal]] = []
         for restored in leases:
             session, lease = restored.session, restored.session.lease
             assert lease is not None
             session = replace(session, installed=lease.promise_until > now)
             try:
-                granted = self._engine.restore(session, now)
+                refusal = self._engine.restore(session, now)
             except Exhaustion as error:
                 log.error("lease-not-restored", session=session.id, client=str(session.client), why=str(error))
                 continue
-            if not granted:
-                homeless.append(session)
+            if refusal is not None:
+                homeless.append((session, refusal))
             elif restored.unknown_until is not None:
                 self.unknown[session.id] = Unknown(restored.unknown_until, lease.duration)
         self._engine.table.close_gaps(now)
         if len(self._engine.table):
             log.info("leases-restored", sessions=len(self._engine.table), waiting_for_clock=len(self.unknown))
-        for session in homeless:
-            log.warning("lease-no-longer-granted", session=session.id, client=str(session.client))
-            self._engine.clear(session.id, CloseCause.RECONFIGURED, now)
+        for session, refusal in homeless:
+            log.warning("lease-no-longer-granted", session=session.id, client=str(session.client), why=refusal.why)
+            self._engine.clear(session.id, CloseCause.RECONFIGURED, now, refusal)
 
     def took_over(self) -> None:
         """Count every lease from now: until now the data plane of before renewed them, under the terms of before."""
@@ -70,7 +72,8 @@ class Recovery:
         for session in [session for session in self._engine.table if session.installed and session.live]:
             assert session.lease is not None
             leased = BootNs(min(session.lease.promise_until, after(session.leased_until, late)))
-            later = replace(session, leased_until=leased, deadline=after(leased, LEASE_GRACE))
+            later = replace(session, leased_until=leased)
+            later = replace(later, deadline=wake_at(later))
             self._engine.table.put(later, now)
 
     def settle(self) -> list[Session]:

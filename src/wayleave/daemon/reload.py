@@ -10,15 +10,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Address
+from pathlib import Path
 
 import structlog
 
-from wayleave.aaa.local import Subscriber
 from wayleave.access.ipoe import Ipoe
 from wayleave.api.schema import PlanView
 from wayleave.config.changes import Change, changes, subscriber_changes
-from wayleave.config.load import ConfigurationError
+from wayleave.config.load import ConfigurationError, Files, read, understand
 from wayleave.config.schema import Configuration
+from wayleave.daemon import logs
 from wayleave.daemon.app import Gateway, no_standing_reply
 from wayleave.daemon.derived import Derived, derive
 from wayleave.daemon.engine import REVIEWS
@@ -34,8 +35,6 @@ from wayleave.session.settings import PoolSettings
 
 log = structlog.get_logger()
 
-Read = Callable[[], tuple[Configuration, tuple[Subscriber, ...]]]
-
 NAMED = 20
 """Sessions that are told one by one, at most."""
 
@@ -47,24 +46,27 @@ PATIENCE_S = 60.0
 
 
 class Reloader:
-    """`plan` and `reload` of one gateway. `read` reads its configuration anew; it may take seconds."""
+    """`plan` and `reload` of one gateway, whose configuration is at `file`."""
 
-    def __init__(self, gateway: Gateway, read: Read) -> None:
-        self._gateway, self._read = gateway, read
+    def __init__(self, gateway: Gateway, file: Path) -> None:
+        self._gateway, self._file = gateway, file
         self._busy = False
 
-    async def plan(self) -> PlanView:
-        """Say what a reload would change, and change nothing."""
-        derived, told = await self._candidate()
+    async def plan(self, files: Files | None = None) -> PlanView:
+        """Say what a reload would change, and change nothing: by the gateway's own file, or by these as its own."""
+        derived, told = await self._candidate(files)
         if derived is None or told.refused:
             return told
         await self._foresee(derived, told)
         return told
 
-    async def reload(self) -> PlanView:
-        """Go by the configuration as it is on disk now, or refuse it whole."""
+    async def reload(self, file: str | None = None) -> PlanView:
+        """Go by the configuration as it is on disk now, or refuse it whole; also if it is not in `file`."""
+        if file is not None and not _same(self._file, Path(file)):
+            why = f"this gateway reads {self._file}, not {file}: put it there; `bng plan --config {file}` foretells it"
+            return self._view(None, [why])
         if self._busy:
-            return PlanView(refused=["another reload is under way: wait for it"])
+            return self._view(None, ["another reload is under way: wait for it"])
         self._busy = True
         try:
             derived, told = await self._candidate()
@@ -82,17 +84,23 @@ class Reloader:
             return
         log.info("reloaded", changes=len(told.changes), rows=told.rows, **told.sessions)
 
-    async def _candidate(self) -> tuple[Derived | None, PlanView]:
-        """Read what is on disk, and compare."""
+    def _view(self, files: Files | None, refused: Sequence[str], found: Iterable[Change] = ()) -> PlanView:
+        own = str(self._file)
+        file = own if files is None else files.gateway.path
+        return PlanView(file=file, own=own, refused=[*refused], changes=[*map(str, found)])
+
+    async def _candidate(self, files: Files | None = None) -> tuple[Derived | None, PlanView]:
+        """Understand what was given, or what is on disk, and compare. It may take seconds, on another thread."""
         loop = asyncio.get_running_loop()
         try:
-            derived = await loop.run_in_executor(None, lambda: derive(*self._read()))
+            derived = await loop.run_in_executor(None, lambda: derive(*understand(files or read(self._file))))
         except ConfigurationError as error:
-            return None, PlanView(refused=error.problems)
+            return None, self._view(files, error.problems)
         gateway = self._gateway
         found = changes(gateway.settings, derived.settings)
         found += subscriber_changes(gateway.subscribers, derived.subscribers)
-        return derived, PlanView(changes=list(map(str, found)), refused=[*_restarts(found), *self._bad_ports(derived)])
+        refused = [*_restarts(found), *self._bad_ports(derived)]
+        return derived, self._view(files, refused, found)
 
     def _bad_ports(self, derived: Derived) -> Iterable[str]:
         """Why ports that are new cannot be worked on, as far as looking tells."""
@@ -112,11 +120,12 @@ class Reloader:
         for first in range(0, gateway.table.end, REVIEWS):
             kept = []
             for session in gateway.table.from_id(first, REVIEWS):
-                reviewed = review(session, derived.pools, derived.authorization)
+                reviewed = review(session, derived.pools, derived.deciders)
                 outcome = Outcome.KEPT if reviewed.outcome is Outcome.LATER else reviewed.outcome
                 counts[outcome] += 1
                 if reviewed.outcome in (Outcome.MOVED, Outcome.ENDED) and len(told.examples) < NAMED:
-                    told.examples.append(f"session {session.id} ({session.client}) {_TOLD[outcome]}: {reviewed.why}")
+                    why = reviewed.refusal.why if reviewed.refusal is not None else ""
+                    told.examples.append(f"session {session.id} ({session.client}) {_TOLD[outcome]}: {why}")
                 if reviewed.outcome in (Outcome.KEPT, Outcome.MOVED) and session.installed:
                     kept += [reviewed.session] if session.phase is Phase.ACTIVE else []
             told.rows += len(gateway.plane.changed(kept, standing))
@@ -136,7 +145,7 @@ class Reloader:
             addresses = await loop.run_in_executor(None, hostlink.addresses)
             self._attach(derived, added)
         except (DeviceError, TableFull, OSError) as error:
-            told.refused.append(str(error))
+            told.refused.append(error.strerror if isinstance(error, OSError) and error.strerror else str(error))
             await self._relink(tenants, before.pools)
             return
         gone = {pool.gateway for pool in before.pools}
@@ -180,11 +189,13 @@ class Reloader:
         """Everything goes by the new configuration from here on. Nothing in here waits, or is expected to fail."""
         gateway, now = self._gateway, self._gateway.clock.boot()
         gateway.settings, gateway.subscribers, gateway.ports = derived.settings, derived.subscribers, derived.ports
+        logs.set_level(derived.settings.log.level)
         gateway.plane.set_policers(derived.settings.punt.rows())
         gateway.plane.set_services(derived.services)
         gateway.ipoe.reconfigure(derived.ports, derived.deliveries)
         gateway.plane.standing = _standing(derived, gateway.ipoe)
-        gateway.engine.reconfigure(derived.pools, derived.authorization, derived.admission)
+        gateway.authorizer.deciders = derived.deciders
+        gateway.engine.reconfigure(derived.pools, gateway.authorizer, derived.admission)
         holders = filter(None, map(gateway.engine.holder, own_addresses(gateway.settings.pools, addresses)))
         gateway.engine.review(now, only=[session.id for session in holders])  # their rows make room for the gateway's
         gateway.links.ends |= links
@@ -220,6 +231,14 @@ def _restarts(found: Iterable[Change]) -> Iterable[str]:
 
 def _standing(derived: Derived, ipoe: Ipoe) -> Callable[[Session], StandingReply | None]:
     return ipoe.standing if derived.settings.gateway.kernel_dhcp else no_standing_reply
+
+
+def _same(own: Path, file: Path) -> bool:
+    """Whether both name one file; where one cannot be looked at, whether they are written alike."""
+    try:
+        return own == file or own.samefile(file)
+    except OSError:
+        return False
 
 
 def _distinct(pools: Iterable[Routed]) -> list[Routed]:

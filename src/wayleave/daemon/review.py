@@ -15,10 +15,12 @@ from ipaddress import IPv4Address
 from msgspec import Struct
 from msgspec.structs import replace
 
-from wayleave.net.units import BootNs, Ns, after
-from wayleave.session.model import IN_FLIGHT, LEASE_GRACE, Client, CloseCause, Lease, Phase, Service, Session
+from wayleave.net.units import BootNs, Ns
+from wayleave.session.lifecycle import wake_at
+from wayleave.session.model import IN_FLIGHT, Client, CloseCause, Lease, Phase, Service, Session
 from wayleave.session.pool import Pool
-from wayleave.session.ports import Authorization
+from wayleave.session.ports import Reviewer
+from wayleave.session.refusal import Reason, Refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,42 +44,47 @@ class Outcome(Enum):
 
 
 class Reviewed(Struct, frozen=True):
-    """The session as it should be now; `why` it cannot go on as it is."""
+    """The session as it should be now; `refusal`: why it cannot go on as it is."""
 
     outcome: Outcome
     session: Session
-    why: str = ""
+    refusal: Refusal | None = None
 
 
 _ON_ITS_WAY = (Phase.RECORDING, Phase.INSTALLING, Phase.REMOVING)
 _GONE = (Phase.FORGETTING, Phase.CLOSED)
 
 
-def review(session: Session, pools: Mapping[str, PoolTerms], authorization: Authorization) -> Reviewed:
+def review(session: Session, pools: Mapping[str, PoolTerms], reviewer: Reviewer) -> Reviewed:
     """Ask again who a client is and what it gets."""
     lease, service = session.lease, session.service
     if lease is None or service is None or session.phase in _GONE:
         return Reviewed(Outcome.KEPT, session)
     if session.phase is Phase.REMOVING and session.cause is CloseCause.DECLINED:
         return Reviewed(Outcome.LATER, session)  # it keeps that cause to its end, for the address to rest
-    granted = authorization.decide(session.client)
-    if isinstance(granted, str):
+    granted = reviewer.review(session)
+    if isinstance(granted, Refusal):
         return Reviewed(Outcome.ENDED, session, granted)
     if granted.tenant != service.tenant:
-        return Reviewed(Outcome.ENDED, session, f"it is tenant {granted.tenant}'s now")
+        theirs = Refusal(Reason.OTHER_TENANT, f"it is tenant {granted.tenant}'s now")
+        return Reviewed(Outcome.ENDED, session, theirs)
     home = pools.get(granted.pool)
-    why = f"there is no pool {granted.pool}" if home is None else _why_not(session.client, lease, granted, home)
-    if home is not None and not why:
+    refusal = no_pool(granted) if home is None else _why_not(session.client, lease, granted, home)
+    if home is not None and refusal is None:
         if session.phase in _ON_ITS_WAY:
             return Reviewed(Outcome.LATER, session)
         kept = replace(session, service=granted, lease=_under(lease, granted.pool, home), moving=False)
         return Reviewed(Outcome.KEPT, kept)
     stay = pools.get(lease.pool)
     if stay is None or not _serves(stay, lease.address) or session.phase is Phase.OFFERED:
-        return Reviewed(Outcome.ENDED, session, why)
+        return Reviewed(Outcome.ENDED, session, refusal)
     if session.phase in _ON_ITS_WAY:
         return Reviewed(Outcome.LATER, session)
-    return Reviewed(Outcome.MOVED, replace(session, lease=_under(lease, lease.pool, stay), moving=True), why)
+    return Reviewed(Outcome.MOVED, replace(session, lease=_under(lease, lease.pool, stay), moving=True), refusal)
+
+
+def no_pool(granted: Service) -> Refusal:
+    return Refusal(Reason.NO_POOL, f"there is no pool {granted.pool}")
 
 
 def _serves(terms: PoolTerms, address: IPv4Address) -> bool:
@@ -85,16 +92,16 @@ def _serves(terms: PoolTerms, address: IPv4Address) -> bool:
     return address in subnet.network and address != subnet.gateway
 
 
-def _why_not(client: Client, lease: Lease, granted: Service, home: PoolTerms) -> str:
-    """Why a client would not get today what it has; empty: it would."""
+def _why_not(client: Client, lease: Lease, granted: Service, home: PoolTerms) -> Refusal | None:
+    """Why a client would not get today what it has; None: it would."""
     static = granted.address or home.reservation(client)
     if static is not None and static != lease.address:
-        return f"its address is {static} now"
+        return Refusal(Reason.ADDRESS_NOT_ITS_OWN, f"its address is {static} now")
     if not _serves(home, lease.address):
-        return f"{lease.address} is not one of pool {granted.pool}"
+        return Refusal(Reason.ADDRESS_NOT_FREE, f"{lease.address} is not one of pool {granted.pool}")
     if static is None and not home.pool.gives(lease.address):
-        return f"{lease.address} is excluded or reserved now"
-    return ""
+        return Refusal(Reason.ADDRESS_NOT_FREE, f"{lease.address} is excluded or reserved now")
+    return None
 
 
 def _under(lease: Lease, pool: str, terms: PoolTerms) -> Lease:
@@ -118,4 +125,5 @@ def as_told(before: Session, now_on: Session, now: BootNs) -> Session:
         return now_on
     told = min(lease.promise_until, now + was.duration + IN_FLIGHT)
     leased = BootNs(max(now_on.leased_until, told))
-    return replace(now_on, leased_until=leased, deadline=after(leased, LEASE_GRACE))
+    later = replace(now_on, leased_until=leased)
+    return replace(later, deadline=wake_at(later))

@@ -14,7 +14,7 @@ from wayleave.net.units import BootNs
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-LAYOUT = "3d2b841e3e3c"
+LAYOUT = "7c03004cfa83"
 """Changes whenever a struct, enum or constant of abi.h does."""
 
 PORT_MAX = 1024
@@ -370,22 +370,36 @@ class Dhcp4Result(IntEnum):
 class UsageDirection:
     """struct usage_direction: 64 octets."""
 
-    FORMAT: ClassVar[Struct] = Struct("<QQQQQ24x")
+    FORMAT: ClassVar[Struct] = Struct("<QQQQQQQQ")
     SIZE: ClassVar[int] = 64
-    OFFSET: ClassVar[dict[str, int]] = {"packets": 0, "octets": 8, "dropped": 16, "seen": 24, "renewed": 32}
+    OFFSET: ClassVar[dict[str, int]] = {
+        "packets": 0,
+        "octets": 8,
+        "dropped": 16,
+        "seen": 24,
+        "renewed": 32,
+        "asked": 40,
+        "heard": 48,
+        "unanswered": 56,
+    }
     packets: int
     octets: int
     dropped: int
     seen: BootNs
     renewed: BootNs
+    asked: BootNs
+    heard: int
+    unanswered: int
 
     def pack(self) -> bytes:
-        return self.FORMAT.pack(self.packets, self.octets, self.dropped, self.seen, self.renewed)
+        return self.FORMAT.pack(
+            self.packets, self.octets, self.dropped, self.seen, self.renewed, self.asked, self.heard, self.unanswered
+        )
 
     @classmethod
     def unpack(cls, data: Buffer, offset: int = 0) -> UsageDirection:
-        packets, octets, dropped, seen, renewed = cls.FORMAT.unpack_from(data, offset)
-        return cls(packets, octets, dropped, BootNs(seen), BootNs(renewed))
+        packets, octets, dropped, seen, renewed, asked, heard, unanswered = cls.FORMAT.unpack_from(data, offset)
+        return cls(packets, octets, dropped, BootNs(seen), BootNs(renewed), BootNs(asked), heard, unanswered)
 
 
 @dataclass(slots=True)

@@ -19,9 +19,11 @@ from wayleave.dataplane.abi import (
 from wayleave.dataplane.maps import Array, PerCpu
 from wayleave.dataplane.objects import Map
 from wayleave.net.units import BootNs
+from wayleave.session.model import NEVER
 
 _MOMENT = struct.Struct("<Q")
-_SEEN, _RENEWED = UsageDirection.OFFSET["seen"], UsageDirection.OFFSET["renewed"]
+_ASKING = struct.Struct("<QQQ")  # asked, heard, unanswered
+_SEEN, _RENEWED, _ASKED = (UsageDirection.OFFSET[name] for name in ("seen", "renewed", "asked"))
 """Of the upstream direction, which comes first."""
 
 
@@ -45,6 +47,19 @@ class Usage:
         return Usage(*(getattr(self, name) - getattr(base, name) for name in self.__slots__))
 
 
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """What a client asks of the network, looked at once a second in which it asks.
+
+    `asked`: when it last did, to a second; `unanswered`: how many times in a row nothing had come down since the time
+    before; `heard` is how many packets had come down when it last did, since the maps were made.
+    """
+
+    asked: BootNs = NEVER
+    heard: int = 0
+    unanswered: int = 0
+
+
 class Counters:
     """Reads only. Totals are since the maps were made; a session's usage is since its `begin`.
 
@@ -57,7 +72,7 @@ class Counters:
         self._drops, self._punts = PerCpu(maps["drops"]), PerCpu(maps["punts"])
         self._dhcp4, self._samples = PerCpu(maps["dhcp4"]), PerCpu(maps["samples"])
         self._usage = Array(maps["usage"])
-        self._began: dict[int, tuple[BootNs, Usage]] = {}
+        self._began: dict[int, tuple[BootNs, Usage, Asking]] = {}
 
     def received(self) -> dict[str, int]:
         """Frames that entered, by kind of port; `unknown-port` for devices not configured."""
@@ -102,7 +117,7 @@ class Counters:
         """Count from here on for the session with this id that began at `since`; only the first time for each."""
         began = self._began.get(id_)
         if began is None or began[0] != since:
-            self._began[id_] = (since, self.under(id_))
+            self._began[id_] = (since, self.under(id_), self._asking(id_))
 
     def usage(self, id_: int, since: BootNs) -> Usage:
         """What the session with this id that began at `since` has used; nothing before its `begin`."""
@@ -117,6 +132,21 @@ class Counters:
         down = up + UsageDirection.SIZE
         view = self._usage.view
         return Usage(*struct.unpack_from("<QQQ", view, up), *struct.unpack_from("<QQQ", view, down))
+
+    def asking(self, id_: int, since: BootNs) -> Asking:
+        """How the session with this id that began at `since` fares with what it asks; nothing before its `begin`."""
+        began, told = self._began.get(id_), self._asking(id_)
+        if began is None or began[0] != since or told.asked < since:
+            return Asking()
+        base = began[2]
+        earlier = base.unanswered if told.heard == base.heard else 0
+        return Asking(told.asked, told.heard, told.unanswered - earlier)
+
+    def _asking(self, id_: int) -> Asking:
+        if id_ >= self._usage.map.max_entries:
+            return Asking()
+        asked, heard, unanswered = _ASKING.unpack_from(self._usage.view, id_ * self._usage.stride + _ASKED)
+        return Asking(BootNs(asked), heard, unanswered)
 
     def seen(self, id_: int) -> BootNs:
         """When the client under this id last sent a packet that was let through, to a second; 0: never."""

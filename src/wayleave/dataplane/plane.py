@@ -276,6 +276,10 @@ class DataPlane:
     def seen(self, id_: int) -> BootNs:
         return self.counters.seen(id_)
 
+    def counted(self, id_: int) -> model.Used:
+        found = self.counters.under(id_)
+        return model.Used(found.up_octets, found.up_packets, found.down_octets, found.down_packets)
+
     def renewed(self, id_: int) -> BootNs:
         return self.counters.renewed(id_)
 

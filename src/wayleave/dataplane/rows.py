@@ -55,7 +55,7 @@ def project(session: model.Session, tenant: model.Tenant, standing: StandingRepl
     key = ClientKey(line.port, line.svid, line.cvid, client.pppoe, client.mac)
     header = session.encapsulation
     row = Session(
-        promise_until=lease.promise_until,
+        promise_until=min(lease.promise_until, session.ends_at or FOREVER),
         generation=0,
         id=session.id,
         client=key,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from msgspec import Struct
 
+from wayleave.access.settings import PortSettings
 from wayleave.dataplane.abi import NO_SESSION, DropReason, Sample, Stage
 from wayleave.dataplane.events import Ring
 from wayleave.dataplane.objects import Map
@@ -33,15 +34,16 @@ REASONS = 6
 """Of how many different reasons a client's drops are remembered."""
 
 
-def whose(sample: Sample, upstream: bool, table: Table) -> Client | None:
-    """The client that sent it, or that it was on the way to; None: nobody's.
+def whose(sample: Sample, ports: Mapping[int, PortSettings], table: Table) -> tuple[Client, bool] | None:
+    """The client that sent it, or that it was on the way to, and whether it sent it; None: nobody's.
 
     A session's id may have gone to another client while the sample lay in the ring.
     """
-    if upstream:
-        return Client(Line(sample.port, sample.svid, sample.cvid), sample.source)
+    port = ports.get(sample.port)
+    if port is not None and port.role == "subscriber":
+        return Client(Line(sample.port, sample.svid, sample.cvid), sample.source), True
     session = table.get(sample.session)
-    return None if session is None or session.since > sample.at else session.client
+    return None if session is None or session.since > sample.at else (session.client, False)
 
 
 class Drop(Struct, frozen=True, gc=False):
@@ -65,6 +67,13 @@ class Drops:
 
     def __init__(self) -> None:
         self._of: Recent[dict[tuple[int, bool], Drop]] = Recent()
+
+    def take(self, sample: Sample, octets: bytes, ports: Mapping[int, PortSettings], table: Table) -> None:
+        """Take a sample to those of its client; of a frame that neither came from a client nor was for one, nothing."""
+        found = whose(sample, ports, table)
+        if found is not None:
+            client, upstream = found
+            self.add(client.key, upstream, sample, octets)
 
     def add(self, key: Key, upstream: bool, sample: Sample, octets: bytes) -> None:
         """Take a sample to those of its client."""

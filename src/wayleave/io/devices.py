@@ -20,7 +20,7 @@ SUBSCRIBER_MTU = 1508
 """1,500 octets of IP inside two tags; PPPoE fits with its MTU of 1,492."""
 
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _SIOCGIFMTU, _SIOCGIFHWADDR, _SIOCETHTOOL = 0x8913, 0x8914, 0x8921, 0x8927, 0x8946
-_IFF_UP, _IFF_PROMISC = 0x1, 0x100
+_IFF_UP, _IFF_RUNNING, _IFF_PROMISC = 0x1, 0x40, 0x100
 _ETHTOOL_GFLAGS, _ETHTOOL_SFLAGS = 0x25, 0x26
 _FLAG_TXVLAN, _FLAG_RXVLAN, _FLAG_LRO = 1 << 7, 1 << 8, 1 << 15
 _SETTERS = {"tx-checksum": 0x17, "tso": 0x1F, "gso": 0x24, "gro": 0x2C}
@@ -54,6 +54,15 @@ def find(name: str) -> Device | None:
     except OSError:
         return None
     return Device(name, ifindex, mac, mtu)
+
+
+def state(name: str) -> str:
+    """Return `up`, `no carrier`, `down` as it was set, or `gone`. Source: netdevice(7), IFF_RUNNING."""
+    try:
+        (flags,) = struct.unpack_from("H", _ioctl(_SIOCGIFFLAGS, name), 16)
+    except OSError:
+        return "gone"
+    return "down" if not flags & _IFF_UP else "up" if flags & _IFF_RUNNING else "no carrier"
 
 
 def set_up(name: str) -> None:

@@ -23,6 +23,7 @@ XDP_BASIC, XDP_REDIRECT, XDP_XMIT = 1, 2, 4
 """Bits of a driver's XDP features: it runs programs; they may redirect; frames may be redirected to it."""
 
 _SIOCETHTOOL, _GDRVINFO = 0x8946, 0x3
+_IFF_UP = 0x1
 _DEV_GET = 1
 
 
@@ -138,8 +139,9 @@ def has_route(table: int) -> bool:
         return any(route["type"] == 1 for route in netlink.get_routes(family=socket.AF_INET, table=table))
 
 
-def up(devices: Iterable[str]) -> frozenset[str]:
-    """Return those of the devices that are there and have a carrier."""
+def carriers(devices: Iterable[str]) -> dict[str, bool]:
+    """Return those of the devices that are administratively up, and whether they have a carrier."""
     with IPRoute() as netlink:
         links = [netlink.get_links(index)[0] for name in devices for index in netlink.link_lookup(ifname=name)]
-    return frozenset(link.get_attr("IFLA_IFNAME") for link in links if link.get_attr("IFLA_CARRIER") == 1)
+    enabled = [link for link in links if link["flags"] & _IFF_UP]
+    return {link.get_attr("IFLA_IFNAME"): link.get_attr("IFLA_CARRIER") == 1 for link in enabled}

@@ -1,9 +1,7 @@
 """What must not be lost: leases with their promises, in SQLite, written by one thread in groups.
 
 The engine submits writes and goes on; the thread takes everything that waits, makes it one transaction, and gives back
-one completion for the group. A promise is recorded as UTC and as boot-id plus boot time: within one boot the boot clock
-counts, after a reboot the wall clock, once it is plausible. A record made while the wall clock was not plausible has no
-UTC (NULL): after a reboot its address is held for the whole of its horizon again.
+one completion for the group. What a row says of a lease, and what it means after a reboot, is `lease`'s to know.
 """
 
 from __future__ import annotations
@@ -14,17 +12,18 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network
+from contextlib import closing
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from wayleave.aaa.outbox import Account
 from wayleave.io.clock import Clock
-from wayleave.net.mac import Mac
-from wayleave.net.units import SECOND, BootNs, Ns, UtcNs, after
-from wayleave.session.model import LEASE_GRACE, Client, Lease, Line, Phase, Service, Session, Subnet
+from wayleave.io.lease import Restored, restored, row, session_of
+from wayleave.net.units import SECOND, BootNs, UtcNs
+from wayleave.session.model import NOTHING_USED, Session, Used
 
 SCHEMA = 1
 CLOCK_STEP = SECOND
@@ -43,6 +42,16 @@ CREATE TABLE IF NOT EXISTS lease (
     body TEXT NOT NULL,
     UNIQUE (tenant, address)
 );
+CREATE TABLE IF NOT EXISTS accounting (
+    seq INTEGER PRIMARY KEY,
+    authority TEXT NOT NULL,
+    session TEXT NOT NULL,
+    boot_id TEXT NOT NULL,
+    at_boot INTEGER NOT NULL,
+    at_utc INTEGER,
+    body TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS used (id INTEGER PRIMARY KEY, body TEXT NOT NULL);
 """
 
 
@@ -65,47 +74,64 @@ WHERE boot_id = ? AND (promise_utc IS NULL OR abs(promise_utc - promise_boot - ?
 _ERASE = "DELETE FROM lease WHERE id IN (SELECT value FROM json_each(?))"
 
 
+_ERASE_USED = "DELETE FROM used WHERE id IN (SELECT value FROM json_each(?))"
+_REPORT = """
+INSERT INTO accounting
+SELECT value ->> 0, value ->> 1, value ->> 2, ?, value ->> 3, value ->> 4, value ->> 5 FROM json_each(?)
+"""
+_RENAME = """
+UPDATE lease SET body = json_set(body, '$.accounting', ?, '$.opened', ?, '$.counted', json('[0,0,0,0]')) WHERE id = ?
+"""
+_USE = "INSERT OR REPLACE INTO used SELECT value ->> 0, value ->> 1 FROM json_each(?)"
+_ACKNOWLEDGED = "DELETE FROM accounting WHERE seq IN (SELECT value FROM json_each(?))"
+_DATE = "UPDATE accounting SET at_utc = at_boot + ? WHERE boot_id = ? AND at_utc IS NULL"
+_ACCOUNTS = """
+SELECT seq, authority, session, boot_id, at_boot, at_utc, body FROM accounting
+WHERE authority = ? AND seq > ? ORDER BY seq LIMIT ?
+"""
+
+
 class StoreError(Exception):
     """The store cannot be opened; the text says why and what to do."""
 
 
-class Body(msgspec.Struct, frozen=True, gc=False):
-    """What of a session is only read back whole."""
-
-    port: int
-    svid: int
-    cvid: int
-    circuit: bytes
-    mac: bytes
-    pppoe: int
-    encapsulation: bytes
-    relayed: bool
-    hostname: str
-    pool: str
-    network: str
-    gateway: str
-    duration: int
-    horizon: int
-    subscriber: str
-    static: str
-    limit: int | None
-    antispoof: bool
-    mtu: int
-    form: bytes | None = None
-    agent: bytes = b""
-
-
 class Save(msgspec.Struct, frozen=True, gc=False):
-    """Write this session's lease with this promise."""
+    """Write this session's lease with this promise. `awaited`: somebody wants to hear that it is done."""
 
     session: Session
     promise_until: BootNs
+    awaited: bool = True
+    account: Account | None = None
 
 
 class Erase(msgspec.Struct, frozen=True):
     """The session with this id has ended."""
 
     id: int
+    account: Account | None = None
+
+
+class Report(msgspec.Struct, frozen=True):
+    """A record of accounting; `id` and `used`: of the session that it is about, if it still is there."""
+
+    account: Account
+    id: int | None = None
+    used: Used = NOTHING_USED
+
+
+class Rename(msgspec.Struct, frozen=True):
+    """The session with this id is another one to accounting, since `opened_at`."""
+
+    id: int
+    name: str
+    opened_at: BootNs
+    account: Account | None = None
+
+
+class Acknowledged(msgspec.Struct, frozen=True):
+    """These records of accounting are a server's by now."""
+
+    seqs: tuple[int, ...]
 
 
 class Reclock(msgspec.Struct, frozen=True):
@@ -114,20 +140,9 @@ class Reclock(msgspec.Struct, frozen=True):
     offset: int
 
 
-Write = Save | Erase | Reclock
+Write = Save | Erase | Reclock | Report | Rename | Acknowledged
 Completion = Callable[[Sequence[Write], str | None], None]
 """Called on the store's thread with a group and None, or why it could not be written."""
-
-
-class Restored(msgspec.Struct, frozen=True):
-    """A session as the disk has it.
-
-    `unknown_until` is the promise in UTC where the wall clock is not plausible yet, so that nobody knows whether it
-    still stands: the session is then held, without a deadline and without rows, until the clock is set.
-    """
-
-    session: Session
-    unknown_until: UtcNs | None = None
 
 
 class Store:
@@ -140,16 +155,22 @@ class Store:
         self._collected: list[Write] = []
         self._offset: int | None = None
         self.groups = 0
+        self.first_of_boot = False
+        """No process on this store has run since the machine started."""
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = only_one(folder)
-            self._db = sqlite3.connect(folder / "leases.sqlite", check_same_thread=False, isolation_level=None)
+            self._path = folder / "leases.sqlite"
+            self._db = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute(f"PRAGMA synchronous={durability}")
             self._db.executescript(_TABLES)
             self._check_schema()
+            self.epoch = self._next_epoch()
+            self._seq: int = self._db.execute("SELECT coalesce(max(seq), 0) FROM accounting").fetchone()[0]
         except (sqlite3.Error, OSError) as error:
-            raise StoreError(f"{folder}: {error}: is the folder writable, and is there room on the disk?") from error
+            why = error.strerror if isinstance(error, OSError) and error.strerror else error
+            raise StoreError(f"{folder}: {why}: is the folder writable, and is there room on the disk?") from error
         self._thread = threading.Thread(target=self._run, name="store", daemon=True)
 
     def start(self) -> None:
@@ -165,6 +186,17 @@ class Store:
                 f"the lease store has layout {row[0]}, this program writes {SCHEMA}: use a matching version"
             )
 
+    def _next_epoch(self) -> int:
+        """Count the processes that opened this store: each has a number of its own."""
+        row = self._db.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()
+        epoch = int(row[0]) + 1 if row is not None else 1
+        before = self._db.execute("SELECT value FROM meta WHERE key = 'boot'").fetchone()
+        self.first_of_boot = before is None or before[0] != self._clock.boot_id
+        self._db.executemany(
+            "INSERT OR REPLACE INTO meta VALUES (?, ?)", [("epoch", str(epoch)), ("boot", self._clock.boot_id)]
+        )
+        return epoch
+
     def load(self) -> Iterable[Restored]:
         """Return every lease, with its promise on this boot's clock.
 
@@ -173,18 +205,68 @@ class Store:
         (latest,) = self._db.execute("SELECT max(written_utc) FROM lease").fetchone()
         if latest is not None:
             self._clock.not_before(UtcNs(latest))
+        used = {id_: Used(*msgspec.json.decode(body)) for id_, body in self._db.execute("SELECT id, body FROM used")}
         rows = self._db.execute("SELECT id, tenant, address, promise_utc, boot_id, promise_boot, body FROM lease")
         for id_, tenant, address, promise_utc, boot_id, promise_boot, body in rows.fetchall():
-            session = _session(id_, tenant, address, body, self._clock.boot())
-            yield restored(session, self._clock, boot_id, BootNs(promise_boot), promise_utc)
+            session = session_of(id_, tenant, address, body, self._clock.boot())
+            found = restored(session, self._clock, boot_id, BootNs(promise_boot), promise_utc)
+            yield msgspec.structs.replace(found, used=used.get(id_, NOTHING_USED))
 
-    def save(self, session: Session, promise_until: BootNs) -> None:
-        """Have a lease written with the next `flush`."""
-        self._collected.append(Save(session, promise_until))
+    def save(self, session: Session, promise_until: BootNs, account: object = None) -> None:
+        """Have a lease written with the next `flush`, and with it what is accounted of that."""
+        assert account is None or isinstance(account, Account)
+        self._collected.append(Save(session, promise_until, account=account))
 
-    def erase(self, id_: int) -> None:
-        """Have a session's lease removed with the next `flush`."""
-        self._collected.append(Erase(id_))
+    def keep(self, session: Session) -> None:
+        """Have what a recorded session is like by now written with the next `flush`; its promise stays."""
+        assert session.lease is not None
+        until = BootNs(max(session.lease.promise_until, session.promising))
+        self._collected.append(Save(session, until, awaited=False))
+
+    def erase(self, id_: int, account: object = None) -> None:
+        """Have a session's lease removed with the next `flush`, and with it what is accounted of that."""
+        assert account is None or isinstance(account, Account)
+        self._collected.append(Erase(id_, account))
+
+    def report(self, account: Account, id_: int | None = None, used: Used = NOTHING_USED) -> None:
+        """Have a record of accounting written with the next `flush`, and what the session with this id had used."""
+        self._collected.append(Report(account, id_, used))
+
+    def rename(self, session: Session, account: Account | None) -> None:
+        """Have a session known by another name with the next `flush`; its lease stays as it is recorded."""
+        self._collected.append(Rename(session.id, session.accounting, session.opened_at, account))
+
+    def acknowledged(self, seqs: Iterable[int]) -> None:
+        """Have records of accounting forgotten with the next `flush`."""
+        self._collected.append(Acknowledged(tuple(seqs)))
+
+    def again(self, writes: Iterable[Write]) -> None:
+        """Have writes that failed tried again with the next `flush`."""
+        self._collected += writes
+
+    def next_seq(self) -> int:
+        """Number another record of accounting."""
+        self._seq += 1
+        return self._seq
+
+    @property
+    def last_seq(self) -> int:
+        """The number of the last record of accounting that was made."""
+        return self._seq
+
+    def accounts(self, authority: str, after: int, limit: int) -> list[Account]:
+        """Read records of accounting with numbers over `after`, in order. May be called on any thread."""
+        with closing(self._reader()) as db:
+            rows = db.execute(_ACCOUNTS, (authority, after, limit)).fetchall()
+        return [_account(row, self._clock.boot_id) for row in rows]
+
+    def authorities(self) -> set[str]:
+        """Whose records wait."""
+        with closing(self._reader()) as db:
+            return {name for (name,) in db.execute("SELECT DISTINCT authority FROM accounting")}
+
+    def _reader(self) -> sqlite3.Connection:
+        return sqlite3.connect(f"file:{self._path}?mode=ro", uri=True)
 
     def follow_clock(self) -> None:
         """Have every promise of this boot translated anew if the wall clock was set; to be called every second.
@@ -236,18 +318,10 @@ class Store:
         try:
             self._db.execute("BEGIN IMMEDIATE")
             for kind, writes in groupby(group, key=type):
-                if kind is Erase:
-                    self._db.execute(_ERASE, (_json([write.id for write in writes if isinstance(write, Erase)]),))
-                elif kind is Reclock:
-                    for write in writes:
-                        assert isinstance(write, Reclock)
-                        self._db.execute(
-                            _RECLOCK, (write.offset, boot + write.offset, boot_id, write.offset, CLOCK_STEP)
-                        )
-                else:
-                    rows = _json([_row(write, boot) for write in writes if isinstance(write, Save)])
-                    offset = None if utc is None else utc - boot
-                    self._db.execute(_SAVE, {"rows": rows, "offset": offset, "boot_id": boot_id, "utc": utc or 0})
+                self._write_some(kind, list(writes), boot, utc)
+            accounts = [account for write in group if (account := getattr(write, "account", None)) is not None]
+            if accounts:
+                self._db.execute(_REPORT, (boot_id, _json([_account_row(account) for account in accounts])))
             self._db.execute("COMMIT")
         except Exception as error:
             if self._db.in_transaction:
@@ -255,6 +329,30 @@ class Store:
             return str(error)
         self.groups += 1
         return None
+
+    def _write_some(self, kind: type[Write], writes: Sequence[Any], boot: BootNs, utc: UtcNs | None) -> None:
+        """Write what is of one kind."""
+        boot_id = self._clock.boot_id
+        if kind is Save:
+            rows = _json([row(write.session, write.promise_until, boot) for write in writes])
+            offset = None if utc is None else utc - boot
+            self._db.execute(_SAVE, {"rows": rows, "offset": offset, "boot_id": boot_id, "utc": utc or 0})
+        elif kind is Erase:
+            gone = _json([write.id for write in writes])
+            self._db.execute(_ERASE, (gone,))
+            self._db.execute(_ERASE_USED, (gone,))
+        elif kind is Report:
+            used = [(write.id, msgspec.structs.astuple(write.used)) for write in writes if write.id is not None]
+            self._db.execute(_USE, (_json(used),))
+        elif kind is Rename:
+            self._db.executemany(_RENAME, [(write.name, write.opened_at, write.id) for write in writes])
+        elif kind is Acknowledged:
+            self._db.execute(_ACKNOWLEDGED, (_json([seq for write in writes for seq in write.seqs]),))
+        else:
+            for write in writes:
+                at = (write.offset, boot + write.offset, boot_id, write.offset, CLOCK_STEP)
+                self._db.execute(_RECLOCK, at)
+                self._db.execute(_DATE, (write.offset, boot_id))
 
 
 def only_one(folder: Path) -> int:
@@ -268,119 +366,18 @@ def only_one(folder: Path) -> int:
     return lock
 
 
-_text = lru_cache(maxsize=1024)(str)
-"""Networks and gateways are few, and writing one costs as much as all else of a row."""
-
-
-@lru_cache(maxsize=4096)
-def _shared(form: bytes) -> bytes:
-    """Forms are few: a hundred thousand sessions refer to the same octets."""
-    return form
-
-
 def _json(rows: object) -> str:
     return msgspec.json.encode(rows).decode()
 
 
-def _row(write: Save, boot: BootNs) -> tuple[int, str, int, BootNs, str]:
-    """What of a lease's row is its own: id, tenant, address, promise on the boot clock, body.
-
-    The duration in the body is the longest that the client may go by from now on, told under whatever terms.
-    """
-    session = write.session
-    lease, service, client = session.lease, session.service, session.client
-    assert lease is not None
-    assert service is not None
-    body = Body(
-        client.line.port,
-        client.line.svid,
-        client.line.cvid,
-        client.line.circuit,
-        bytes(client.mac),
-        client.pppoe,
-        session.encapsulation,
-        session.relayed,
-        session.hostname,
-        lease.pool,
-        _text(lease.subnet.network),
-        _text(lease.subnet.gateway),
-        max(lease.duration, lease.longer, session.leased_until - boot),
-        lease.horizon,
-        service.subscriber,
-        str(service.address or ""),
-        service.limit,
-        service.antispoof,
-        service.mtu,
-        session.form,
-        session.agent,
-    )
-    return session.id, service.tenant, int(lease.address), write.promise_until, _json(body)
+def _account_row(account: Account) -> tuple[int, str, str, int, int | None, str]:
+    """What of a record's row is its own: number, authority, session, moment on the boot clock, UTC, attributes."""
+    body = _json([(kind, octets.hex()) for kind, octets in account.body])
+    return account.seq, account.group, account.session, account.at, account.utc, body
 
 
-def promised(session: Session, until: BootNs, duration: Ns, now: BootNs) -> Session:
-    """Return a session read from disk with its promise on this boot's clock.
-
-    It ends a lease from now unless the client renews: whatever the client was told, by the process or by the kernel,
-    it was told before, never of more than the recorded `duration`, and never past the promise.
-    """
-    assert session.lease is not None
-    lease = msgspec.structs.replace(session.lease, promise_until=until)
-    leased = BootNs(min(until, after(now, duration)))
-    return msgspec.structs.replace(session, lease=lease, leased_until=leased, deadline=after(leased, LEASE_GRACE))
-
-
-def on_this_boot(clock: Clock, promise_utc: UtcNs) -> BootNs:
-    """Translate a promise that an earlier boot recorded. Only once the wall clock is plausible."""
-    return BootNs(clock.boot() + promise_utc - clock.utc())
-
-
-def restored(session: Session, clock: Clock, boot_id: str, promise_boot: BootNs, promise_utc: UtcNs | None) -> Restored:
-    """Return a session with what its recorded promise means on this boot's clock."""
-    lease, now = session.lease, clock.boot()
-    assert lease is not None
-    if boot_id == clock.boot_id:
-        return Restored(promised(session, promise_boot, lease.duration, now))
-    if promise_utc is None:
-        whole = after(now, max(lease.horizon, lease.duration))  # told under longer terms, perhaps
-        return Restored(promised(session, whole, lease.duration, now))
-    if clock.plausible:
-        return Restored(promised(session, on_this_boot(clock, promise_utc), lease.duration, now))
-    return Restored(msgspec.structs.replace(session, leased_until=after(now, lease.duration)), promise_utc)
-
-
-LONG_PAST = BootNs(1)
-"""A promise that is on disk, but of which nobody knows whether it stands."""
-
-
-def _session(id_: int, tenant: str, address: int, body: str, now: BootNs) -> Session:
-    kept = msgspec.json.decode(body, type=Body)
-    lease = Lease(
-        address=IPv4Address(address),
-        pool=kept.pool,
-        subnet=Subnet(IPv4Network(kept.network), IPv4Address(kept.gateway)),
-        duration=Ns(kept.duration),
-        horizon=Ns(kept.horizon),
-        promise_until=LONG_PAST,
-    )
-    service = Service(
-        tenant=tenant,
-        pool=kept.pool,
-        subscriber=kept.subscriber,
-        address=IPv4Address(kept.static) if kept.static else None,
-        limit=kept.limit,
-        antispoof=kept.antispoof,
-        mtu=kept.mtu,
-    )
-    return Session(
-        id=id_,
-        client=Client(Line(kept.port, kept.svid, kept.cvid, kept.circuit), Mac(kept.mac), kept.pppoe),
-        phase=Phase.ACTIVE,
-        since=now,
-        encapsulation=kept.encapsulation,
-        relayed=kept.relayed,
-        hostname=kept.hostname,
-        form=_shared(kept.form) if kept.form is not None else None,
-        agent=kept.agent,
-        service=service,
-        lease=lease,
-    )
+def _account(row: tuple[int, str, str, str, int, int | None, str], boot_id: str) -> Account:
+    seq, group, session, of_boot, at, utc, body = row
+    avps = tuple((kind, bytes.fromhex(octets)) for kind, octets in msgspec.json.decode(body))
+    moment = BootNs(at if of_boot == boot_id else 0)
+    return Account(seq, group, session, avps, moment, None if utc is None else UtcNs(utc))

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
-
-from pydantic import BeforeValidator, WithJsonSchema
 
 from wayleave.net.units import SECOND, Ns
 
@@ -30,8 +27,13 @@ def spoken_duration(length: int) -> str:
     return f"{total // 86400}d" if total >= 172800 else f"{total // 3600}h"
 
 
-Duration = Annotated[
-    Ns,
-    BeforeValidator(parse_duration),
-    WithJsonSchema({"type": "string", "pattern": "^[0-9]+[smhd]$", "examples": ["90s", "1h"]}),
-]
+def spoken_age(length: int) -> str:
+    """Write how long ago something was, in nanoseconds: with tenths of a second while they still tell, `3.4s`."""
+    return f"{max(length, 0) / SECOND:.1f}s" if length < 10 * SECOND else spoken_duration(length)
+
+
+def written_duration(length: int) -> str:
+    """Write nanoseconds as an operator does, exactly and in the largest unit: `90s`, `1h`."""
+    seconds = length // SECOND
+    unit = next(unit for unit in reversed(_SECONDS) if seconds % _SECONDS[unit] == 0)
+    return f"{seconds // _SECONDS[unit]}{unit}"

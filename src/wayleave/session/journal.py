@@ -1,9 +1,9 @@
 """The last things that happened to each client, always on: what support looks at first.
 
-An entry is a moment, a kind, a number and a few words: some twenty octets, kept packed behind one another. A session's
-journal is found by its id. When a session ends, or a client is refused, its journal goes to a table of those most
-recently seen, by what a frame tells of them; a client that comes back goes on with it. `KINDS` is the one place where a
-kind of entry is added; those that follow from an event or an answer say there which.
+An entry is a moment, a kind, a number, a reason and a few words: some twenty octets, kept packed behind one another. A
+session's journal is found by its id. When a session ends, or a client is refused, its journal goes to a table of those
+most recently seen, by what a frame tells of them; a client that comes back goes on with it. `KINDS` is the one place
+where a kind of entry is added; those that follow from an event or an answer say there which.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from wayleave.session import lifecycle
 from wayleave.session.lifecycle import Answer, Event, Reply
 from wayleave.session.model import NEVER, Client, Session
 from wayleave.session.recent import Recent
+from wayleave.session.refusal import Reason, Refusal
 from wayleave.session.table import Key
 
 ROOM = 400
 """Octets of entries that are kept of a client: twenty or so, the oldest go first."""
 
 Note = tuple[int, bytes]
-_HEAD = struct.Struct("<QIBB")  # at, number, kind, octets of words
+_HEAD = struct.Struct("<QIBBB")  # at, number, kind, reason, octets of words
 _MOST_WORDS = 120
 
 
@@ -59,6 +60,7 @@ class Entry(Struct, frozen=True):
     at: BootNs
     what: str
     says: str
+    reason: Reason = Reason.NONE
 
 
 def _words(text: str) -> bytes:
@@ -85,7 +87,7 @@ def _given_up(event: lifecycle.Released | lifecycle.Declined, _: Session | None)
 
 
 def _failed(event: Any, session: Session | None) -> Note:
-    return 0, _of_ask(None if session is None else session.ask, event.why)
+    return 0, _of_ask(None if session is None else session.ask, event.refusal.why)
 
 
 def _offered(reply: Reply, session: Session | None) -> Note:
@@ -107,6 +109,13 @@ def _refused(reply: Reply, _: Session | None) -> Note:
 
 def _told(reply: Reply, _: Session | None) -> Note:
     return 0, _called(reply.ask)
+
+
+def _changed(event: lifecycle.Changed, _: Session | None) -> Note:
+    """With what is new; the data plane has it by then."""
+    service = event.service
+    said = (service.name, f"up {service.up}" if service.up else "", f"down {service.down}" if service.down else "")
+    return 0, _words(", ".join(filter(None, said)))
 
 
 RENEWED = Kind(16, "renewed")
@@ -132,6 +141,7 @@ KINDS = (
     Kind(13, "confirmed", Number.SECONDS, Answer.CONFIRM, _confirmed),
     Kind(14, "refused", of=Answer.REFUSE, note=_refused),
     Kind(15, "told", of=Answer.TELL, note=_told),
+    Kind(20, "changed", of=lifecycle.Changed, note=_changed),
     RENEWED,
     ENDING,
     RESTORED,
@@ -160,7 +170,7 @@ class Journal:
         """Note what happened to a session, if it is of a kind that is noted."""
         row = _EVENTS.get(type(event))
         if row is not None:
-            self._add(session.id, at, row[0], *row[1](event, session))
+            self._add(session.id, at, row[0], *row[1](event, session), _reason(event))
         elif type(event) is lifecycle.Due and event.renewed != NEVER:
             self.note(session.id, RENEWED, event.renewed)
 
@@ -168,17 +178,19 @@ class Journal:
         """Note what a client is told."""
         code, note = _ANSWERS[reply.answer]
         number, words = note(reply, session)
-        self._add(session.id, at, code, number, words)
+        self._add(session.id, at, code, number, words, _reason(reply))
 
-    def note(self, id_: int, kind: Kind, at: BootNs, text: str = "", number: int = 0) -> None:
+    def note(
+        self, id_: int, kind: Kind, at: BootNs, text: str = "", number: int = 0, reason: Reason = Reason.NONE
+    ) -> None:
         """Note something else about a session."""
-        self._add(id_, at, kind.code, number, _words(text))
+        self._add(id_, at, kind.code, number, _words(text), reason)
 
-    def _add(self, id_: int, at: BootNs, code: int, number: int, words: bytes) -> None:
-        kept = self._of.get(id_, b"") + _packed(at, code, number, words)
+    def _add(self, id_: int, at: BootNs, code: int, number: int, words: bytes, reason: Reason) -> None:
+        kept = self._of.get(id_, b"") + _packed(at, code, number, words, reason)
         self._of[id_] = kept if len(kept) <= ROOM else _fitting(kept)
 
-    def stranger(self, client: Client, at: BootNs, about: Event | str) -> None:
+    def stranger(self, client: Client, at: BootNs, about: Event | str, reason: Reason = Reason.NONE) -> None:
         """Note about a client without a session what it said, or why what it said led to nothing."""
         key = client.key
         if isinstance(about, str):
@@ -186,7 +198,7 @@ class Journal:
         else:
             code, note = _EVENTS[type(about)]
             number, words = note(about, None)
-        kept = (self._recent.get(key) or b"") + _packed(at, code, number, words)
+        kept = (self._recent.get(key) or b"") + _packed(at, code, number, words, reason)
         self._recent.put(key, _fitting(kept))
 
     def begin(self, id_: int, client: Client) -> None:
@@ -217,8 +229,14 @@ class Journal:
         return sum(map(len, self._of.values()))
 
 
-def _packed(at: BootNs, code: int, number: int, words: bytes) -> bytes:
-    return _HEAD.pack(at, number, code, len(words)) + words
+def _reason(about: object) -> Reason:
+    """Why an event or an answer says no, if it does."""
+    refusal: Refusal | None = getattr(about, "refusal", None)
+    return Reason.NONE if refusal is None else refusal.reason
+
+
+def _packed(at: BootNs, code: int, number: int, words: bytes, reason: Reason) -> bytes:
+    return _HEAD.pack(at, number, code, reason, len(words)) + words
 
 
 def _fitting(kept: bytes) -> bytes:
@@ -233,11 +251,12 @@ def _entries(kept: bytes) -> list[Entry]:
     found: list[Entry] = []
     start = 0
     while start < len(kept):
-        at, number, code, length = _HEAD.unpack_from(kept, start)
+        at, number, code, reason, length = _HEAD.unpack_from(kept, start)
         start += _HEAD.size
         kind = _BY_CODE[code]
         words = kept[start : start + length].decode(errors="replace")
-        found.append(Entry(BootNs(at), kind.name, " ".join(filter(None, (words, _number(kind, number))))))
+        says = " ".join(filter(None, (words, _number(kind, number))))
+        found.append(Entry(BootNs(at), kind.name, says, Reason(reason)))
         start += length
     return found
 

@@ -20,6 +20,7 @@ from wayleave.session.model import (
     IN_FLIGHT,
     LEASE_GRACE,
     NEVER,
+    NOTHING_USED,
     OFFER_HOLD,
     STORE_RETRY,
     Client,
@@ -28,7 +29,9 @@ from wayleave.session.model import (
     Phase,
     Service,
     Session,
+    Used,
 )
+from wayleave.session.refusal import PASSING, Reason, Refusal
 
 # ---- Events -----------------------------------------------------------------------------
 
@@ -42,6 +45,7 @@ class Discovered(Struct, frozen=True, kw_only=True, gc=False):
     wanted: IPv4Address | None = None
     relayed: bool = False
     hostname: str = ""
+    agent: bytes = b""
 
 
 class Requested(Struct, frozen=True, kw_only=True, gc=False):
@@ -82,15 +86,26 @@ class Withdrawn(Struct, frozen=True):
 
 
 class Cleared(Struct, frozen=True):
-    """Someone with authority ends the session."""
+    """Someone with authority ends the session; `refusal`: as its client would be granted nothing now."""
 
     cause: CloseCause
+    refusal: Refusal | None = None
 
 
 class Due(Struct, frozen=True):
-    """The deadline has come. `renewed` is when the data plane last renewed the lease by itself, NEVER: not."""
+    """The deadline has come. `renewed` is when the data plane last renewed the lease by itself, NEVER: not.
+
+    `seen`: when it last let a packet of the client through; NEVER: nobody looked.
+    """
 
     renewed: BootNs = NEVER
+    seen: BootNs = NEVER
+
+
+class Changed(Struct, frozen=True, gc=False):
+    """Authorization grants another service, to the session as it is: same tenant, pool and address."""
+
+    service: Service
 
 
 class Granted(Struct, frozen=True, gc=False):
@@ -98,7 +113,7 @@ class Granted(Struct, frozen=True, gc=False):
 
 
 class Denied(Struct, frozen=True):
-    why: str
+    refusal: Refusal
 
 
 class Allocated(Struct, frozen=True, gc=False):
@@ -108,7 +123,7 @@ class Allocated(Struct, frozen=True, gc=False):
 
 
 class Exhausted(Struct, frozen=True):
-    why: str
+    refusal: Refusal
 
 
 class Recorded(Struct, frozen=True):
@@ -116,7 +131,7 @@ class Recorded(Struct, frozen=True):
 
 
 class RecordFailed(Struct, frozen=True):
-    why: str
+    refusal: Refusal
 
 
 class Installed(Struct, frozen=True):
@@ -124,7 +139,7 @@ class Installed(Struct, frozen=True):
 
 
 class InstallFailed(Struct, frozen=True):
-    why: str
+    refusal: Refusal
 
 
 class Forgotten(Struct, frozen=True):
@@ -134,8 +149,8 @@ class Forgotten(Struct, frozen=True):
 
 
 Event = (
-    Discovered | Requested | Queried | Released | Declined | Withdrawn | Cleared | Due | Granted | Denied | Allocated
-    | Exhausted | Recorded | RecordFailed | Installed | InstallFailed | Forgotten
+    Discovered | Requested | Queried | Released | Declined | Withdrawn | Cleared | Due | Changed | Granted | Denied
+    | Allocated | Exhausted | Recorded | RecordFailed | Installed | InstallFailed | Forgotten
 )  # fmt: skip
 
 # ---- Effects ----------------------------------------------------------------------------
@@ -156,6 +171,10 @@ class Record(Struct, frozen=True):
     """Make the lease durable with this promise; comes back as Recorded or RecordFailed."""
 
     promise_until: BootNs
+
+
+class Keep(Struct, frozen=True):
+    """Have the disk say what the session is like by now; nothing waits for it."""
 
 
 class Install(Struct, frozen=True):
@@ -189,13 +208,18 @@ class Answer(Enum):
 
 
 class Reply(Struct, frozen=True, gc=False):
-    """Answer `ask`. `remaining` is how long the client may use the address."""
+    """Answer `ask`. `remaining` is how long the client may use the address, `refusal` why it may not."""
 
     ask: object
     answer: Answer
     lease: Lease | None = None
     remaining: Ns = Ns(0)
-    why: str = ""
+    refusal: Refusal | None = None
+
+    @property
+    def why(self) -> str:
+        """For the client to read; empty unless it is refused."""
+        return self.refusal.why if self.refusal is not None else ""
 
 
 class Unexpected(Struct, frozen=True):
@@ -205,23 +229,31 @@ class Unexpected(Struct, frozen=True):
     event: str
 
 
-Effect = Authorize | Allocate | Record | Install | Uninstall | Forget | Free | Reply | Unexpected
+Effect = Authorize | Allocate | Record | Keep | Install | Uninstall | Forget | Free | Reply | Unexpected
 Step = tuple[Session, tuple[Effect, ...]]
 
 # ---- The machine ------------------------------------------------------------------------
 
 
-def begin(id_: int, event: Discovered | Requested, now: BootNs) -> Step:
-    """First sight of a client: authorization comes before any address."""
+def begin(
+    id_: int, event: Discovered | Requested, now: BootNs, accounting: str = "", counted: Used = NOTHING_USED
+) -> Step:
+    """First sight of a client: authorization comes before any address.
+
+    `accounting`: what accounting will call it; `counted`: what was counted under its id before.
+    """
     exact = isinstance(event, Requested)
     session = Session(
         id=id_,
         client=event.client,
         phase=Phase.AUTHORIZING,
         since=now,
+        accounting=accounting,
+        counted_before=counted,
         encapsulation=event.encapsulation,
         relayed=event.relayed,
         hostname=event.hostname,
+        agent=event.agent,
         ask=event.ask,
         wanted=event.address if isinstance(event, Requested) else event.wanted,
         exact=exact,
@@ -241,11 +273,11 @@ def advance(session: Session, event: Event, now: BootNs) -> Step:
             allocate = Allocate(event.service.address or session.wanted, session.exact)
             return replace(session, phase=Phase.ALLOCATING, service=event.service), (allocate,)
         case Phase.AUTHORIZING, Denied():
-            return _refuse(session, CloseCause.REFUSED, event.why)
+            return _refuse(session, CloseCause.REFUSED, event.refusal)
         case Phase.ALLOCATING, Allocated():
             return _addressed(replace(session, lease=event.lease), now)
         case Phase.ALLOCATING, Exhausted():
-            return _refuse(session, CloseCause.NO_ADDRESS, event.why)
+            return _refuse(session, CloseCause.NO_ADDRESS, event.refusal)
         case Phase.RECORDING, Recorded():
             return _recorded(session)
         case Phase.RECORDING, RecordFailed():
@@ -279,6 +311,11 @@ def advance(session: Session, event: Event, now: BootNs) -> Step:
             return session, (Reply(event.ask, Answer.TELL, session.lease),)
         case _, Queried():
             return session, ()
+        # -- authorization thinks anew ----------------------------------------------------
+        case Phase.ACTIVE, Changed():
+            return _change(session, event.service, now)
+        case _, Changed():
+            return session, ()
         # -- the way down -----------------------------------------------------------------
         case ((Phase.OFFERED | Phase.ACTIVE), Released(address=address)) if address == _address(session):
             return _close(replace(session, left_at=event.at or now), CloseCause.USER_REQUEST, now)
@@ -299,7 +336,7 @@ def advance(session: Session, event: Event, now: BootNs) -> Step:
         case Phase.OFFERED, Due():
             return _close(session, CloseCause.OFFER_LAPSED, now)
         case Phase.ACTIVE, Due():
-            return _expire(session, event.renewed, now)
+            return _expire(session, event, now)
         case Phase.REMOVING, Due() if _renewed_meanwhile(session, event.renewed, now):
             return _bring_back(session, event.renewed)
         case Phase.REMOVING, Due():
@@ -324,10 +361,26 @@ def _address(session: Session) -> IPv4Address | None:
 
 
 def _term(session: Session, now: BootNs) -> Ns:
-    """How long a renewal now may promise: a whole lease if it fits under the promise, else what is left of that."""
+    """How long a renewal now may promise: a whole lease if it fits under the promise, else what is left of that.
+
+    Never more than what is left of the session's own time.
+    """
     lease = session.lease
     assert lease is not None
-    return Ns(max(0, min(lease.duration, lease.promise_until - now)))
+    whole = min(lease.duration, session.ends_at - now) if session.ends_at else lease.duration
+    return Ns(max(0, min(whole, lease.promise_until - now)))
+
+
+def wake_at(session: Session) -> BootNs:
+    """Return when a session that is served has to be looked at: its lease, its time, or its patience may be over."""
+    service = session.service
+    idle = service.idle_timeout if service is not None else 0
+    ends = [after(session.leased_until, LEASE_GRACE)]
+    if session.ends_at:
+        ends.append(session.ends_at)
+    if idle and session.active_at:
+        ends.append(after(session.active_at, Ns(idle)))
+    return min(ends)
 
 
 def _offer(session: Session, now: BootNs) -> Step:
@@ -378,9 +431,14 @@ def _looks_the_same(session: Session, before: Session) -> bool:
 
 
 def _turn_down(session: Session, ask: object, address: IPv4Address | None, now: BootNs) -> Step:
-    refusal = Reply(ask, Answer.REFUSE, why=f"{address} was not offered to this client")
+    refusal = _no(ask, f"{address} was not offered to this client")
     closing, effects = _close(session, CloseCause.OFFER_LAPSED, now)
     return closing, (refusal, *effects)
+
+
+def _no(ask: object, why: str) -> Reply:
+    """What it asks for is not its to have."""
+    return Reply(ask, Answer.REFUSE, refusal=Refusal(Reason.ADDRESS_NOT_ITS_OWN, why))
 
 
 def _move_on(session: Session, event: Discovered | Requested, now: BootNs) -> Step:
@@ -388,7 +446,7 @@ def _move_on(session: Session, event: Discovered | Requested, now: BootNs) -> St
     closing, effects = _close(session, CloseCause.RECONFIGURED, now)
     if isinstance(event, Discovered):
         return closing, effects
-    return closing, (Reply(event.ask, Answer.REFUSE, why="this client is to have another address"), *effects)
+    return closing, (_no(event.ask, "this client is to have another address"), *effects)
 
 
 def _record(session: Session, now: BootNs) -> Step:
@@ -398,7 +456,7 @@ def _record(session: Session, now: BootNs) -> Step:
     """
     assert session.lease is not None
     until = max(after(now, session.lease.horizon), session.lease.promise_until, session.leased_until)
-    return replace(session, phase=Phase.RECORDING, promising=until, deadline=NEVER), (Record(until),)
+    return replace(_begun(session, now), phase=Phase.RECORDING, promising=until, deadline=NEVER), (Record(until),)
 
 
 def _recorded(session: Session) -> Step:
@@ -412,7 +470,7 @@ def _renew(session: Session, event: Requested, now: BootNs) -> Step:
     lease = session.lease
     assert lease is not None
     if event.address != lease.address:
-        return session, (Reply(event.ask, Answer.REFUSE, why=f"this client's address is {lease.address}"),)
+        return session, (_no(event.ask, f"this client's address is {lease.address}"),)
     moved = _heard(session, event)
     if not session.installed or not _looks_the_same(moved, session):
         return _record(moved, now)  # also how it looks: a restart goes by what is on the disk
@@ -428,10 +486,29 @@ def _confirm(session: Session, ask: object, now: BootNs) -> Step:
     """
     remaining = _term(session, now) if ask is not None else Ns(0)
     until = BootNs(max(session.leased_until, now + remaining))
-    active = replace(session, phase=Phase.ACTIVE, ask=None, leased_until=until, deadline=after(until, LEASE_GRACE))
+    active = replace(session, phase=Phase.ACTIVE, ask=None, leased_until=until, active_at=now)
+    active = replace(active, deadline=wake_at(active))
     if ask is None or remaining < SECOND:
         return active, ()
     return active, (Reply(ask, Answer.CONFIRM, session.lease, remaining),)
+
+
+def _begun(session: Session, now: BootNs) -> Session:
+    """Its time begins with its first lease."""
+    if session.opened_at:
+        return session
+    limit = session.service.session_timeout if session.service is not None else 0
+    return replace(session, opened_at=now, ends_at=after(now, Ns(limit)) if limit else NEVER)
+
+
+def _change(session: Session, service: Service, now: BootNs) -> Step:
+    """Another service, in place. A time that is granted anew counts from now (RFC 5176 leaves it open)."""
+    before = session.service
+    ends = session.ends_at
+    if before is None or service.session_timeout != before.session_timeout:
+        ends = after(now, service.session_timeout) if service.session_timeout else NEVER
+    changed = replace(session, service=service, ends_at=ends, active_at=session.active_at or now)
+    return replace(changed, deadline=wake_at(changed)), (Keep(),)
 
 
 def _not_recorded(session: Session, now: BootNs) -> Step:
@@ -446,8 +523,7 @@ def _not_recorded(session: Session, now: BootNs) -> Step:
         return replace(session, phase=Phase.INSTALLING, promising=NEVER), (Install(),)
     if not session.recorded:
         return _close(session, CloseCause.STORE_FAILED, now)
-    until = session.leased_until
-    deadline = NEVER if until == NEVER else after(until, LEASE_GRACE)
+    deadline = NEVER if session.leased_until == NEVER else wake_at(session)
     return replace(session, phase=Phase.ACTIVE, promising=NEVER, ask=None, deadline=deadline), ()
 
 
@@ -455,17 +531,23 @@ def _not_installed(session: Session, now: BootNs) -> Step:
     """There is no room for a fresh row. Who has one keeps it, and asks again; its next request tries anew."""
     if not session.installed and session.leased_until <= now:
         return _close(session, CloseCause.TABLE_FULL, now)
-    deadline = after(session.leased_until, LEASE_GRACE)
-    return replace(session, phase=Phase.ACTIVE, ask=None, encapsulation=b"", deadline=deadline), ()
+    return replace(session, phase=Phase.ACTIVE, ask=None, encapsulation=b"", deadline=wake_at(session)), ()
 
 
-def _expire(session: Session, renewed: BootNs, now: BootNs) -> Step:
-    lease = session.lease
+def _expire(session: Session, due: Due, now: BootNs) -> Step:
+    """See what is over. The data plane may have renewed the lease, never past the session's own time."""
+    lease, service = session.lease, session.service
     assert lease is not None
-    until = max(session.leased_until, renewed + lease.duration if renewed else NEVER)
-    if after(BootNs(until), LEASE_GRACE) > now:
-        return replace(session, leased_until=BootNs(until), deadline=after(BootNs(until), LEASE_GRACE)), ()
-    return _close(session, CloseCause.LEASE_EXPIRED, now)
+    until = BootNs(max(session.leased_until, due.renewed + lease.duration if due.renewed else NEVER))
+    active = BootNs(max(session.active_at, due.renewed, due.seen))
+    known = replace(session, leased_until=until, active_at=active)
+    if session.ends_at and now >= session.ends_at:
+        return _close(known, CloseCause.SESSION_TIMEOUT, now)
+    if service is not None and service.idle_timeout and now >= after(active, service.idle_timeout):
+        return _close(known, CloseCause.IDLE_TIMEOUT, now)
+    if after(until, LEASE_GRACE) <= now:
+        return _close(known, CloseCause.LEASE_EXPIRED, now)
+    return replace(known, deadline=wake_at(known)), ()
 
 
 _OWN_ENDS = (CloseCause.LEASE_EXPIRED, CloseCause.USER_REQUEST, CloseCause.DECLINED)
@@ -496,10 +578,11 @@ def _bring_back(session: Session, renewed: BootNs) -> Step:
     return back, (Install(),)
 
 
-def _refuse(session: Session, cause: CloseCause, why: str) -> Step:
+def _refuse(session: Session, cause: CloseCause, refusal: Refusal) -> Step:
     """Nothing is held yet: say no where the protocol can, and be gone."""
-    refusal = (Reply(session.ask, Answer.REFUSE, why=why),) if session.exact else ()
-    return replace(session, phase=Phase.CLOSED, cause=cause, ask=None, deadline=NEVER), refusal
+    tell = session.exact and refusal.reason not in PASSING
+    said = (Reply(session.ask, Answer.REFUSE, refusal=refusal),) if tell else ()
+    return replace(session, phase=Phase.CLOSED, cause=cause, ask=None, deadline=NEVER), said
 
 
 def _close(session: Session, cause: CloseCause, now: BootNs) -> Step:

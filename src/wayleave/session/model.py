@@ -80,6 +80,26 @@ class Tenant(Struct, frozen=True):
     table: int
 
 
+LEAST_RATE, MOST_RATE = 8_000, 400_000_000_000
+"""Bits a second."""
+
+
+class Rate(Struct, frozen=True, gc=False):
+    """How fast IP packets may go: on the average, and how many octets at once above that."""
+
+    bits_s: int
+    burst: int
+    """Octets."""
+
+    @classmethod
+    def of(cls, bits_s: int, burst: int | None = None) -> Rate:
+        """Return a rate; without a burst it is 100 ms of it, and at least ten packets."""
+        return cls(bits_s, max(15_000, bits_s // 80) if burst is None else burst)
+
+    def __str__(self) -> str:
+        return f"{self.bits_s / 1_000_000:g} Mbit/s"
+
+
 class Service(Struct, frozen=True, kw_only=True, gc=False):
     """What authorization decided that a client gets (a Grant)."""
 
@@ -92,6 +112,24 @@ class Service(Struct, frozen=True, kw_only=True, gc=False):
     """Clients on the line at once; None: the port's own limit."""
     antispoof: bool = True
     mtu: int = 1500
+    name: str = ""
+    """Of the service that it was sold, for people and accounting."""
+    up: Rate | None = None
+    down: Rate | None = None
+    """None: as fast as it goes."""
+    dns: tuple[IPv4Address, ...] = ()
+    """Instead of the pool's."""
+    session_timeout: Ns = Ns(0)
+    idle_timeout: Ns = Ns(0)
+    """0: none."""
+    interim: Ns = Ns(0)
+    """Between reports of what it uses; 0: none."""
+    sessions: int | None = None
+    """Of this subscriber at once, on whatever line; None: as many as lines allow."""
+    classes: tuple[bytes, ...] = ()
+    """What the server wants to hear again in accounting, opaque (RFC 2865 5.25)."""
+    authority: str = ""
+    """The group of servers that decided, and that accounting goes to; empty: the gateway itself."""
 
 
 class Subnet(Struct, frozen=True, gc=False):
@@ -121,6 +159,26 @@ class Lease(Struct, frozen=True, gc=False):
     horizon: Ns
     promise_until: BootNs = NEVER
     longer: Ns = Ns(0)
+
+
+class Used(Struct, frozen=True, gc=False):
+    """IP packets and their octets, by direction; since when, who holds it knows."""
+
+    up_octets: int = 0
+    up_packets: int = 0
+    down_octets: int = 0
+    down_packets: int = 0
+
+    def __sub__(self, base: Used) -> Used:
+        return Used(
+            self.up_octets - base.up_octets,
+            self.up_packets - base.up_packets,
+            self.down_octets - base.down_octets,
+            self.down_packets - base.down_packets,
+        )
+
+
+NOTHING_USED = Used()
 
 
 class Phase(Enum):
@@ -156,6 +214,12 @@ class CloseCause(Enum):
     NO_ADDRESS = "no-address"
     STORE_FAILED = "store-failed"
     TABLE_FULL = "table-full"
+    SESSION_TIMEOUT = "session-timeout"
+    IDLE_TIMEOUT = "idle-timeout"
+    DISCONNECTED = "disconnected"
+    """A RADIUS server said so."""
+    REBOOTED = "rebooted"
+    """The machine was; the client goes on as a new session to accounting."""
     RECONFIGURED = "reconfigured"
     """The configuration that counts now grants the client nothing, or another address."""
 
@@ -172,6 +236,10 @@ class Session(Struct, frozen=True, kw_only=True, gc=False):
     client: Client
     phase: Phase
     since: BootNs
+    accounting: str = ""
+    """Acct-Session-Id: no other session has or had it, whatever became of the gateway (RFC 2866 5.5)."""
+    counted_before: Used = NOTHING_USED
+    """What the data plane had counted under its id when it began; less than nothing if it counts anew since."""
     encapsulation: bytes = b""
     relayed: bool = False
     hostname: str = ""
@@ -189,6 +257,12 @@ class Session(Struct, frozen=True, kw_only=True, gc=False):
     """When the client, as far as it was told, stops using the address."""
     deadline: BootNs = NEVER
     """When `Due` is wanted next; NEVER: not at all."""
+    opened_at: BootNs = NEVER
+    """When its first lease was recorded: then it began, for whoever counts its time."""
+    ends_at: BootNs = NEVER
+    """When its time is up, whatever the lease says; NEVER: it is not limited."""
+    active_at: BootNs = NEVER
+    """When it last did anything, as far as was looked."""
     left_at: BootNs = NEVER
     """When the client gave its address up: a renewal after that counts again."""
     moving: bool = False

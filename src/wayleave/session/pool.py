@@ -13,10 +13,15 @@ from ipaddress import IPv4Address, IPv4Network
 
 from wayleave.net.units import BootNs
 from wayleave.session.model import Subnet
+from wayleave.session.refusal import Reason, Refusal
 
 
 class Exhaustion(Exception):
-    """No address can be given; the text says why."""
+    """No address can be given; `refusal` and the text say why."""
+
+    def __init__(self, reason: Reason, why: str) -> None:
+        super().__init__(why)
+        self.refusal = Refusal(reason, why)
 
 
 class Pool:
@@ -125,13 +130,15 @@ class Pool:
             candidate, _ = self._free.popitem(last=False)
             if self._why_not(candidate, holder, static=False) is None:
                 return self._give(candidate, holder)
-        raise Exhaustion(f"pool {self.name} is used up: {self.held} of {self.size} addresses are held")
+        raise Exhaustion(
+            Reason.POOL_EMPTY, f"pool {self.name} is used up: {self.held} of {self.size} addresses are held"
+        )
 
     def hold(self, address: IPv4Address, holder: Hashable) -> None:
         """Take up what the disk says. Raises: Exhaustion if somebody else holds it."""
         other = self._held.get(int(address))
         if other is not None and other != holder:
-            raise Exhaustion(f"{address} is held by {other}")
+            raise Exhaustion(Reason.ADDRESS_NOT_FREE, f"{address} is held by {other}")
         self._give(int(address), holder)
 
     def free(self, address: IPv4Address, quarantine_until: BootNs | None = None) -> None:
@@ -159,7 +166,7 @@ class Pool:
     def _particular(self, number: int, holder: Hashable, static: bool) -> int:
         why_not = self._why_not(number, holder, static)
         if why_not is not None:
-            raise Exhaustion(f"{IPv4Address(number)} {why_not}")
+            raise Exhaustion(Reason.ADDRESS_NOT_FREE, f"{IPv4Address(number)} {why_not}")
         return number
 
     def _why_not(self, number: int, holder: Hashable, static: bool) -> str | None:

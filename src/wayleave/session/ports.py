@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from wayleave.net.units import BootNs
-from wayleave.session.model import Client, Lease, Service, Session
+from wayleave.session.model import Lease, Service, Session, Used
+from wayleave.session.refusal import Refusal
 
 
 class Clock(Protocol):
@@ -18,18 +19,33 @@ class Clock(Protocol):
     def plausible(self) -> bool: ...
 
 
-class Authorization(Protocol):
+class Reviewer(Protocol):
+    """Says what a session that is there would get under the configuration that counts."""
+
+    def review(self, session: Session) -> Service | Refusal: ...
+
+
+class Authorization(Reviewer, Protocol):
     """Decides what a client gets, or says why it gets nothing."""
 
-    def decide(self, client: Client) -> Service | str: ...
+    def decide(self, session: Session, now: BootNs) -> Service | Refusal | None:
+        """About a client at first sight. None: the answer comes later, through the engine's `decided`."""
+
+    def forget(self, session: Session) -> None:
+        """The session is gone; an answer that is under way interests nobody."""
 
 
 class Records(Protocol):
     """Durable leases. What is submitted is completed later, in groups, through the engine's `recorded`."""
 
-    def save(self, session: Session, promise_until: BootNs) -> None: ...
+    def save(self, session: Session, promise_until: BootNs, account: object = None) -> None:
+        """`account`: a record of accounting that is durable with it, or neither is."""
 
-    def erase(self, id_: int) -> None: ...
+    def keep(self, session: Session) -> None:
+        """Write what a recorded session is like by now; no completion tells of it."""
+
+    def erase(self, id_: int, account: object = None) -> None:
+        """`account` as for `save`."""
 
     def flush(self) -> None:
         """Hand over what was saved and erased since the last flush."""
@@ -49,6 +65,17 @@ class Plane(Protocol):
     def seen(self, id_: int) -> BootNs: ...
 
     def renewed(self, id_: int) -> BootNs: ...
+
+    def counted(self, id_: int) -> Used:
+        """All that was ever counted under an id, whoever had it."""
+
+
+class Accounts(Protocol):
+    """Makes records of accounting; None: there is nobody to account to. What they are is not the domain's to know."""
+
+    def started(self, session: Session, now: BootNs) -> object | None: ...
+
+    def stopped(self, session: Session, used: Used, now: BootNs) -> object | None: ...
 
 
 class PlaneFull(Exception):

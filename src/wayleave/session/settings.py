@@ -3,22 +3,55 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
-from wayleave.net.duration import Duration, parse_duration
+from wayleave.net.duration import parse_duration
 from wayleave.net.ipv4 import Address4, Network4, parse_address
 from wayleave.net.mac import Mac
+from wayleave.net.units import Ns
 from wayleave.session.model import Line
+
+Problem = tuple[str, str]
+"""Where, as a path, and what is wrong there."""
+Rule = Callable[[], Iterator[Problem]]
+
+
+class Senseless(AttributeError):
+    """A rule asks for a setting whose value makes no sense."""
 
 
 class Leaf(BaseModel):
-    """A part of the configuration: unknown keys are errors, no value is bent into another type, none changes."""
+    """A part of the configuration: unknown keys are errors, no value is bent into another type, none changes.
+
+    One that was read from a file with faults has no attribute for a value that makes no sense (`config.partial`).
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True)
+
+    KNOWN_BY: ClassVar[tuple[str, ...]] = ("name",)
+    """The settings that tell it from others of its kind."""
+
+    @property
+    def label(self) -> str:
+        """What it is called among others of its kind; empty: nothing."""
+        said = (getattr(self, key, None) for key in self.KNOWN_BY)
+        return " on ".join(str(value) for value in said if value is not None)
+
+    def rules(self) -> tuple[Rule, ...]:
+        """What no value alone can know to be wrong; each yields paths in here, perhaps empty, and what is wrong."""
+        return ()
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name in type(self).model_fields:
+                raise Senseless(name)
+            return super().__getattr__(name)
 
     @model_validator(mode="before")
     @classmethod
@@ -27,6 +60,27 @@ class Leaf(BaseModel):
         if not isinstance(raw, dict):
             return raw
         return {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()}
+
+
+def sensible(problems: Iterable[Problem]) -> Iterator[Problem]:
+    """Yield what a rule finds, until it asks for a value that makes no sense."""
+    try:
+        yield from problems
+    except Senseless:
+        return
+
+
+def contradictions(path: str, leaf: Leaf) -> Iterator[Problem]:
+    """Yield what the rules of a section at `path` find."""
+    for rule in leaf.rules():
+        yield from ((f"{path}.{key}".rstrip("."), what) for key, what in sensible(rule()))
+
+
+def labels(items: Sequence[Leaf]) -> list[str]:
+    """Return what each is called; `#2` is the second of them, where it has no name or shares one."""
+    names = [item.label for item in items]
+    often = Counter(names)
+    return [name if name and often[name] == 1 else f"#{number}" for number, name in enumerate(names, 1)]
 
 
 AT_START: dict[str, Any] = {"restart": "needs a restart, which traffic survives"}
@@ -78,6 +132,13 @@ NameText = Annotated[
 ]
 
 
+Duration = Annotated[
+    Ns,
+    BeforeValidator(parse_duration),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9]+[smhd]$", "examples": ["90s", "1h"]}),
+]
+
+
 def parse_range(text: object) -> tuple[IPv4Address, IPv4Address]:
     """Read `10.0.0.2` or `10.0.0.2-10.0.0.9`. Raises: ValueError with what was expected."""
     first, _, last = str(text).partition("-")
@@ -119,6 +180,11 @@ class TenantSettings(Leaf):
     table: int = Field(
         default=254, ge=1, le=0xFFFFFFFF, description="kernel route table; 254 is main", json_schema_extra=AT_START
     )
+    radius: str | None = Field(
+        default=None,
+        description="group of RADIUS servers that decides about its clients; absent: [authorization]",
+        json_schema_extra=AT_START,
+    )
     services: tuple[ServiceText, ...] = Field(
         default=(),
         max_length=8,
@@ -129,15 +195,18 @@ class TenantSettings(Leaf):
 class Reservation(Leaf):
     """An address kept for one client, known by its MAC, its line, or both."""
 
+    KNOWN_BY = ("mac", "line")
+
     address: Address4
     mac: MacText | None = None
     line: LineText | None = None
 
-    @model_validator(mode="after")
-    def _for_somebody(self) -> Reservation:
+    def rules(self) -> tuple[Rule, ...]:
+        return (self._for_somebody,)
+
+    def _for_somebody(self) -> Iterator[Problem]:
         if self.mac is None and self.line is None:
-            raise ValueError("a reservation needs a mac, a line, or both")
-        return self
+            yield "", "a reservation needs a mac, a line, or both"
 
 
 class PoolSettings(Leaf):
@@ -159,50 +228,69 @@ class PoolSettings(Leaf):
     )
     reservations: tuple[Reservation, ...] = ()
 
-    def contradictions(self) -> Iterator[tuple[str, str]]:
-        """Yield (key, message) for whatever one value alone cannot know to be wrong."""
+    def rules(self) -> tuple[Rule, ...]:
+        return (
+            self._usable, self._gateway_inside, self._excluded_inside, self._leaves_some, self._reserved, self._long,
+            self._promised,
+        )  # fmt: skip
+
+    def _usable(self) -> Iterator[Problem]:
         network = self.network
         if not 8 <= network.prefixlen <= 30:
             yield "network", f"{network} must be between /8 and /30"
         for unusable, what in _UNUSABLE.items():
             if network.overlaps(unusable):
                 yield "network", f"{network} overlaps {unusable}, {what}: no client can use an address of that"
-        if self.gateway not in network or self.gateway in (network.network_address, network.broadcast_address):
-            yield "gateway", f"{self.gateway} is not a host of {network}"
-        for index, (low, high) in enumerate(self.exclude):
-            if low not in network or high not in network:
-                yield f"exclude[{index}]", f"{low}-{high} is not inside {network}"
-        if network.prefixlen <= 30 and not self._leaves_some():
-            yield "exclude", f"leaves no address of {network} to give out"
-        yield from self._reserved_wrongly()
-        if self.lease < parse_duration("60s"):
-            yield "lease", "is under 60s: clients would do nothing but renew"
-        if self.promise < self.lease:
-            yield "promise", "is shorter than lease: no lease could ever be granted in full"
 
-    def _leaves_some(self) -> bool:
-        """Whether an address is left between what is excluded and the gateway."""
+    def _gateway_inside(self) -> Iterator[Problem]:
+        network = self.network
+        if self.gateway in network and self.gateway not in (network.network_address, network.broadcast_address):
+            return
+        such = f": write an address of it, such as {network[1]}" if network.num_addresses > 1 else ""
+        yield "gateway", f"{self.gateway} is not a host of {network}{such}"
+
+    def _excluded_inside(self) -> Iterator[Problem]:
+        for low, high in self.exclude:
+            if low not in self.network or high not in self.network:
+                yield "exclude", f"{low}-{high} is not inside {self.network}"
+
+    def _leaves_some(self) -> Iterator[Problem]:
+        """Complain unless an address is left between what is excluded and the gateway."""
+        if self.network.prefixlen > 30:
+            return
         first, last = int(self.network.network_address) + 1, int(self.network.broadcast_address) - 1
         taken = [(int(low), int(high)) for low, high in self.exclude]
         for low, high in sorted([*taken, (int(self.gateway), int(self.gateway))]):
             if low > first:
                 break
             first = max(first, high + 1)
-        return first <= last
+        if first > last:
+            yield "exclude", f"leaves no address of {self.network} to give out"
 
-    def _reserved_wrongly(self) -> Iterator[tuple[str, str]]:
-        addresses: dict[IPv4Address, int] = {}
-        clients: dict[tuple[Mac | None, Line | None], int] = {}
-        for index, item in enumerate(self.reservations):
-            why = self.why_not_static(item.address)
-            if why is not None:
-                yield f"reservations[{index}].address", why
-            if addresses.setdefault(item.address, index) != index:
-                other = f"reservations[{addresses[item.address]}]"
-                yield f"reservations[{index}].address", f"{item.address} is already {other}'s"
-            if clients.setdefault((item.mac, item.line), index) != index:
-                other = f"reservations[{clients[item.mac, item.line]}]"
-                yield f"reservations[{index}]", f"is for the same client as {other}"
+    def _reserved(self) -> Iterator[Problem]:
+        addresses: dict[IPv4Address, str] = {}
+        clients: dict[tuple[Mac | None, Line | None], str] = {}
+        for label, item in zip(labels(self.reservations), self.reservations, strict=True):
+            here = f"reservations[{label}]"
+            yield from contradictions(here, item)
+            yield from sensible(self._static(here, item, addresses))
+            yield from sensible(_for_another(here, item, clients))
+
+    def _static(self, here: str, item: Reservation, before: dict[IPv4Address, str]) -> Iterator[Problem]:
+        address = item.address
+        if before.setdefault(address, here) != here:
+            yield f"{here}.address", f"{address} is already {before[address]}'s"
+        why = self.why_not_static(address)
+        if why is not None:
+            yield f"{here}.address", why
+
+    def _long(self) -> Iterator[Problem]:
+        if self.lease < parse_duration("60s"):
+            yield "lease", "is under 60s: clients would do nothing but renew"
+
+    def _promised(self) -> Iterator[Problem]:
+        if self.promise < self.lease:
+            yield "promise", "is shorter than lease: no lease could ever be granted in full"
 
     def why_not_static(self, address: IPv4Address, of: str = "") -> str | None:
         """Return why no client can have `address` for its own; `of` names the pool. None: one can."""
@@ -220,6 +308,13 @@ class PoolSettings(Leaf):
                 f"{address} is excluded{of}: take it out of `exclude`, a static address is kept for its client anyway"
             )
         return None
+
+
+def _for_another(here: str, item: Reservation, before: dict[tuple[Mac | None, Line | None], str]) -> Iterator[Problem]:
+    """Complain if it is for the client of one before."""
+    client = (item.mac, item.line)
+    if client != (None, None) and before.setdefault(client, here) != here:
+        yield here, f"is for the same client as {before[client]}"
 
 
 _UNUSABLE = {

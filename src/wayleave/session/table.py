@@ -6,7 +6,7 @@ One task owns it: no locks. The engine puts every changed session back with `put
 from __future__ import annotations
 
 import heapq
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 
 from wayleave.net.mac import Mac
@@ -33,11 +33,15 @@ class Table:
         self._by_id: dict[int, Session] = {}
         self._by_key: dict[Key, int] = {}
         self._by_line: dict[Line, set[int]] = {}
+        self._by_accounting: dict[str, int] = {}
+        self._by_subscriber: dict[str, set[int]] = {}
+        self._by_mac: dict[Mac, tuple[int, ...]] = {}
         self._resting: deque[tuple[int, int]] = deque()
         self._next_id = 0
         self._deadlines: list[tuple[int, int]] = []
         self._armed: dict[int, int] = {}
         self.phases: dict[Phase, int] = dict.fromkeys(Phase, 0)
+        self.on_port: Counter[int] = Counter()
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -64,6 +68,20 @@ class Table:
         """The session of what the frame tells (port, tags, MAC, PPPoE session-id), whatever its circuit."""
         id_ = self._by_key.get(client.key)
         return None if id_ is None else self._by_id[id_]
+
+    def accounted(self, accounting: str) -> Session | None:
+        """The session that accounting calls so."""
+        id_ = self._by_accounting.get(accounting)
+        return None if id_ is None else self._by_id[id_]
+
+    def of_subscriber(self, name: str) -> list[Session]:
+        """The sessions of a subscriber that authorization named, oldest first."""
+        found = (self._by_id[id_] for id_ in self._by_subscriber.get(name, ()))
+        return sorted(found, key=lambda session: session.since)
+
+    def of_mac(self, mac: Mac) -> list[Session]:
+        """The sessions of a MAC, on whatever line."""
+        return [self._by_id[id_] for id_ in self._by_mac.get(mac, ())]
 
     def on_line(self, line: Line) -> list[Session]:
         """The sessions of a line, oldest first."""
@@ -92,7 +110,7 @@ class Table:
             self.phases[before.phase] -= 1
         if session.phase is Phase.CLOSED:
             if before is not None:
-                self._remove(session)
+                self._remove(session, before)
             if id_ < self.capacity:  # a larger table of an earlier run had more
                 self._resting.append((now + REST, id_))
             return
@@ -100,9 +118,26 @@ class Table:
             self._next_id = max(self._next_id, id_ + 1)
             self._by_key[session.client.key] = id_
             self._by_line.setdefault(session.client.line, set()).add(id_)
+            mac = session.client.mac
+            self._by_mac[mac] = (*self._by_mac.get(mac, ()), id_)
+            self.on_port[session.client.line.port] += 1
+            if session.accounting:
+                self._by_accounting[session.accounting] = id_
+        self._name(id_, _subscriber(before), _subscriber(session))
         self._by_id[id_] = session
         self.phases[session.phase] += 1
         self._arm(session)
+
+    def _name(self, id_: int, before: str, now: str) -> None:
+        """Have a session found by its subscriber's name."""
+        if before == now:
+            return
+        if now:
+            self._by_subscriber.setdefault(now, set()).add(id_)
+        if before:
+            self._by_subscriber[before].discard(id_)
+            if not self._by_subscriber[before]:
+                del self._by_subscriber[before]
 
     def _arm(self, session: Session) -> None:
         """Have at most one entry a session in the heap: a deadline that moved on is put back when it comes up."""
@@ -111,9 +146,18 @@ class Table:
             self._armed[session.id] = session.deadline
             heapq.heappush(self._deadlines, (session.deadline, session.id))
 
-    def _remove(self, session: Session) -> None:
+    def _remove(self, session: Session, before: Session) -> None:
         del self._by_id[session.id]
         del self._by_key[session.client.key]
+        self.on_port[session.client.line.port] -= 1
+        self._by_accounting.pop(session.accounting, None)
+        mac = session.client.mac
+        others = tuple(id_ for id_ in self._by_mac[mac] if id_ != session.id)
+        if others:
+            self._by_mac[mac] = others
+        else:
+            del self._by_mac[mac]
+        self._name(session.id, _subscriber(before), "")
         line = self._by_line[session.client.line]
         line.discard(session.id)
         if not line:
@@ -154,3 +198,7 @@ class Table:
             return True
         silent = min(live, key=seen)
         return silent if now - seen(silent) > SILENT else False
+
+
+def _subscriber(session: Session | None) -> str:
+    return session.service.subscriber if session is not None and session.service is not None else ""

@@ -1,0 +1,210 @@
+"""Accounting records on their way: at least once, in order per session, until a server has acknowledged them.
+
+Every record is on disk before it comes here, and is taken off the disk once it is acknowledged. What does not fit into
+memory stays on disk: from then on the disk is read on, in order, as room is made; nothing overtakes what waits there.
+Accounting-On and -Off are about all sessions (RFC 2866 5.1): what was made before them arrives before, the rest after.
+
+Without I/O: records come in by `add` and `refill`, are asked about through the group's exchange in `pump`, and come out
+as `acknowledged`. Source: RFC 2866 2 (repeat until acknowledged), RFC 5080 2.2.1 (how often).
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from msgspec import Struct
+
+from wayleave.net.units import SECOND, BootNs, Ns, UtcNs, after
+from wayleave.proto.radius.dictionary import STANDARD
+from wayleave.proto.radius.exchange import Answered, Exchange, Hide
+from wayleave.proto.radius.packet import Avp
+
+MEMORY = 50_000
+"""Records in memory, at most; the rest waits on disk."""
+WINDOW = 1024
+"""Records under way to one group's servers."""
+PATIENCE = Ns(20 * SECOND)
+"""After which a record that no server answered is sent again, while others of its group are answered."""
+
+_DELAY, _EVENT = STANDARD["Acct-Delay-Time"], STANDARD["Event-Timestamp"]
+
+
+class Account(Struct, frozen=True, gc=False):
+    """A record. `body`: its attributes as they go out, without those that say when. `utc` None: nobody knew the time.
+
+    `seq` numbers records in the order in which they were made. `at` is on the boot clock of the process that made it;
+    NEVER (0): an earlier boot's, so only `utc` counts.
+    """
+
+    seq: int
+    group: str
+    session: str
+    body: tuple[Avp, ...]
+    at: BootNs
+    utc: UtcNs | None
+
+    @property
+    def about_all(self) -> bool:
+        """Accounting-On or -Off."""
+        return not self.session
+
+
+class _Line:
+    """The records of one session that wait, the first of them perhaps under way."""
+
+    __slots__ = ("flying", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting: deque[tuple[int, Account]] = deque()
+        """With the era of each: they are counted by what is about all sessions, which is an era by itself."""
+        self.flying = False
+
+
+class Outbox:
+    """The records of one group of servers. `wall(boot)` is UTC at a moment of the boot clock; None: it is not known."""
+
+    def __init__(
+        self, exchange: Exchange, wall: Callable[[BootNs], UtcNs | None], memory: int = MEMORY, window: int = WINDOW
+    ) -> None:
+        self.exchange = exchange
+        self._wall, self._memory, self._window = wall, memory, window
+        self._lines: dict[str, _Line] = {}
+        self._ready: deque[str] = deque()
+        self._resting: list[tuple[int, str]] = []
+        self._flying: dict[int, Account] = {}
+        self._held = 0
+        self._eras: deque[int] = deque([0])
+        """How many are held of each era, from the present one on."""
+        self._era = 0
+        self._later: list[str] = []
+        """Sessions whose next record is of a later era."""
+        self._last = 0
+        """The highest number that was ever in memory."""
+        self._left_to = 0
+        """The highest number that was left on the disk."""
+        self.acked = 0
+
+    def __len__(self) -> int:
+        """Records in memory."""
+        return self._held
+
+    @property
+    def behind(self) -> bool:
+        """Some wait on disk alone."""
+        return self._left_to > self._last
+
+    @property
+    def wants(self) -> int:
+        """After which number the disk should be read on; 0: it need not be."""
+        return self._last or -1 if self.behind and self._held <= self._memory // 2 else 0
+
+    # ---- in -----------------------------------------------------------------------------
+
+    def resume(self, last: int) -> None:
+        """At the start: all up to this number are on the disk, perhaps."""
+        self._left_to = max(self._left_to, last)
+
+    def add(self, account: Account) -> None:
+        """Take a record that is on disk by now; where others wait there, it does, too."""
+        if account.seq <= self._last:
+            return  # the disk told of it first
+        if self.behind or self._held >= self._memory:
+            self._left_to = max(self._left_to, account.seq)
+        else:
+            self._hold(account)
+
+    def refill(self, accounts: Iterable[Account], to: int) -> None:
+        """Take what the disk has behind `wants`, in order; `to` is the highest number that was looked at."""
+        for account in accounts:
+            if account.seq > self._last:
+                self._hold(account)
+        self._last = max(self._last, to)
+
+    def _hold(self, account: Account) -> None:
+        line = self._lines.setdefault(account.session, _Line())
+        if account.about_all:
+            self._eras.append(0)
+        line.waiting.append((self._era + len(self._eras) - 1, account))
+        self._eras[-1] += 1
+        if account.about_all:
+            self._eras.append(0)
+        self._held += 1
+        self._last = max(self._last, account.seq)
+        if not line.flying and len(line.waiting) == 1:
+            self._ready.append(account.session)
+
+    # ---- out ----------------------------------------------------------------------------
+
+    def pump(self, now: BootNs) -> None:
+        """Ask the servers about as many as may be under way. While none lives, all wait."""
+        while self._resting and self._resting[0][0] <= now:
+            self._ready.append(heapq.heappop(self._resting)[1])
+        self._next_era()
+        while self._ready and len(self._flying) < self._window and self.exchange.alive:
+            line = self._lines[self._ready[0]]
+            era, account = line.waiting[0]
+            if era > self._era:
+                self._later.append(self._ready.popleft())
+                continue
+            if not self.exchange.ask(account.seq, self._attributes(account), now):
+                return
+            self._ready.popleft()
+            line.flying = True
+            self._flying[account.seq] = account
+
+    def _attributes(self, account: Account) -> Callable[[BootNs, Hide], list[Avp]]:
+        def attributes(now: BootNs, _hide: Hide) -> list[Avp]:
+            return [*account.body, *self._when(account, now)]
+
+        return attributes
+
+    def _when(self, account: Account, now: BootNs) -> list[Avp]:
+        """When it was, and how long ago that is (RFC 2866 5.2, RFC 2869 5.3)."""
+        utc = account.utc if account.utc is not None or not account.at else self._wall(account.at)
+        wall = self._wall(now)
+        if account.at:
+            delay = now - account.at
+        else:
+            delay = wall - utc if wall is not None and utc is not None else 0
+        found = [_DELAY.encode(max(0, delay) // SECOND)]
+        return found if utc is None else [*found, _EVENT.encode(utc // SECOND & 0xFFFFFFFF)]
+
+    def acknowledged(self, now: BootNs) -> list[int]:
+        """Take what came of questions; return the numbers of records that are acknowledged, for the disk to forget."""
+        done: list[int] = []
+        for outcome in self.exchange.outcomes():
+            assert isinstance(outcome.key, int)
+            account = self._flying.pop(outcome.key)
+            line = self._lines[account.session]
+            line.flying = False
+            if isinstance(outcome, Answered):
+                done.append(account.seq)
+                self._leave(account.session, line)
+                self._next_era()
+            else:
+                heapq.heappush(self._resting, (after(now, PATIENCE if self.exchange.alive else Ns(0)), account.session))
+        self.acked += len(done)
+        return done
+
+    def _leave(self, session: str, line: _Line) -> None:
+        era, _ = line.waiting.popleft()
+        self._held -= 1
+        self._eras[era - self._era] -= 1
+        if line.waiting:
+            self._ready.append(session)
+        else:
+            del self._lines[session]
+
+    def _next_era(self) -> None:
+        while len(self._eras) > 1 and not self._eras[0]:
+            self._eras.popleft()
+            self._era += 1
+            self._ready.extend(self._later)
+            self._later.clear()
+
+    @property
+    def deadline(self) -> BootNs:
+        """When `pump` is worth calling though nothing came in; 0: not."""
+        return BootNs(self._resting[0][0]) if self._resting else BootNs(0)

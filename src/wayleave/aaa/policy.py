@@ -1,0 +1,390 @@
+"""What RADIUS attributes make of a service: one table, read by Access-Accept and CoA alike.
+
+A row is an attribute, what it does to the service, and whether a CoA may change it while the session lives. A value
+that cannot be honoured refuses the whole, with a reason; it is never guessed. What has no row means nothing here
+(RFC 2865 5: what is not understood may be ignored), unless it is in REFUSED: that asks for something that the gateway
+knows about and does not do.
+
+Source: RFC 2865 5, RFC 2869 5, RFC 4372; the vendors' own documents for theirs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from wayleave.net.errors import Malformed
+from wayleave.net.units import SECOND, Ns
+from wayleave.proto.radius.dictionary import Attribute
+from wayleave.session.model import LEAST_RATE, MOST_RATE, Rate, Service
+
+
+class Unusable(Exception):
+    """An attribute asks for what cannot be done. The text names it, its value and why."""
+
+    def __init__(self, attribute: str, why: str, known: bool = True) -> None:
+        super().__init__(f"{attribute}: {why}")
+        self.known = known
+        """The attribute may be used like this, only not with this value."""
+
+
+class Known(Struct, frozen=True):
+    """What names in attributes can stand for: services by name, pools with their networks and tenants."""
+
+    services: Mapping[str, Service] = {}
+    pools: Mapping[str, tuple[IPv4Network, str]] = {}
+    tenants: frozenset[str] = frozenset()
+
+
+class Row(Struct, frozen=True):
+    """`apply(service, value, known)` returns the changed service. Raises: ValueError with why it cannot.
+
+    `gathers`: the field that takes all values of a packet together, instead of what stood there before.
+    """
+
+    attribute: str
+    apply: Callable[[Service, Any, Known], Service]
+    live: bool = True
+    gathers: str = ""
+
+
+# ---- What values do ---------------------------------------------------------------------
+
+
+def _address(service: Service, value: IPv4Address, _: Known) -> Service:
+    """RFC 2865 5.8: 255.255.255.254 leaves it to the gateway, 255.255.255.255 to the client: any of the pool's."""
+    if int(value) >= 0xFFFFFFFE:
+        return replace(service, address=None)
+    return replace(service, address=value)
+
+
+def _netmask(service: Service, value: IPv4Address, known: Known) -> Service:
+    """What a client is told of its subnet is its pool's; a host mask says nothing about it."""
+    network = known.pools[service.pool][0] if service.pool in known.pools else None
+    if int(value) != 0xFFFFFFFF and (network is None or value != network.netmask):
+        raise ValueError(f"{value} is not the netmask of pool {service.pool or '(none)'}")
+    return service
+
+
+def _pool(service: Service, value: str, known: Known) -> Service:
+    if value not in known.pools:
+        raise ValueError(f"there is no pool {value}")
+    return replace(service, pool=value)
+
+
+def _tenant(service: Service, value: str, known: Known) -> Service:
+    if value not in known.tenants:
+        raise ValueError(f"there is no tenant {value}")
+    return replace(service, tenant=value)
+
+
+def _named(service: Service, value: str, known: Known) -> Service:
+    """Take over what a service of the configuration says of rates and timeouts."""
+    named = _service(value, known)
+    return replace(
+        service,
+        name=value,
+        up=named.up,
+        down=named.down,
+        session_timeout=named.session_timeout or service.session_timeout,
+        idle_timeout=named.idle_timeout or service.idle_timeout,
+    )
+
+
+def _service(value: str, known: Known) -> Service:
+    if value not in known.services:
+        raise ValueError(f"there is no service {value}: add it to [[services]]")
+    return known.services[value]
+
+
+def _named_up(service: Service, value: str, known: Known) -> Service:
+    return replace(service, up=_service(value, known).up)
+
+
+def _named_down(service: Service, value: str, known: Known) -> Service:
+    return replace(service, down=_service(value, known).down)
+
+
+def _filter(service: Service, value: str, known: Known) -> Service:
+    """RFC 2865 5.11: a name. Some servers write `name.in` and `name.out`, for one direction each."""
+    base, _, way = value.rpartition(".")
+    if base and way in ("in", "out") and value not in known.services:
+        return (_named_up if way == "in" else _named_down)(service, base, known)
+    return _named(service, value, known)
+
+
+def rate(bits_s: int) -> Rate | None:
+    """Return a rate with the burst that goes with it; 0 bit/s is none at all: as fast as it goes.
+
+    Raises: ValueError where it is out of bounds.
+    """
+    if bits_s and not LEAST_RATE <= bits_s <= MOST_RATE:
+        raise ValueError(f"{bits_s} bit/s is not between 8 kbit/s and 400 Gbit/s")
+    return Rate.of(bits_s) if bits_s else None
+
+
+def _up(service: Service, value: int, _: Known) -> Service:
+    return replace(service, up=rate(value * 1000))
+
+
+def _down(service: Service, value: int, _: Known) -> Service:
+    return replace(service, down=rate(value * 1000))
+
+
+def _burst_up(service: Service, value: int, _: Known) -> Service:
+    return replace(service, up=_burst(service.up, value))
+
+
+def _burst_down(service: Service, value: int, _: Known) -> Service:
+    return replace(service, down=_burst(service.down, value))
+
+
+def _burst(at: Rate | None, octets: int) -> Rate:
+    if at is None:
+        raise ValueError("a burst needs a rate beside it")
+    if octets < 1600:
+        raise ValueError(f"{octets} octets are less than one packet")
+    return Rate(at.bits_s, octets)
+
+
+def _wispr_up(service: Service, value: int, _: Known) -> Service:
+    return replace(service, up=rate(value))
+
+
+def _wispr_down(service: Service, value: int, _: Known) -> Service:
+    return replace(service, down=rate(value))
+
+
+_SCALE = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
+_RATE = re.compile(r"(\d+)([kmg]?)", re.IGNORECASE)
+
+
+def _bits(text: str) -> int:
+    match = _RATE.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is not a rate: 10M, 512k")
+    return int(match[1]) * _SCALE[match[2].lower()]
+
+
+def _mikrotik(service: Service, value: str, _: Known) -> Service:
+    """`rx[/tx]`, as the router sees it: rx is what the client sends. Its bursts work in a way of their own."""
+    words = value.split()
+    if len(words) != 1:
+        raise ValueError(f"{value!r}: only rx-rate/tx-rate is supported, without burst rates, thresholds and priority")
+    up, _slash, down = words[0].partition("/")
+    return replace(service, up=rate(_bits(up)), down=rate(_bits(down or up)))
+
+
+def _cisco(service: Service, value: str, known: Known) -> Service:
+    """`key=value`, of which some are known; `*` for `=` says that it may be left out."""
+    match = re.fullmatch(r"([^=*]+)([=*])(.*)", value, re.DOTALL)
+    if match is None:
+        raise ValueError(f"{value!r} is not key=value")
+    key, sign, said = match[1].strip().lower(), match[2], match[3].strip()
+    apply = CISCO.get(key)
+    if apply is None:
+        if sign == "*":
+            return service
+        raise ValueError(f"{key} is not supported; these are: {', '.join(CISCO)}")
+    return apply(service, said, known)
+
+
+def _cisco_dns(service: Service, value: str, _: Known) -> Service:
+    try:
+        return replace(service, dns=tuple(IPv4Address(word) for word in value.split()))
+    except ValueError:
+        raise ValueError(f"{value!r} are not IPv4 addresses") from None
+
+
+CISCO: Mapping[str, Callable[[Service, str, Known], Service]] = {
+    "ip:addr-pool": _pool,
+    "ip:vrf-id": _tenant,
+    "ip:dns-servers": _cisco_dns,
+    "ip:sub-qos-policy-in": _named_up,
+    "ip:sub-qos-policy-out": _named_down,
+    "subscriber:sub-qos-policy-in": _named_up,
+    "subscriber:sub-qos-policy-out": _named_down,
+}
+
+
+def _dns(service: Service, value: IPv4Address, _: Known) -> Service:
+    return replace(service, dns=(*service.dns, value))
+
+
+def _session_timeout(service: Service, value: int, _: Known) -> Service:
+    return replace(service, session_timeout=Ns(value * SECOND))
+
+
+def _idle_timeout(service: Service, value: int, _: Known) -> Service:
+    return replace(service, idle_timeout=Ns(value * SECOND))
+
+
+def _interim(service: Service, value: int, _: Known) -> Service:
+    """RFC 2869 5.16: no less than a minute, and better ten."""
+    if value and value < 60:
+        raise ValueError(f"{value}s are less than 60 (RFC 2869 5.16)")
+    return replace(service, interim=Ns(value * SECOND))
+
+
+def _class(service: Service, value: bytes, _: Known) -> Service:
+    return replace(service, classes=(*service.classes, value))
+
+
+def _sessions(service: Service, value: int, _: Known) -> Service:
+    if value < 1:
+        raise ValueError("no session at all: reject the client instead")
+    return replace(service, sessions=value)
+
+
+def _antispoof(service: Service, value: int, _: Known) -> Service:
+    return replace(service, antispoof=bool(value))
+
+
+def _subscriber(service: Service, value: str, _: Known) -> Service:
+    """RFC 2865 5.1: what accounting is to call the subscriber."""
+    return replace(service, subscriber=value)
+
+
+def _mtu(service: Service, value: int, _: Known) -> Service:
+    if not 576 <= value <= 1500:
+        raise ValueError(f"{value} is not between 576 and 1500")
+    return replace(service, mtu=value)
+
+
+def _only(value: int, why: str) -> Callable[[Service, Any, Known], Service]:
+    """An attribute of which one value is what the gateway does anyway."""
+
+    def apply(service: Service, said: Any, _: Known) -> Service:
+        if said != value:
+            raise ValueError(why)
+        return service
+
+    return apply
+
+
+ROWS = (
+    Row("User-Name", _subscriber, live=False),
+    Row("Wayleave-Tenant", _tenant, live=False),
+    Row("ERX-Virtual-Router-Name", _tenant, live=False),
+    Row("Framed-Pool", _pool, live=False),
+    Row("ERX-Address-Pool-Name", _pool, live=False),
+    Row("Framed-IP-Address", _address, live=False),
+    Row("Framed-IP-Netmask", _netmask, live=False),
+    Row("Framed-MTU", _mtu),
+    Row("Wayleave-Service", _named),
+    Row("Filter-Id", _filter),
+    Row("Alc-SLA-Prof-Str", _named),
+    Row("ERX-Ingress-Policy-Name", _named_up),
+    Row("ERX-Egress-Policy-Name", _named_down),
+    Row("Cisco-AVPair", _cisco),
+    Row("Mikrotik-Rate-Limit", _mikrotik),
+    Row("WISPr-Bandwidth-Max-Up", _wispr_up),
+    Row("WISPr-Bandwidth-Max-Down", _wispr_down),
+    Row("Wayleave-Rate-Up", _up),
+    Row("Wayleave-Rate-Down", _down),
+    Row("Wayleave-Burst-Up", _burst_up),
+    Row("Wayleave-Burst-Down", _burst_down),
+    Row("MS-Primary-DNS-Server", _dns, live=False, gathers="dns"),
+    Row("MS-Secondary-DNS-Server", _dns, live=False, gathers="dns"),
+    Row("ERX-Primary-Dns", _dns, live=False, gathers="dns"),
+    Row("ERX-Secondary-Dns", _dns, live=False, gathers="dns"),
+    Row("Alc-Primary-Dns", _dns, live=False, gathers="dns"),
+    Row("Alc-Secondary-Dns", _dns, live=False, gathers="dns"),
+    Row("Session-Timeout", _session_timeout),
+    Row("Idle-Timeout", _idle_timeout),
+    Row("Acct-Interim-Interval", _interim),
+    Row("Class", _class, gathers="classes"),
+    Row("Wayleave-Session-Limit", _sessions, live=False),
+    Row("Wayleave-Antispoof", _antispoof),
+    Row("Wayleave-NAT", _only(0, "there is no NAT")),
+    Row("Wayleave-Garden", _only(0, "there is no walled garden")),
+    Row("Service-Type", _only(2, "only Framed-User is served")),
+    Row("Framed-Protocol", _only(1, "only PPP is framed")),
+    Row("Termination-Action", _only(0, "a session that times out ends; it is authorized anew when it comes back")),
+)
+"""In the order in which they count, whatever order a packet has: names first, then what says more than they do."""
+
+REFUSED = {
+    "Framed-Route": "routes behind a client are not supported",
+    "Framed-IPv6-Prefix": "IPv6 is not supported",
+    "Framed-IPv6-Address": "IPv6 is not supported",
+    "Framed-IPv6-Pool": "IPv6 is not supported",
+    "Framed-IPv6-Route": "IPv6 is not supported",
+    "Framed-Interface-Id": "IPv6 is not supported",
+    "Delegated-IPv6-Prefix": "IPv6 is not supported",
+    "Delegated-IPv6-Prefix-Pool": "IPv6 is not supported",
+    "Stateful-IPv6-Address-Pool": "IPv6 is not supported",
+    "DNS-Server-IPv6-Address": "IPv6 is not supported",
+    "Mikrotik-Address-List": "address lists are not supported",
+}
+"""Attributes that ask for what the gateway does not do, with why. Configured to be ignored, they are."""
+
+_PLACE = {row.attribute: place for place, row in enumerate(ROWS)}
+Exploded = Iterable[tuple[Attribute, bytes]]
+"""A packet's attributes as `Dictionary.explode` gives them."""
+
+
+def knows(attribute: str) -> bool:
+    """Whether an attribute means something here, be it that it cannot be done."""
+    return attribute in _PLACE or attribute in REFUSED
+
+
+def apply(service: Service, attributes: Exploded, known: Known, ignored: frozenset[str] = frozenset()) -> Service:
+    """Return what a service becomes by a packet's attributes. `ignored`: names that count for nothing.
+
+    Raises: Unusable, for the first one that cannot be honoured.
+    """
+    counting = _counting(attributes, ignored)
+    service = replace(service, **{row.gathers: () for row, _ in counting if row.gathers})
+    for row, value in counting:
+        try:
+            service = row.apply(service, value, known)
+        except ValueError as error:
+            raise Unusable(row.attribute, str(error)) from None
+    return _sound(service, known)
+
+
+def change(service: Service, attributes: Exploded, known: Known, ignored: frozenset[str] = frozenset()) -> Service:
+    """Return what a CoA makes of a live session's service. Raises: Unusable, also for what cannot change live."""
+    exploded = list(attributes)
+    for attribute, _ in exploded:
+        place = _PLACE.get(attribute.name)
+        if place is not None and not ROWS[place].live and attribute.name not in ignored:
+            raise Unusable(attribute.name, "cannot change while the session lives", known=False)
+    return apply(service, exploded, known, ignored)
+
+
+def _counting(attributes: Exploded, ignored: frozenset[str]) -> list[tuple[Row, Any]]:
+    found: list[tuple[int, Any]] = []
+    for attribute, octets in attributes:
+        if attribute.name in ignored:
+            continue
+        if attribute.name in REFUSED:
+            raise Unusable(attribute.name, REFUSED[attribute.name], known=False)
+        place = _PLACE.get(attribute.name)
+        if place is None:
+            continue
+        try:
+            found.append((place, attribute.decode(octets)))
+        except Malformed as error:
+            raise Unusable(attribute.name, error.why) from None
+    return [(ROWS[place], value) for place, value in sorted(found, key=lambda item: item[0])]
+
+
+def _sound(service: Service, known: Known) -> Service:
+    """Names fit each other: the pool is the tenant's, and a static address one of some pool of that tenant."""
+    if service.address is not None:
+        homes = [name for name, (network, tenant) in known.pools.items() if service.address in network]
+        if not homes:
+            raise Unusable("Framed-IP-Address", f"{service.address} is in no pool")
+        service = replace(service, pool=homes[0])
+    if not service.pool:
+        raise Unusable("Framed-Pool", "is absent, and the servers' group has no pool of its own")
+    if service.pool in known.pools and known.pools[service.pool][1] != service.tenant:
+        raise Unusable("Framed-Pool", f"pool {service.pool} is not tenant {service.tenant}'s")
+    return service

@@ -1,0 +1,218 @@
+"""Authorization by RADIUS: who is asked about, by which servers, and what their answer makes of a client.
+
+One question a session, at first sight. A tenant that names no group of servers is decided by the gateway itself. Who
+was rejected is not asked about again for a while; where no server lives, a group may go by what it was last told of the
+same client on the same line. Without I/O: the exchanges that it asks are given, and what comes of them is taken with
+`outcomes`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from wayleave.aaa import policy, request
+from wayleave.aaa.local import LocalAuthorization
+from wayleave.aaa.policy import Known, Unusable
+from wayleave.aaa.request import Caller, Subject
+from wayleave.net.units import SECOND, BootNs, Ns
+from wayleave.proto.radius.dictionary import STANDARD, Dictionary
+from wayleave.proto.radius.exchange import Answered, Exchange, Hide, Outcome, Secret
+from wayleave.proto.radius.packet import Avp, Code, Packet
+from wayleave.session.model import Client, Service, Session
+from wayleave.session.recent import Recent
+from wayleave.session.refusal import Reason, Refusal
+from wayleave.session.table import Key
+
+REPLY_MESSAGE = 18
+
+
+class Terms(Struct, frozen=True, kw_only=True):
+    """How one group of servers is asked and understood."""
+
+    name: str
+    caller: Caller
+    pool: str = ""
+    interim: Ns = Ns(0)
+    ignored: frozenset[str] = frozenset()
+    last_known: Ns = Ns(0)
+    """For how long an answer is believed while no server lives; 0: not at all."""
+    hold_rejects: Ns = Ns(30 * SECOND)
+
+
+class Ticket(NamedTuple):
+    """Which session waits for a decision: ids are used again, the moment of its beginning with an id is not."""
+
+    id: int
+    since: BootNs
+
+
+class Decision(Struct, frozen=True):
+    ticket: Ticket
+    outcome: Service | Refusal
+
+
+class _Asked(Struct, frozen=True):
+    client: Client
+    tenant: str
+    group: str
+    username: str
+
+
+class Deciders(Struct, frozen=True, kw_only=True):
+    """Who decides about whom, as a configuration says it. `tenants` maps a port's number, `groups` a tenant.
+
+    `trusted`: ports whose access nodes are believed.
+    """
+
+    local: LocalAuthorization
+    tenants: Mapping[int, str]
+    groups: Mapping[str, Terms]
+    known: Known
+    dictionary: Dictionary = STANDARD
+    trusted: frozenset[int] = frozenset()
+
+    def group(self, client: Client) -> Terms | None:
+        """Who decides about a client; None: the gateway itself."""
+        return self.groups.get(self.tenants.get(client.line.port, ""))
+
+    def terms(self, name: str) -> Terms | None:
+        return next((terms for terms in self.groups.values() if terms.name == name), None)
+
+    def subject(self, session: Session, terms: Terms) -> Subject:
+        return request.subject(session, terms.caller.gateway, session.client.line.port in self.trusted)
+
+    def review(self, session: Session) -> Service | Refusal:
+        """What a server decided stands until the session ends; the gateway itself is asked again."""
+        service = session.service
+        if service is None or not service.authority or session.client.line.port not in self.tenants:
+            return self.local.grant(session.client)
+        return service
+
+
+class Authorizer:
+    """Implements session.ports.Authorization.
+
+    `exchanges` are those of each group, by its name; `passwords`, too: where there is none, the User-Name is its own.
+    """
+
+    def __init__(self, deciders: Deciders, exchanges: Mapping[str, Exchange], passwords: Mapping[str, Secret]) -> None:
+        self.deciders = deciders
+        """What counts from now on; answers that are under way are understood by it, too."""
+        self._exchanges, self._passwords = exchanges, passwords
+        self._asked: dict[Ticket, _Asked] = {}
+        self._rejected: Recent[tuple[BootNs, Refusal]] = Recent()
+        self._last: Recent[tuple[BootNs, str, Service]] = Recent()
+
+    def review(self, session: Session) -> Service | Refusal:
+        return self.deciders.review(session)
+
+    # ---- questions ----------------------------------------------------------------------
+
+    def decide(self, session: Session, now: BootNs) -> Service | Refusal | None:
+        """Return what the client gets, or why nothing; None: a server was asked, and `decisions` will say."""
+        deciders = self.deciders
+        terms = deciders.group(session.client)
+        if terms is None:
+            return deciders.local.grant(session.client)
+        held = self._rejected.get(session.client.key)
+        if held is not None and now < held[0]:
+            return held[1]
+        of = deciders.subject(session, terms)
+        name = request.username(of, terms.caller)
+        if not name:
+            why = f"its line has nothing for the User-Name {terms.caller.username}: is the port trusted?"
+            return Refusal(Reason.NO_USERNAME, why)
+        ticket = Ticket(session.id, session.since)
+        attributes = partial(_access, of, terms, session.accounting, self._passwords.get(terms.name))
+        if not self._exchanges[terms.name].ask(ticket, attributes, now):
+            return Refusal(Reason.RADIUS_BUSY, f"too many clients wait for the servers of {terms.name}")
+        self._asked[ticket] = _Asked(session.client, deciders.tenants[session.client.line.port], terms.name, name)
+        return None
+
+    def forget(self, session: Session) -> None:
+        """A session ended before it was decided about."""
+        asked = self._asked.pop(Ticket(session.id, session.since), None)
+        if asked is not None:
+            self._exchanges[asked.group].forget(Ticket(session.id, session.since))
+
+    # ---- answers ------------------------------------------------------------------------
+
+    def decisions(self, now: BootNs) -> list[Decision]:
+        """What was decided since the last call."""
+        return [
+            decision
+            for exchange in self._exchanges.values()
+            for outcome in exchange.outcomes()
+            if (decision := self._decided(outcome, now)) is not None
+        ]
+
+    def _decided(self, outcome: Outcome, now: BootNs) -> Decision | None:
+        assert isinstance(outcome.key, Ticket)
+        asked = self._asked.pop(outcome.key, None)
+        if asked is None:
+            return None
+        terms = self.deciders.terms(asked.group)
+        if terms is None:
+            why = f"the servers' group {asked.group} left the configuration meanwhile"
+            return Decision(outcome.key, Refusal(Reason.RADIUS_UNREACHABLE, why))
+        if not isinstance(outcome, Answered):
+            return Decision(outcome.key, self._without(asked, terms, outcome.why, now))
+        return Decision(outcome.key, self._told(asked, terms, outcome, now))
+
+    def _told(self, asked: _Asked, terms: Terms, answer: Answered, now: BootNs) -> Service | Refusal:
+        packet, key = answer.packet, asked.client.key
+        if packet.code == Code.ACCESS_ACCEPT:
+            decided = self._granted(asked, terms, packet)
+            if isinstance(decided, Service):
+                self._rejected.pop(key)
+                self._last.put(key, (now, terms.name, decided))
+                return decided
+        elif packet.code == Code.ACCESS_REJECT:
+            self._last.pop(key)
+            decided = Refusal(Reason.RADIUS_REJECTED, _message(packet, f"rejected by {answer.server}"))
+        else:
+            why = f"{answer.server} sends a challenge, which a DHCP client cannot answer"
+            decided = Refusal(Reason.RADIUS_CHALLENGED, why)
+        self._rejected.put(key, (BootNs(now + terms.hold_rejects), decided))
+        return decided
+
+    def _granted(self, asked: _Asked, terms: Terms, packet: Packet) -> Service | Refusal:
+        service = Service(
+            tenant=asked.tenant,
+            pool=terms.pool,
+            subscriber=asked.username,
+            interim=terms.interim,
+            authority=terms.name,
+        )
+        try:
+            return policy.apply(
+                service, self.deciders.dictionary.explode(packet.attributes), self.deciders.known, terms.ignored
+            )
+        except Unusable as error:
+            return Refusal(Reason.RADIUS_UNUSABLE, f"{error}")
+
+    def _without(self, asked: _Asked, terms: Terms, why: str, now: BootNs) -> Service | Refusal:
+        """No server answered: perhaps it is known what they last said."""
+        last = self._last.get(asked.client.key)
+        if last is not None and last[1] == terms.name and now - last[0] < terms.last_known:
+            return last[2]
+        return Refusal(Reason.RADIUS_UNREACHABLE, why)
+
+    def last_known(self, key: Key) -> tuple[BootNs, str, Service] | None:
+        """What was last granted to a client, when, and by which group."""
+        return self._last.get(key)
+
+
+def _access(of: Subject, terms: Terms, session_id: str, password: Secret | None, _at: BootNs, hide: Hide) -> list[Avp]:
+    return request.access(of, terms.caller, session_id, hide, password)
+
+
+def _message(packet: Packet, otherwise: str) -> str:
+    """Reply-Message, for people."""
+    said = packet.first(REPLY_MESSAGE)
+    text = (said or b"").decode("utf-8", "replace")
+    return "".join(char for char in text if char.isprintable())[:120] or otherwise

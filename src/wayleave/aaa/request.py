@@ -1,0 +1,231 @@
+"""What a RADIUS server is told of a client: its name, its line, and what it has used.
+
+Source: RFC 2865 5, RFC 2866 5, RFC 2869 5 (NAS-Port-Id, gigawords), RFC 4679 3.3 (what an access node says of a line).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from enum import IntEnum
+from ipaddress import IPv4Address
+from typing import Any
+
+from msgspec import Struct
+
+from wayleave.net.errors import Malformed
+from wayleave.net.units import SECOND, Ns
+from wayleave.proto.dhcp4 import relay
+from wayleave.proto.radius.dictionary import STANDARD
+from wayleave.proto.radius.packet import LONGEST, USER_PASSWORD, Avp
+from wayleave.session.model import Client, CloseCause, Session, Used
+
+# ---- Names ------------------------------------------------------------------------------
+
+
+class Subject(Struct, frozen=True):
+    """Who is asked about. `circuit` and `remote` are what its access node says, where that is believed."""
+
+    client: Client
+    gateway: str
+    circuit: bytes = b""
+    remote: bytes = b""
+
+
+def _text(octets: bytes) -> str:
+    return octets.decode("utf-8", "surrogateescape")
+
+
+PLACEHOLDERS: dict[str, Callable[[Subject], str]] = {
+    "mac": lambda of: str(of.client.mac),
+    "mac-dashed": lambda of: str(of.client.mac).upper().replace(":", "-"),
+    "mac-bare": lambda of: str(of.client.mac).replace(":", ""),
+    "gateway": lambda of: of.gateway,
+    "port": lambda of: str(of.client.line.port),
+    "svid": lambda of: str(of.client.line.svid),
+    "cvid": lambda of: str(of.client.line.cvid),
+    "circuit": lambda of: _text(of.circuit),
+    "remote": lambda of: _text(of.remote),
+}
+"""What a template may name. One row is the whole placeholder."""
+
+_PLACE = re.compile(r"\{([^{}]*)\}")
+
+
+def check_template(text: str) -> None:
+    """Raises: ValueError for a placeholder that is none."""
+    for name in _PLACE.findall(text):
+        if name not in PLACEHOLDERS:
+            raise ValueError(f"{{{name}}} is no placeholder: these are: {', '.join(PLACEHOLDERS)}")
+
+
+def fill(template: str, of: Subject) -> str:
+    """Fill in a template. Octets that are no UTF-8 go through it unharmed (surrogate escapes)."""
+    return _PLACE.sub(lambda match: PLACEHOLDERS[match[1]](of), template)
+
+
+def subject(session: Session, gateway: str, trusted: bool) -> Subject:
+    """Return who a session is about; `trusted`: what its access node says is believed."""
+    circuit, remote = session.client.line.circuit, b""
+    if trusted and session.agent:
+        try:
+            agent = relay.decode(session.agent)
+        except Malformed:
+            agent = None
+        if agent is not None:
+            circuit, remote = circuit or agent.circuit_id or b"", agent.remote_id or b""
+    return Subject(session.client, gateway, circuit, remote)
+
+
+# ---- Attributes -------------------------------------------------------------------------
+
+
+class Caller(Struct, frozen=True, kw_only=True):
+    """How a group wants clients and the gateway to be called. `address`: NAS-IP-Address."""
+
+    identifier: str
+    gateway: str
+    address: IPv4Address | None = None
+    username: str = "{mac}"
+    calling: str = "{mac-dashed}"
+    called: str = "{gateway}"
+
+
+def _avp(name: str, value: Any) -> Avp:
+    return STANDARD[name].encode(value)
+
+
+def _fit(octets: str) -> str:
+    """What a client or an access node writes may be longer than an attribute."""
+    return octets.encode("utf-8", "surrogateescape")[:LONGEST].decode("utf-8", "surrogateescape")
+
+
+def username(of: Subject, caller: Caller) -> str:
+    """What a client is called; empty where its line has nothing of what the template names."""
+    return _fit(fill(caller.username, of))
+
+
+def access(
+    of: Subject, caller: Caller, session_id: str, hide: Callable[[bytes], bytes], password: bytes | None
+) -> list[Avp]:
+    """Return the attributes of an Access-Request. `password`: None: the User-Name is its own."""
+    name = username(of, caller)
+    clear = password if password is not None else name.encode("utf-8", "surrogateescape")[:128]
+    return [
+        _avp("User-Name", name),
+        (USER_PASSWORD, hide(clear)),
+        _avp("Service-Type", 2),
+        _avp("Acct-Session-Id", session_id),
+        *_where(of, caller),
+    ]
+
+
+def _where(of: Subject, caller: Caller) -> list[Avp]:
+    """Who the gateway is, and which line this is. What is empty is not said (RFC 2865 5)."""
+    line = of.client.line
+    found = [
+        _avp("NAS-Identifier", caller.identifier),
+        _avp("NAS-Port", line.port << 24 & 0xFF000000 | line.svid << 12 | line.cvid),
+        _avp("NAS-Port-Type", 15),
+        _avp("NAS-Port-Id", _fit(str(line))),
+        _avp("Calling-Station-Id", _fit(fill(caller.calling, of))),
+        _avp("Called-Station-Id", _fit(fill(caller.called, of))),
+    ]
+    if caller.address is not None:
+        found.append(_avp("NAS-IP-Address", caller.address))
+    if of.circuit:
+        found.append(_avp("ADSL-Agent-Circuit-Id", of.circuit[:63]))
+    if of.remote:
+        found.append(_avp("ADSL-Agent-Remote-Id", of.remote[:63]))
+    return [(code, octets) for code, octets in found if octets]
+
+
+# ---- Accounting -------------------------------------------------------------------------
+
+
+class Status(IntEnum):
+    """Acct-Status-Type (RFC 2866 5.1)."""
+
+    START = 1
+    STOP = 2
+    INTERIM = 3
+    ON = 7
+    OFF = 8
+
+
+TERMINATED = {
+    CloseCause.USER_REQUEST: 1,
+    CloseCause.LEASE_EXPIRED: 2,  # Lost-Carrier: the client is gone without a word
+    CloseCause.DECLINED: 17,  # User-Error
+    CloseCause.OFFER_LAPSED: 1,
+    CloseCause.DISPLACED: 13,  # Port-Preempted
+    CloseCause.ADMIN_RESET: 6,
+    CloseCause.REFUSED: 15,  # Service-Unavailable
+    CloseCause.NO_ADDRESS: 9,  # NAS-Error
+    CloseCause.STORE_FAILED: 9,
+    CloseCause.TABLE_FULL: 9,
+    CloseCause.SESSION_TIMEOUT: 5,
+    CloseCause.IDLE_TIMEOUT: 4,
+    CloseCause.DISCONNECTED: 6,
+    CloseCause.REBOOTED: 11,  # NAS-Reboot
+    CloseCause.RECONFIGURED: 10,  # NAS-Request
+}
+"""Acct-Terminate-Cause of every way in which a session ends (RFC 2866 5.10)."""
+
+
+def accounting(
+    session: Session,
+    of: Subject,
+    caller: Caller,
+    status: Status,
+    used: Used,
+    lasted: Ns,
+) -> list[Avp]:
+    """Return the attributes of an Accounting-Request, all but when it was and how long ago that is.
+
+    `lasted`: how long the session has been there.
+    """
+    service, lease = session.service, session.lease
+    assert service is not None
+    assert lease is not None
+    found = [
+        _avp("Acct-Status-Type", status),
+        _avp("Acct-Session-Id", session.accounting),
+        _avp("Acct-Multi-Session-Id", _fit(f"{caller.identifier}/{session.client.line}")),
+        _avp("User-Name", service.subscriber or username(of, caller)),
+        _avp("Acct-Authentic", 1),
+        _avp("Framed-IP-Address", lease.address),
+        _avp("Service-Type", 2),
+        *_where(of, caller),
+        *(_avp("Class", value) for value in service.classes),
+    ]
+    if service.name:
+        found.append(_avp("Filter-Id", _fit(service.name)))
+    if status is Status.START:
+        return found
+    found += [
+        _avp("Acct-Session-Time", lasted // SECOND),
+        *_counted("Acct-Input", used.up_octets, used.up_packets),
+        *_counted("Acct-Output", used.down_octets, used.down_packets),
+    ]
+    if status is Status.STOP:
+        assert session.cause is not None
+        found.append(_avp("Acct-Terminate-Cause", TERMINATED[session.cause]))
+    return found
+
+
+def _counted(way: str, octets: int, packets: int) -> list[Avp]:
+    """RFC 2866 5.3, RFC 2869 5.1: octets are 64 bits in two attributes; input is what the client sends."""
+    return [
+        _avp(f"{way}-Octets", octets & 0xFFFFFFFF),
+        _avp(f"{way}-Gigawords", octets >> 32),
+        _avp(f"{way}-Packets", packets & 0xFFFFFFFF),
+    ]
+
+
+def on_off(status: Status, caller: Caller) -> list[Avp]:
+    """Return the attributes of Accounting-On and -Off: the gateway has begun anew, or ends all sessions."""
+    found = [_avp("Acct-Status-Type", status), _avp("NAS-Identifier", caller.identifier), _avp("Acct-Authentic", 1)]
+    if caller.address is not None:
+        found.append(_avp("NAS-IP-Address", caller.address))
+    return found

@@ -1,0 +1,174 @@
+"""Configuration of services and of RADIUS: the leaves that this room reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from wayleave.aaa.request import PLACEHOLDERS, check_template
+from wayleave.net.duration import parse_duration
+from wayleave.net.ipv4 import Address4
+from wayleave.net.rate import BitRate
+from wayleave.net.units import Ns
+from wayleave.proto.radius.dictionary import STANDARD
+from wayleave.proto.radius.packet import ACCT_PORT, AUTH_PORT, DYNAUTH_PORT
+from wayleave.session.model import LEAST_RATE, MOST_RATE, Rate, Service
+from wayleave.session.settings import AT_START, Duration, Leaf, NameText, Problem, Rule
+
+
+def _rate_bounds(bits_s: int) -> int:
+    if not LEAST_RATE <= bits_s <= MOST_RATE:
+        raise ValueError("must be between 8k and 400G")
+    return bits_s
+
+
+def _template(text: str) -> str:
+    check_template(text)
+    return text
+
+
+SpeedText = Annotated[BitRate, AfterValidator(_rate_bounds)]
+TemplateText = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_template)]
+_PLACES = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
+
+
+class ServiceSettings(Leaf):
+    """What is sold under a name: a subscriber has it by the subscribers file, or by RADIUS (Filter-Id and others)."""
+
+    name: str = Field(min_length=1, max_length=64)
+    up: SpeedText | None = Field(default=None, description="what a client may send; absent: as fast as it goes")
+    down: SpeedText | None = Field(default=None, description="what it is sent")
+    burst_up: int | None = Field(
+        default=None, ge=1600, description="octets at once above `up`; absent: 100 ms of it, and at least 15000"
+    )
+    burst_down: int | None = Field(default=None, ge=1600, description="the same for `down`")
+    session_timeout: Duration | None = Field(default=None, description="sessions end after this")
+    idle_timeout: Duration | None = Field(default=None, description="sessions end when their client sends nothing")
+
+    def rules(self) -> tuple[Rule, ...]:
+        return (self._bursts,)
+
+    def _bursts(self) -> Iterator[Problem]:
+        for burst, speed in (("burst_up", "up"), ("burst_down", "down")):
+            if getattr(self, burst) is not None and getattr(self, speed) is None:
+                yield burst, f"needs {speed} beside it"
+
+    def service(self) -> Service:
+        """Return what a service of this name says, without where it is."""
+        return Service(
+            tenant="",
+            pool="",
+            name=self.name,
+            up=Rate.of(self.up, self.burst_up) if self.up else None,
+            down=Rate.of(self.down, self.burst_down) if self.down else None,
+            session_timeout=self.session_timeout or Ns(0),
+            idle_timeout=self.idle_timeout or Ns(0),
+        )
+
+
+class ServerSettings(Leaf):
+    """A RADIUS server."""
+
+    name: NameText = Field(max_length=63)
+    address: Address4
+    secret: str = Field(description="path of the file with the shared secret, relative to this one")
+    auth_port: int = Field(default=AUTH_PORT, ge=1, le=65535)
+    acct_port: int = Field(default=ACCT_PORT, ge=1, le=65535)
+    timeout: Duration = Field(default=parse_duration("1s"), description="before the first repetition; then twice that")
+    tries: int = Field(default=3, ge=1, le=10, description="transmissions before another server is asked")
+    dead_time: Duration = Field(
+        default=parse_duration("30s"), description="for which a silent server is left out, where status_server is false"
+    )
+    status_server: bool = Field(default=True, description="a silent server is asked whether it lives (RFC 5997)")
+    message_authenticator: bool = Field(
+        default=True,
+        description="its replies need a Message-Authenticator; false believes what can be forged (CVE-2024-3596)",
+    )
+    sources: int = Field(default=4, ge=1, le=64, description="UDP ports to ask from: 256 questions each at once")
+
+
+class GroupSettings(Leaf):
+    """Servers that decide together about the clients of the tenants that name the group."""
+
+    name: NameText = Field(max_length=63)
+    servers: tuple[str, ...] = Field(min_length=1, max_length=8, description="names, the preferred one first")
+    mode: Literal["failover", "share"] = Field(
+        default="failover", description="ask the first that lives, or all in turn"
+    )
+    accounting: tuple[str, ...] | None = Field(
+        default=None, max_length=8, description="servers for accounting; absent: the same; []: none"
+    )
+    username: TemplateText = Field(default="{mac}", description=f"User-Name, of {_PLACES}")
+    password: str | None = Field(
+        default=None, description="path of the file with the User-Password; absent: the User-Name"
+    )
+    calling: TemplateText = Field(default="{mac-dashed}", description="Calling-Station-Id")
+    called: TemplateText = Field(default="{gateway}", description="Called-Station-Id")
+    pool: str | None = Field(default=None, description="where the server names none")
+    interim: Duration | None = Field(default=None, description="between interim updates, where the server says nothing")
+    ignore: tuple[str, ...] = Field(default=(), description="attributes of replies that count for nothing")
+    when_down: Literal["refuse", "last-known"] = Field(
+        default="refuse",
+        description="no server lives: refuse newcomers, or believe its last answer for the same client",
+    )
+    last_known: Duration = Field(default=parse_duration("7d"), description="for how long an answer is believed then")
+    hold_rejects: Duration = Field(
+        default=parse_duration("30s"), description="a rejected client is not asked about again for this long"
+    )
+    queue: int = Field(default=10_000, ge=1, le=1_000_000, description="clients that wait to be asked about, at most")
+
+    def rules(self) -> tuple[Rule, ...]:
+        return (self._attributes, self._patience)
+
+    def _attributes(self) -> Iterator[Problem]:
+        for name in self.ignore:
+            if name not in STANDARD:
+                yield "ignore", f"there is no attribute {name} in the gateway's dictionary"
+
+    def _patience(self) -> Iterator[Problem]:
+        if self.interim is not None and self.interim < parse_duration("60s"):
+            yield "interim", "is less than 60s (RFC 2869 5.16): no server likes that"
+
+
+class ControllerSettings(Leaf):
+    """Who may change and end sessions (RFC 5176)."""
+
+    KNOWN_BY = ("address",)
+
+    address: Address4
+    secret: str = Field(description="path of the file with the shared secret, relative to this one")
+    message_authenticator: bool = Field(default=True, description="its requests need one")
+    timestamp: bool = Field(
+        default=False, description="its requests need an Event-Timestamp: no replay after a restart"
+    )
+    groups: tuple[str, ...] | None = Field(
+        default=None, description="it may change sessions of clients that these groups decided about; absent: all"
+    )
+
+
+class RadiusSettings(Leaf):
+    """RADIUS: servers, groups of them, and who may change sessions."""
+
+    identifier: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=63,
+        description="NAS-Identifier; absent: gateway.name",
+        json_schema_extra=AT_START,
+    )
+    address: Address4 | None = Field(
+        default=None,
+        description="NAS-IP-Address, and what is sent from; absent: the route decides",
+        json_schema_extra=AT_START,
+    )
+    listen: Address4 | None = Field(
+        default=None,
+        description="address for CoA and Disconnect; absent: every one of the gateway's",
+        json_schema_extra=AT_START,
+    )
+    port: int = Field(default=DYNAUTH_PORT, ge=1, le=65535, description="UDP port for them", json_schema_extra=AT_START)
+    servers: tuple[ServerSettings, ...] = Field(default=(), json_schema_extra=AT_START)
+    groups: tuple[GroupSettings, ...] = Field(default=(), json_schema_extra=AT_START)
+    controllers: tuple[ControllerSettings, ...] = Field(default=(), json_schema_extra=AT_START)

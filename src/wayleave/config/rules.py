@@ -1,0 +1,270 @@
+"""What no value of a configuration alone can know to be wrong: rules over the whole tree, and over the subscribers.
+
+A rule that asks for a value that makes no sense says no more (`session.settings.sensible`); so each asks for little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from typing import TypeVar
+
+from wayleave.aaa.local import Subscriber
+from wayleave.aaa.settings import GroupSettings, ServerSettings
+from wayleave.access.settings import PortSettings
+from wayleave.config.schema import Configuration, SubscribersFile
+from wayleave.proto.dhcp4.options import BY_NAME
+from wayleave.proto.dhcp4.server import BY_THE_SERVER
+from wayleave.session.settings import Leaf, PoolSettings, Problem, Reservation, TenantSettings, labels, sensible
+from wayleave.session.settings import contradictions as rules_of
+
+Section = TypeVar("Section", bound=Leaf)
+
+Named = PoolSettings | TenantSettings | ServerSettings | GroupSettings
+
+SERVICES_MAX = 8
+"""Services that the data plane's table holds."""
+
+
+def contradictions(tree: Configuration) -> Iterator[Problem]:
+    """Yield what one value alone cannot know to be wrong. Those of `tree` that make no sense are not asked about."""
+    for rule in (_tenants, _services, _ports, _roles, _pools, _default, _sold, _radius):
+        yield from sensible(rule(tree))
+
+
+def _tenants(tree: Configuration) -> Iterator[Problem]:
+    yield from _repeated("tenants", "name", tree.tenants)
+    for path, tenant in _each("tenants", tree.tenants):
+        yield from sensible(_decided_about(path, tenant, tree))
+
+
+def _decided_about(path: str, tenant: TenantSettings, tree: Configuration) -> Iterator[Problem]:
+    if tenant.radius is not None:
+        yield from _exists(f"{path}.radius", "radius group", tenant.radius, tree.radius.groups)
+
+
+def _sold(tree: Configuration) -> Iterator[Problem]:
+    yield from _repeated("services", "name", tree.services)
+    for path, service in _each("services", tree.services):
+        yield from rules_of(path, service)
+
+
+def _radius(tree: Configuration) -> Iterator[Problem]:
+    radius = tree.radius
+    yield from _repeated("radius.servers", "name", radius.servers)
+    yield from _repeated("radius.groups", "name", radius.groups)
+    yield from _repeated("radius.controllers", "address", radius.controllers)
+    for path, controller in _each("radius.controllers", radius.controllers):
+        for name in getattr(controller, "groups", None) or ():
+            yield from _exists(f"{path}.groups", "radius group", name, radius.groups)
+    for path, group in _each("radius.groups", radius.groups):
+        yield from rules_of(path, group)
+        yield from sensible(_asks(path, group, tree))
+        yield from sensible(_has_a_pool(path, group, tree))
+
+
+def _asks(path: str, group: GroupSettings, tree: Configuration) -> Iterator[Problem]:
+    for key, names in (("servers", group.servers), ("accounting", group.accounting or ())):
+        for name in names:
+            yield from _exists(f"{path}.{key}", "radius server", name, tree.radius.servers)
+
+
+def _has_a_pool(path: str, group: GroupSettings, tree: Configuration) -> Iterator[Problem]:
+    if group.pool is not None:
+        yield from _exists(f"{path}.pool", "pool", group.pool, tree.pools)
+
+
+def _services(tree: Configuration) -> Iterator[Problem]:
+    if sum(len(tenant.services) for tenant in tree.tenants) > SERVICES_MAX:
+        yield "tenants", f"more than {SERVICES_MAX} services in all: take some away"
+
+
+def _ports(tree: Configuration) -> Iterator[Problem]:
+    yield from _repeated("ports", "number", tree.ports)
+    yield from _repeated("ports", "device", tree.ports)
+    for path, port in _each("ports", tree.ports):
+        yield from rules_of(path, port)
+        yield from sensible(_of_a_tenant(path, port, tree))
+        yield from sensible(_given_the_default(path, port, tree))
+
+
+def _roles(tree: Configuration) -> Iterator[Problem]:
+    roles = {port.role for port in tree.ports}
+    for role in ("subscriber", "network"):
+        if role not in roles:
+            yield "ports", f'there is none with role = "{role}"'
+
+
+def _given_the_default(path: str, port: PortSettings, tree: Configuration) -> Iterator[Problem]:
+    pool = _named(tree.pools, tree.authorization.default)
+    if pool is not None and port.role == "subscriber" and pool.tenant != port.tenant:
+        yield f"{path}.tenant", f"clients here would get pool {pool.name}, which is tenant {pool.tenant}'s"
+
+
+def _pools(tree: Configuration) -> Iterator[Problem]:
+    yield from _repeated("pools", "name", tree.pools)
+    sections = [*_each("pools", tree.pools)]
+    for index, (path, pool) in enumerate(sections):
+        yield from rules_of(path, pool)
+        yield from sensible(_of_a_tenant(path, pool, tree))
+        for other_path, other in sections[:index]:
+            yield from sensible(_apart(path, pool, other_path, other))
+        yield from sensible(_reserved_lines(path, pool, tree))
+        yield from sensible(_options(path, pool))
+
+
+def _apart(path: str, pool: PoolSettings, other_path: str, other: PoolSettings) -> Iterator[Problem]:
+    if pool.network.overlaps(other.network):
+        yield f"{path}.network", f"{pool.network} overlaps {other.network} of {other_path}: no address can be in two"
+
+
+def _reserved_lines(path: str, pool: PoolSettings, tree: Configuration) -> Iterator[Problem]:
+    for here, item in _each(f"{path}.reservations", pool.reservations):
+        yield from sensible(_on_a_line(here, item, tree))
+
+
+def _options(path: str, pool: PoolSettings) -> Iterator[Problem]:
+    for name, value in pool.options.items():
+        why = _why_not_option(name, value)
+        if why is not None:
+            yield f"{path}.options.{name}", why
+
+
+def _default(tree: Configuration) -> Iterator[Problem]:
+    if tree.authorization.default is not None:
+        yield from _exists("authorization.default", "pool", tree.authorization.default, tree.pools)
+
+
+def _of_a_tenant(path: str, item: PortSettings | PoolSettings, tree: Configuration) -> Iterator[Problem]:
+    yield from _exists(f"{path}.tenant", "tenant", item.tenant, tree.tenants)
+
+
+def _on_a_line(path: str, item: Reservation | Subscriber, tree: Configuration) -> Iterator[Problem]:
+    """Complain of a line that no client can be on."""
+    line = item.line
+    if line is None:
+        return
+    path += ".line"
+    port = next((port for port in tree.ports if port.number == line.port), None)
+    if port is None:
+        numbers = sorted(port.number for port in tree.ports if port.role == "subscriber")
+        yield path, f"there is no port {line.port}; of subscribers there is {', '.join(map(str, numbers)) or 'none'}"
+    elif port.role != "subscriber":
+        yield path, f'port {line.port} is a network port: clients are on those with role = "subscriber"'
+    elif line.circuit and port.line != "circuit":
+        yield path, f'port {line.port} tells no circuits apart: leave out /CIRCUIT-ID, or set line = "circuit" there'
+    elif port.line == "circuit" and not line.circuit:
+        yield path, f"port {line.port} tells lines apart by circuit-id: write {line}/CIRCUIT-ID"
+
+
+def contradictions_of(file: SubscribersFile, tree: Configuration) -> Iterator[Problem]:
+    """Yield what is wrong with entries of the subscribers file beside each other and beside the configuration."""
+    yield from sensible(_subscribers(file, tree))
+
+
+def _subscribers(file: SubscribersFile, tree: Configuration) -> Iterator[Problem]:
+    keys: dict[object, str] = {}
+    addresses = _reserved_addresses(tree)
+    for path, entry in _each("subscribers", file.subscribers):
+        yield from rules_of(path, entry)
+        yield from sensible(_known_alone(path, entry, keys))
+        yield from sensible(_on_a_line(path, entry, tree))
+        yield from sensible(_circuit(path, entry, tree))
+        yield from sensible(_tenant(path, entry, tree))
+        yield from sensible(_address(path, entry, addresses))
+        yield from sensible(_pool(path, entry, tree))
+        yield from sensible(_in_its_pool(path, entry, tree))
+
+
+def _reserved_addresses(tree: Configuration) -> dict[object, str]:
+    """Whose the addresses are that pools reserve."""
+    return {
+        address: f"reserved in {path}"
+        for path, pool in _each("pools", getattr(tree, "pools", ()))
+        for item in getattr(pool, "reservations", ())
+        if (address := getattr(item, "address", None)) is not None
+    }
+
+
+def _known_alone(path: str, entry: Subscriber, before: dict[object, str]) -> Iterator[Problem]:
+    key = entry.key
+    if any(part is not None for part in key) and before.setdefault(key, path) != path:
+        yield path, f"is known by the same as {before[key]}: tell them apart, or leave one out"
+
+
+def _circuit(path: str, entry: Subscriber, tree: Configuration) -> Iterator[Problem]:
+    if entry.circuit is not None and all(port.line != "circuit" for port in tree.ports):
+        yield f"{path}.circuit", 'no port tells lines apart by circuit-id (line = "circuit")'
+
+
+def _tenant(path: str, entry: Subscriber, tree: Configuration) -> Iterator[Problem]:
+    if entry.tenant is not None:
+        yield from _exists(f"{path}.tenant", "tenant", entry.tenant, tree.tenants)
+
+
+def _address(path: str, entry: Subscriber, before: dict[object, str]) -> Iterator[Problem]:
+    here, address = f"{path}'s", entry.address
+    if address is not None and before.setdefault(address, here) != here:
+        yield f"{path}.address", f"{address} is already {before[address]}"
+
+
+def _pool(path: str, entry: Subscriber, tree: Configuration) -> Iterator[Problem]:
+    if entry.pool is not None:
+        yield from _exists(f"{path}.pool", "pool", entry.pool, tree.pools)
+    elif tree.authorization.default is None and not entry.blocked:
+        yield f"{path}.pool", "is missing, and so is authorization.default: the subscriber would get nothing"
+
+
+def _in_its_pool(path: str, entry: Subscriber, tree: Configuration) -> Iterator[Problem]:
+    """Complain of what does not go with an entry's pool."""
+    pool = _named(tree.pools, entry.pool or tree.authorization.default)
+    if pool is None:
+        return
+    if entry.tenant not in (None, pool.tenant):
+        yield f"{path}.tenant", f"is {entry.tenant}, but pool {pool.name} is tenant {pool.tenant}'s"
+    why = pool.why_not_static(entry.address, f" of pool {pool.name}") if entry.address is not None else None
+    if why is not None:
+        yield f"{path}.address", why
+
+
+def _why_not_option(name: str, value: object) -> str | None:
+    option = BY_NAME.get(name)
+    if option is None:
+        return f"there is no DHCPv4 option of this name{_perhaps(name)}"
+    if option.code in BY_THE_SERVER:
+        return "the server writes this option by itself: take it out"
+    try:
+        option.configured(value)
+    except (TypeError, ValueError) as error:
+        return str(error)
+    return None
+
+
+def _perhaps(name: str) -> str:
+    """Name the option that was probably meant."""
+    close = get_close_matches(name, BY_NAME, 1, 0.7) or [known for known in BY_NAME if name in known.split("-")][:1]
+    return f": is {close[0]} meant?" if close else ": docs/reference/dhcp4-options.md lists them"
+
+
+def _each(path: str, items: Sequence[Section]) -> Iterator[tuple[str, Section]]:
+    """Yield every section of a list with its path."""
+    return zip((f"{path}[{label}]" for label in labels(items)), items, strict=True)
+
+
+def _named(pools: Sequence[PoolSettings], name: str | None) -> PoolSettings | None:
+    return next((pool for pool in pools if getattr(pool, "name", None) == name), None) if name is not None else None
+
+
+def _repeated(kind: str, key: str, items: Sequence[Leaf]) -> Iterator[Problem]:
+    first: dict[str | int, str] = {}
+    for path, item in _each(kind, items):
+        value = getattr(item, key, None)
+        if value is not None and first.setdefault(value, path) != path:
+            yield f"{path}.{key}", f"{value} is already {first[value]}'s: give each its own"
+
+
+def _exists(path: str, kind: str, name: str, among: Sequence[Named]) -> Iterator[Problem]:
+    """Complain unless there is one of this name, be it one that makes no sense otherwise."""
+    if all(item.name != name for item in among):
+        names = ", ".join(sorted({item.name for item in among}))
+        yield path, f"there is no {kind} {name!r}; there is {names or 'none'}"

@@ -1,0 +1,182 @@
+"""Accounting at work: records are made, made durable, sent, and forgotten once they are acknowledged.
+
+A Start is durable with the lease that it is about, a Stop with the lease's end: there is exactly one of each for every
+session, whatever becomes of the gateway. Interims come one by one, spread over their interval.
+"""
+
+from __future__ import annotations
+
+import heapq
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+
+import structlog
+from msgspec.structs import replace
+
+from wayleave.aaa import request
+from wayleave.aaa.outbox import Account, Outbox
+from wayleave.aaa.radius import Deciders
+from wayleave.aaa.request import Status
+from wayleave.io.clock import Clock
+from wayleave.io.lease import Restored
+from wayleave.io.store import Rename, Report, Store, Write
+from wayleave.net.units import BootNs, Ns, UtcNs
+from wayleave.proto.radius.exchange import Exchange
+from wayleave.proto.radius.packet import Avp
+from wayleave.session.model import NOTHING_USED, CloseCause, Phase, Session, Used
+from wayleave.session.table import Table
+
+log = structlog.get_logger()
+
+REFILL = 500
+"""Records read from the disk a turn: a few milliseconds."""
+INTERIMS = 500
+"""Interims made a turn, at most."""
+
+
+class Accounting:
+    """Implements session.ports.Accounts. `deciders` tells how a group wants things to be called; it may change.
+
+    `exchanges` are those for accounting, by the group's name: a group without one is not accounted to.
+    """
+
+    def __init__(
+        self, exchanges: Mapping[str, Exchange], deciders: Callable[[], Deciders], store: Store, clock: Clock
+    ) -> None:
+        self.outboxes = {name: Outbox(exchange, self._wall) for name, exchange in exchanges.items()}
+        self._deciders, self._store, self._clock = deciders, store, clock
+        self._durable = store.last_seq
+        self._interims: list[tuple[int, str, int]] = []
+        self._armed: dict[str, int] = {}
+        self._unwritten: list[Write] = []
+
+    def _wall(self, moment: BootNs) -> UtcNs | None:
+        """UTC at a moment of this boot's clock; None: nobody knows."""
+        if not self._clock.plausible:
+            return None
+        return UtcNs(self._clock.utc() - self._clock.boot() + moment)
+
+    # ---- making records -----------------------------------------------------------------
+
+    def started(self, session: Session, now: BootNs) -> Account | None:
+        return self._about(session, Status.START, NOTHING_USED, now)
+
+    def stopped(self, session: Session, used: Used, now: BootNs) -> Account | None:
+        self._armed.pop(session.accounting, None)
+        return self._about(session, Status.STOP, used, now)
+
+    def take_up(self, leases: Iterable[Restored], counting_on: bool, names: Callable[[], str]) -> list[Restored]:
+        """Return the sessions that the disk has as accounting goes on with them.
+
+        If the machine has started since, all of before is over to accounting, the gateway begins anew, and its clients
+        with it, under `names`. `counting_on`: the data plane's counters were not lost; else what was last reported of a
+        session is what it had used.
+        """
+        found, now = [*leases], self._clock.boot()
+        if self._store.first_of_boot:
+            for item in found:
+                self._ended_by_reboot(item.session, item.used, now)
+            self._begins_anew(now)
+            return [replace(item, session=self._begin_again(item.session, names(), now)) for item in found]
+        if counting_on:
+            return found
+        return [replace(item, session=replace(item.session, counted_before=NOTHING_USED - item.used)) for item in found]
+
+    def _ended_by_reboot(self, session: Session, used: Used, now: BootNs) -> None:
+        stop = self._about(replace(session, cause=CloseCause.REBOOTED), Status.STOP, used, now)
+        if stop is not None:
+            self._store.report(stop)
+
+    def _begins_anew(self, now: BootNs) -> None:
+        """Accounting-On, to every group."""
+        for name in self.outboxes:
+            terms = self._deciders().terms(name)
+            if terms is not None:
+                self._store.report(self._account(name, "", request.on_off(Status.ON, terms.caller), now))
+
+    def _begin_again(self, session: Session, name: str, now: BootNs) -> Session:
+        begun = replace(session, accounting=name, counted_before=NOTHING_USED, opened_at=now)
+        self._store.rename(begun, self.started(begun, now))
+        return begun
+
+    def _about(self, session: Session, status: Status, used: Used, now: BootNs) -> Account | None:
+        service, deciders = session.service, self._deciders()
+        terms = deciders.terms(service.authority) if service is not None else None
+        if service is None or terms is None or service.authority not in self.outboxes:
+            return None
+        lasted = Ns(max(0, now - session.opened_at)) if session.opened_at else Ns(0)
+        body = request.accounting(session, deciders.subject(session, terms), terms.caller, status, used, lasted)
+        return self._account(service.authority, session.accounting, body, now)
+
+    def _account(self, group: str, session: str, body: Iterable[Avp], now: BootNs) -> Account:
+        return Account(self._store.next_seq(), group, session, tuple(body), now, self._wall(now))
+
+    # ---- interims -----------------------------------------------------------------------
+
+    def watch(self, session: Session, now: BootNs) -> None:
+        """Have interims made of a session, if it wants any: the first at a moment of its own within one interval."""
+        service = session.service
+        if service is None or not service.interim or service.authority not in self.outboxes:
+            self._armed.pop(session.accounting, None)
+            return
+        interval = service.interim
+        first = session.opened_at + (zlib.crc32(session.accounting.encode()) * interval >> 32)
+        due = first if first > now else first + ((now - first) // interval + 1) * interval
+        self._armed[session.accounting] = due
+        heapq.heappush(self._interims, (due, session.accounting, session.id))
+
+    def interims(self, table: Table, used: Callable[[Session], Used], now: BootNs) -> None:
+        """Make the records that are due. To be called every second."""
+        for _ in range(INTERIMS):
+            if not self._interims or self._interims[0][0] > now:
+                break
+            due, name, id_ = heapq.heappop(self._interims)
+            session = table.get(id_)
+            if self._armed.get(name) != due or session is None or session.accounting != name:
+                continue
+            if session.phase is Phase.ACTIVE:
+                so_far = used(session)
+                account = self._about(session, Status.INTERIM, so_far, now)
+                if account is not None:
+                    self._store.report(account, id_, so_far)
+            self.watch(session, now)
+        self._store.flush()
+
+    # ---- sending them -------------------------------------------------------------------
+
+    def resume(self) -> None:
+        """At the start: what an earlier process left on the disk goes first."""
+        for outbox in self.outboxes.values():
+            outbox.resume(self._durable)
+        for name in self._store.authorities() - self.outboxes.keys():
+            log.warning("accounting-to-nobody", group=name, why="no radius group of that name accounts: records stay")
+
+    def durable(self, group: Iterable[Write]) -> None:
+        """Records that are on disk by now may go."""
+        for write in group:
+            account: Account | None = getattr(write, "account", None)
+            if account is not None:
+                self._durable = max(self._durable, account.seq)
+                if account.group in self.outboxes:
+                    self.outboxes[account.group].add(account)
+
+    def failed(self, group: Iterable[Write]) -> None:
+        """The disk refused a group: records that nobody else would make again are tried again later."""
+        self._unwritten += [write for write in group if isinstance(write, Report | Rename)]
+
+    def try_again(self) -> None:
+        """To be called every second."""
+        unwritten, self._unwritten = self._unwritten, []
+        self._store.again(unwritten)
+
+    def pump(self, now: BootNs) -> None:
+        """Take what was acknowledged, and have sent what may be."""
+        for name, outbox in self.outboxes.items():
+            done = outbox.acknowledged(now)
+            if done:
+                self._store.acknowledged(done)
+            if outbox.wants:
+                found = self._store.accounts(name, outbox.wants, REFILL)
+                outbox.refill(found, found[-1].seq if len(found) == REFILL else self._durable)
+            outbox.pump(now)
+        self._store.flush()

@@ -1,0 +1,250 @@
+"""A lease as it is written down: what its row says, and what that means on the clock of another boot.
+
+A promise is recorded as UTC and as boot-id plus boot time: within one boot the boot clock counts, after a reboot the
+wall clock, once it is plausible. A record made while the wall clock was not plausible has no UTC: after a reboot its
+address is held for the whole of its horizon again.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any
+
+import msgspec
+
+from wayleave.io.clock import Clock
+from wayleave.net.mac import Mac
+from wayleave.net.units import BootNs, Ns, UtcNs, after
+from wayleave.session.lifecycle import wake_at
+from wayleave.session.model import NEVER, NOTHING_USED, Client, Lease, Line, Phase, Rate, Service, Session, Subnet, Used
+
+
+class Sold(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """What a service says besides an address, where it says anything."""
+
+    name: str = ""
+    up: tuple[int, int] | None = None
+    down: tuple[int, int] | None = None
+    dns: tuple[str, ...] = ()
+    session_timeout: int = 0
+    idle_timeout: int = 0
+    interim: int = 0
+    sessions: int | None = None
+    classes: tuple[bytes, ...] = ()
+    authority: str = ""
+
+
+def _says_more(service: Service) -> bool:
+    return bool(service.authority or service.name or service.up or service.down)
+
+
+def _sold(service: Service) -> Sold:
+    return Sold(
+        service.name,
+        (service.up.bits_s, service.up.burst) if service.up else None,
+        (service.down.bits_s, service.down.burst) if service.down else None,
+        tuple(map(str, service.dns)),
+        service.session_timeout,
+        service.idle_timeout,
+        service.interim,
+        service.sessions,
+        service.classes,
+        service.authority,
+    )
+
+
+def _more(sold: Sold) -> dict[str, Any]:
+    return {
+        "name": sold.name,
+        "up": Rate(*sold.up) if sold.up else None,
+        "down": Rate(*sold.down) if sold.down else None,
+        "dns": tuple(map(IPv4Address, sold.dns)),
+        "session_timeout": Ns(sold.session_timeout),
+        "idle_timeout": Ns(sold.idle_timeout),
+        "interim": Ns(sold.interim),
+        "sessions": sold.sessions,
+        "classes": sold.classes,
+        "authority": sold.authority,
+    }
+
+
+class Body(msgspec.Struct, frozen=True, gc=False):
+    """What of a session is only read back whole."""
+
+    port: int
+    svid: int
+    cvid: int
+    circuit: bytes
+    mac: bytes
+    pppoe: int
+    encapsulation: bytes
+    relayed: bool
+    hostname: str
+    pool: str
+    network: str
+    gateway: str
+    duration: int
+    horizon: int
+    subscriber: str
+    static: str
+    limit: int | None
+    antispoof: bool
+    mtu: int
+    form: bytes | None = None
+    agent: bytes = b""
+    accounting: str = ""
+    opened: int = 0
+    ends: int = 0
+    sold: Sold | None = None
+    counted: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+
+class Restored(msgspec.Struct, frozen=True):
+    """A session as the disk has it.
+
+    `unknown_until` is the promise in UTC where the wall clock is not plausible yet, so that nobody knows whether it
+    still stands: the session is then held, without a deadline and without rows, until the clock is set.
+    """
+
+    session: Session
+    unknown_until: UtcNs | None = None
+    used: Used = NOTHING_USED
+    """What it had used when that was last reported."""
+
+
+_text = lru_cache(maxsize=1024)(str)
+"""Networks and gateways are few, and writing one costs as much as all else of a row."""
+
+
+@lru_cache(maxsize=4096)
+def _shared(form: bytes) -> bytes:
+    """Forms are few: a hundred thousand sessions refer to the same octets."""
+    return form
+
+
+def row(session: Session, promise_until: BootNs, boot: BootNs) -> tuple[int, str, int, BootNs, str]:
+    """What of a lease's row is its own: id, tenant, address, promise on the boot clock, body.
+
+    The duration in the body is the longest that the client may go by from now on, told under whatever terms.
+    """
+    lease, service, client = session.lease, session.service, session.client
+    assert lease is not None
+    assert service is not None
+    body = Body(
+        client.line.port,
+        client.line.svid,
+        client.line.cvid,
+        client.line.circuit,
+        bytes(client.mac),
+        client.pppoe,
+        session.encapsulation,
+        session.relayed,
+        session.hostname,
+        lease.pool,
+        _text(lease.subnet.network),
+        _text(lease.subnet.gateway),
+        max(lease.duration, lease.longer, session.leased_until - boot),
+        lease.horizon,
+        service.subscriber,
+        str(service.address or ""),
+        service.limit,
+        service.antispoof,
+        service.mtu,
+        session.form,
+        session.agent,
+        session.accounting,
+        session.opened_at,
+        session.ends_at,
+        _sold(service) if _says_more(service) else None,
+        msgspec.structs.astuple(session.counted_before),
+    )
+    return session.id, service.tenant, int(lease.address), promise_until, msgspec.json.encode(body).decode()
+
+
+def promised(session: Session, until: BootNs, duration: Ns, now: BootNs) -> Session:
+    """Return a session read from disk with its promise on this boot's clock.
+
+    It ends a lease from now unless the client renews: whatever the client was told, by the process or by the kernel,
+    it was told before, never of more than the recorded `duration`, and never past the promise.
+    """
+    assert session.lease is not None
+    lease = msgspec.structs.replace(session.lease, promise_until=until)
+    leased = BootNs(min(until, after(now, duration)))
+    known = msgspec.structs.replace(session, lease=lease, leased_until=leased)
+    return msgspec.structs.replace(known, deadline=wake_at(known))
+
+
+def on_this_boot(clock: Clock, promise_utc: UtcNs) -> BootNs:
+    """Translate a promise that an earlier boot recorded. Only once the wall clock is plausible."""
+    return BootNs(clock.boot() + promise_utc - clock.utc())
+
+
+def restored(session: Session, clock: Clock, boot_id: str, promise_boot: BootNs, promise_utc: UtcNs | None) -> Restored:
+    """Return a session with what its recorded promise means on this boot's clock."""
+    lease, now = session.lease, clock.boot()
+    assert lease is not None
+    if boot_id == clock.boot_id:
+        return Restored(promised(session, promise_boot, lease.duration, now))
+    session = _on_another_boot(session, clock, promise_boot, promise_utc)
+    if promise_utc is None:
+        whole = after(now, max(lease.horizon, lease.duration))  # told under longer terms, perhaps
+        return Restored(promised(session, whole, lease.duration, now))
+    if clock.plausible:
+        return Restored(promised(session, on_this_boot(clock, promise_utc), lease.duration, now))
+    return Restored(msgspec.structs.replace(session, leased_until=after(now, lease.duration)), promise_utc)
+
+
+def _on_another_boot(session: Session, clock: Clock, promise_boot: BootNs, promise_utc: UtcNs | None) -> Session:
+    """A session's own time goes on over a reboot, where there is a clock to say so; else it begins anew."""
+    limit = session.service.session_timeout if session.service is not None else 0
+    ends = NEVER
+    if session.ends_at:
+        ends = after(clock.boot(), Ns(limit))
+        if promise_utc is not None and clock.plausible:
+            ends = BootNs(max(1, on_this_boot(clock, UtcNs(promise_utc + session.ends_at - promise_boot))))
+    return msgspec.structs.replace(session, opened_at=clock.boot(), ends_at=ends)
+
+
+LONG_PAST = BootNs(1)
+"""A promise that is on disk, but of which nobody knows whether it stands."""
+
+
+def session_of(id_: int, tenant: str, address: int, body: str, now: BootNs) -> Session:
+    kept = msgspec.json.decode(body, type=Body)
+    lease = Lease(
+        address=IPv4Address(address),
+        pool=kept.pool,
+        subnet=Subnet(IPv4Network(kept.network), IPv4Address(kept.gateway)),
+        duration=Ns(kept.duration),
+        horizon=Ns(kept.horizon),
+        promise_until=LONG_PAST,
+    )
+    service = Service(
+        tenant=tenant,
+        pool=kept.pool,
+        subscriber=kept.subscriber,
+        address=IPv4Address(kept.static) if kept.static else None,
+        limit=kept.limit,
+        antispoof=kept.antispoof,
+        mtu=kept.mtu,
+        **_more(kept.sold) if kept.sold is not None else {},
+    )
+    return Session(
+        id=id_,
+        client=Client(Line(kept.port, kept.svid, kept.cvid, kept.circuit), Mac(kept.mac), kept.pppoe),
+        phase=Phase.ACTIVE,
+        since=now,
+        accounting=kept.accounting,
+        counted_before=Used(*kept.counted),
+        opened_at=BootNs(kept.opened),
+        ends_at=BootNs(kept.ends),
+        active_at=now,
+        encapsulation=kept.encapsulation,
+        relayed=kept.relayed,
+        hostname=kept.hostname,
+        form=_shared(kept.form) if kept.form is not None else None,
+        agent=kept.agent,
+        service=service,
+        lease=lease,
+    )

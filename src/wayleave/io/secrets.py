@@ -1,0 +1,26 @@
+"""Secrets, from files that only their owner may read. They are shown nowhere."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+
+class SecretError(Exception):
+    """A secret cannot be used; the text says which, why, and what to do."""
+
+
+def read_secret(path: Path, setting: str) -> bytes:
+    """Return what a file holds, without the end of its line. `setting` is what names it. Raises: SecretError."""
+    try:
+        with path.open("rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            held = file.read(4096).rstrip(b"\r\n")
+    except OSError as error:
+        raise SecretError(f"{setting}: {path}: {error.strerror}: write the secret into that file") from None
+    if mode & 0o077:
+        raise SecretError(f"{setting}: {path} can be read by others (mode {mode:o}): chmod 600 {path}")
+    if not held:
+        raise SecretError(f"{setting}: {path} is empty: write the secret into it")
+    return held

@@ -1,0 +1,1 @@
+"""RADIUS: codecs and rules, no I/O."""

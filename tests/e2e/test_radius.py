@@ -1,0 +1,166 @@
+"""Subscribers by RADIUS: a real server decides, before any address is offered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from wayleave.lab.access_node import Line
+from wayleave.lab.capture import Capture
+from wayleave.lab.radius import SECRET, RadiusServer
+from wayleave.lab.topology import Lab
+from wayleave.lab.waiting import wait_until
+from wayleave.net.mac import Mac
+
+FIRST, SECOND = "02:c0:00:00:00:00", "02:c0:00:00:00:01"
+USERS = f"""
+{FIRST} Cleartext-Password := "{FIRST}"
+\tFramed-Pool = "residential", Filter-Id = "gold", Class = 0xff00ff, Session-Timeout = 7200,
+\tMS-Primary-DNS-Server = 192.0.2.53
+
+DEFAULT Auth-Type := Reject
+\tReply-Message = "not a customer of ours"
+"""
+
+
+def section(folder: Path, group: str = "", server: str = "", more: str = "") -> str:
+    """The gateway's configuration of one server at the router, with its secret."""
+    secret = folder / "secret"
+    secret.write_text(SECRET + "\n")
+    secret.chmod(0o600)
+    return f"""
+[[services]]
+name = "gold"
+up = "20M"
+down = "100M"
+
+[[radius.servers]]
+name = "r1"
+address = "192.0.2.2"
+secret = "{secret}"
+{server}
+
+[[radius.groups]]
+name = "isp"
+servers = ["r1"]
+{group}
+
+[[radius.controllers]]
+address = "192.0.2.2"
+secret = "{secret}"
+{more}
+"""
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    with Lab([Line(100, 1), Line(100, 2)]) as lab:
+        yield lab
+
+
+def start(lab: Lab, **how: str) -> None:
+    lab.gateway.start(lab.config(tenant={"radius": "isp"}, more=section(lab.folder, **how)))
+
+
+def test_accepted_with_a_service_and_rejected(lab: Lab) -> None:
+    server = RadiusServer(lab.router, USERS)
+    start(lab)
+    first, second = lab.customers
+    lease = first.dhcp("udhcpc")
+    assert lease.address in lab.pools[0]
+    assert first.ping(lab.server_address)
+    (session,) = lab.gateway.get("/sessions")["sessions"]
+    assert (session["subscriber"], session["service"]) == (FIRST, "gold")
+    asked = server.asked()[0]
+    assert asked["User-Name"] == [FIRST]
+    assert asked["NAS-Port-Id"] == ["1:100.1"]
+    assert asked["Calling-Station-Id"] == [FIRST.upper().replace(":", "-")]
+    assert asked["NAS-Identifier"] == [lab.instance]
+    with pytest.raises(TimeoutError):
+        second.dhcp("udhcpc", timeout=4)
+    wait_until(lambda: len(server.asked()) >= 2, "the question about the second client")
+    told = lab.gateway.bng("diagnose", SECOND, "--config", str(lab.gateway.config_file), check=False)
+    assert "not a customer of ours" in told
+
+
+def octets(wire: Capture, mac: Mac) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Packets and octets of IPv4 that a customer sent and got, DHCP apart: the gateway speaks that itself."""
+    counts = {True: (0, 0), False: (0, 0)}
+    for frame in wire.frames:
+        data = frame.data
+        if data[12:14] != b"\x08\x00" or (data[23] == 17 and data[34:36] in (b"\0\x43", b"\0\x44")):
+            continue
+        packets, total = counts[data[6:12] == bytes(mac)]
+        counts[data[6:12] == bytes(mac)] = packets + 1, total + int.from_bytes(data[16:18], "big")
+    return counts[True], counts[False]
+
+
+def test_accounted_for_what_was_sent(lab: Lab) -> None:
+    """The server is told of just the octets that were on the wire, DHCP apart, and why the session ended."""
+    server = RadiusServer(lab.router, USERS)
+    start(lab)
+    customer = lab.customers[0]
+    customer.dhcp("udhcpc")
+    with customer.capture() as wire:
+        assert customer.ping(lab.server_address, count=10, size=1000)
+        customer.release()
+    sent, got = octets(wire, customer.mac)
+    assert sent[0] >= 10
+    wait_until(lambda: len(server.accounted()) == 3, lambda: f"three records: {server.accounted()}")
+    on, begun, ended = server.accounted()
+    assert on["Acct-Status-Type"] == ["Accounting-On"]
+    assert begun["Acct-Status-Type"] == ["Start"]
+    assert ended["Acct-Status-Type"] == ["Stop"]
+    assert begun["Acct-Session-Id"] == ended["Acct-Session-Id"]
+    assert begun["Class"] == ended["Class"] == ["0xff00ff"]
+    assert (ended["Acct-Input-Packets"], ended["Acct-Input-Octets"]) == ([str(sent[0])], [str(sent[1])])
+    assert (ended["Acct-Output-Packets"], ended["Acct-Output-Octets"]) == ([str(got[0])], [str(got[1])])
+    assert ended["Acct-Terminate-Cause"] == ["User-Request"]
+    assert begun["User-Name"] == [FIRST]
+
+
+def test_changed_and_ended_while_it_lives(lab: Lab) -> None:
+    """radclient changes a session's service in place, and ends it; what cannot be done changes nothing."""
+    server = RadiusServer(lab.router, USERS)
+    start(lab)
+    customer = lab.customers[0]
+    lease = customer.dhcp("udhcpc")
+    with customer.pinging(lab.server_address) as pings:
+        pings.wait_for(5)
+        (before,) = lab.gateway.get("/sessions")["sessions"]
+        whom = f"Acct-Session-Id = {before['accounting']}"
+        told = server.radclient(lab.core.ip, "coa", f"{whom}\nWayleave-Rate-Up = 5000\nMikrotik-Rate-Limit = 5M/7M")
+        assert "CoA-ACK" in told, told
+        (after,) = lab.gateway.get("/sessions")["sessions"]
+        assert (after["up_bps"], after["down_bps"]) == (5_000_000, 7_000_000)
+        assert after["accounting"] == before["accounting"]
+        refused = server.radclient(lab.core.ip, "coa", f"{whom}\nWayleave-Rate-Up = 9000\nFilter-Id = nothing")
+        assert "CoA-NAK" in refused
+        assert "Error-Cause = Invalid-Attribute-Value" in refused
+        assert lab.gateway.get("/sessions")["sessions"][0]["up_bps"] == 5_000_000, "all or nothing"
+        unknown = server.radclient(lab.core.ip, "coa", "Framed-IP-Address = 203.0.113.9\nFilter-Id = gold")
+        assert "Error-Cause = Session-Context-Not-Found" in unknown
+        pings.wait_for(5)
+        assert pings.stop().lost == ()
+    lab.gateway.kill9()
+    lab.gateway.restart()
+    (kept,) = lab.gateway.get("/sessions")["sessions"]
+    assert (kept["up_bps"], kept["accounting"]) == (5_000_000, before["accounting"]), "it was on disk before the ACK"
+    gone = server.radclient(lab.core.ip, "disconnect", f"Framed-IP-Address = {lease.address}")
+    assert "Disconnect-ACK" in gone, gone
+    wait_until(lambda: lab.gateway.get("/sessions")["sessions"] == [], "the session's end")
+    wait_until(lambda: server.accounted()[-1]["Acct-Status-Type"] == ["Stop"], "its Stop")
+    stop = server.accounted()[-1]
+    assert stop["Acct-Terminate-Cause"] == ["Admin-Reset"]
+    assert int(stop["Acct-Input-Packets"][0]) >= 10, "counted over the restart"
+
+
+def test_strangers_and_forgers_change_nothing(lab: Lab) -> None:
+    server = RadiusServer(lab.router, USERS)
+    start(lab)
+    lab.customers[0].dhcp("udhcpc")
+    whom = f"User-Name = {FIRST}"
+    assert "No reply" in server.radclient(lab.core.ip, "disconnect", whom, secret="a guess")
+    assert len(lab.gateway.get("/sessions")["sessions"]) == 1
