@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 import structlog
@@ -49,6 +50,8 @@ class Accounting:
         self._interims: list[tuple[int, str, int]] = []
         self._armed: dict[str, int] = {}
         self._unwritten: list[Write] = []
+        self.backlog: Counter[str] = Counter()
+        """Records on the disk that no server has acknowledged, by group."""
 
     def _wall(self, moment: BootNs) -> UtcNs | None:
         """UTC at a moment of this boot's clock; None: nobody knows."""
@@ -146,9 +149,10 @@ class Accounting:
 
     def resume(self) -> None:
         """At the start: what an earlier process left on the disk goes first."""
+        self.backlog.update(self._store.backlog(self._durable))
         for outbox in self.outboxes.values():
             outbox.resume(self._durable)
-        for name in self._store.authorities() - self.outboxes.keys():
+        for name in self.backlog.keys() - self.outboxes.keys():
             log.warning("accounting-to-nobody", group=name, why="no radius group of that name accounts: records stay")
 
     def durable(self, group: Iterable[Write]) -> None:
@@ -157,6 +161,7 @@ class Accounting:
             account: Account | None = getattr(write, "account", None)
             if account is not None:
                 self._durable = max(self._durable, account.seq)
+                self.backlog[account.group] += 1
                 if account.group in self.outboxes:
                     self.outboxes[account.group].add(account)
 
@@ -175,6 +180,7 @@ class Accounting:
             done = outbox.acknowledged(now)
             if done:
                 self._store.acknowledged(done)
+                self.backlog[name] -= len(done)
             if outbox.wants:
                 found = self._store.accounts(name, outbox.wants, REFILL)
                 outbox.refill(found, found[-1].seq if len(found) == REFILL else self._durable)

@@ -282,10 +282,10 @@ class Store:
             rows = db.execute(_ACCOUNTS, (authority, after, limit)).fetchall()
         return [_account(row, self._clock.boot_id) for row in rows]
 
-    def authorities(self) -> set[str]:
-        """Whose records wait."""
+    def backlog(self, last: int) -> dict[str, int]:
+        """Count the records of accounting of each authority with numbers up to `last`. Looks at all."""
         with closing(self._reader()) as db:
-            return {name for (name,) in db.execute("SELECT DISTINCT authority FROM accounting")}
+            return dict(db.execute("SELECT authority, count(*) FROM accounting WHERE seq <= ? GROUP BY 1", (last,)))
 
     def _reader(self) -> sqlite3.Connection:
         return sqlite3.connect(f"file:{self._path}?mode=ro", uri=True)
