@@ -84,7 +84,7 @@ server default {{
 		port = {acct}
 	}}
 	authorize {{
-		seen
+		{seen}
 		files
 		pap
 	}}
@@ -123,7 +123,9 @@ class RadiusServer:
         secret: str = SECRET,
         signs: bool = True,
         cleanup: int = 5,
+        watched: bool = True,
     ) -> None:
+        """`signs`: its replies have a Message-Authenticator; `watched`: it writes down what it is asked."""
         self.host, self.secret, self.auth, self.acct = host, secret, auth, acct
         self.folder = Path(mkdtemp(prefix="radius-", dir=host.folder))
         own = resources.files("wayleave.proto.radius").joinpath("dictionaries", "wayleave").read_text()
@@ -140,6 +142,7 @@ class RadiusServer:
                 acct=acct,
                 signs=_SIGNS if signs else "ok",
                 cleanup=cleanup,
+                seen="seen" if watched else "ok",
             )
         )
         self.users(users)
