@@ -214,3 +214,21 @@ def test_time_is_up(lab: Lab) -> None:
     stop = server.accounted()[-1]
     assert stop["Acct-Terminate-Cause"] == ["Session-Timeout"]
     assert int(stop["Acct-Session-Time"][0]) in (6, 7)
+
+
+def test_a_dictionary_of_the_operators_own(lab: Lab) -> None:
+    """What its server calls differently is understood, once a dictionary names it and the group says what it means."""
+    folder = lab.folder / "dictionaries"
+    folder.mkdir()
+    (folder / "acme").write_text("VENDOR Acme 9999\nBEGIN-VENDOR Acme\nATTRIBUTE Acme-Plan 7 string\nEND-VENDOR Acme\n")
+    server = RadiusServer(lab.router, USERS.replace('Filter-Id = "gold"', 'Acme-Plan = "gold"'), more=folder / "acme")
+    lab.gateway.start(
+        lab.config(
+            tenant={"radius": "isp"},
+            more=f'[radius]\ndictionary = "{folder}"\n'
+            + section(lab.folder, group='aliases = { "Acme-Plan" = "Filter-Id" }'),
+        )
+    )
+    lab.customers[0].dhcp("udhcpc")
+    assert lab.gateway.get("/sessions")["sessions"][0]["service"] == "gold"
+    assert server.asked()

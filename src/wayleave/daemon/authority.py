@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from wayleave.aaa.radius import Authorizer, Deciders, Decision, Last
 from wayleave.aaa.settings import RadiusSettings
 from wayleave.daemon.accounting import Accounting
@@ -20,6 +22,7 @@ from wayleave.daemon.radius import Radius
 from wayleave.io.clock import Clock
 from wayleave.io.lease import Restored
 from wayleave.io.store import Save, Store, Write
+from wayleave.proto.radius.dictionary import STANDARD, Dictionary, load
 from wayleave.session import lifecycle
 from wayleave.session.model import Phase, Session
 
@@ -33,12 +36,20 @@ class Authority:
     def __init__(
         self, settings: RadiusSettings, folder: Path, deciders: Deciders, store: Store, clock: Clock, remembers: int
     ) -> None:
-        """`folder`: what paths of secrets are relative to. Raises: SecretError."""
+        """`folder`: what paths of secrets are relative to. Raises: SecretError, DictionaryError."""
         self._settings, self._folder, self._store, self._clock = settings, folder, store, clock
         self.radius = Radius(settings, folder, clock)
-        self.authorizer = Authorizer(deciders, self.radius.access, self.radius.passwords, remembers)
+        self._dictionary = _dictionary(settings, folder)
+        self.authorizer = Authorizer(self._with_names(deciders), self.radius.access, self.radius.passwords, remembers)
         self.accounting = Accounting(self.radius.accounting, lambda: self.authorizer.deciders, store, clock)
         self._provisional: dict[int, None] = {}  # a set in order: served by what was granted last
+
+    def reconfigure(self, deciders: Deciders) -> None:
+        """Go by another configuration from now on."""
+        self.authorizer.deciders = self._with_names(deciders)
+
+    def _with_names(self, deciders: Deciders) -> Deciders:
+        return replace(deciders, dictionary=self._dictionary)
 
     def serve(self, engine: Engine) -> None:
         """Have the engine's sessions changed by controllers. Raises: SecretError."""
@@ -127,3 +138,27 @@ class Authority:
                 del self._provisional[id_]
             elif session.phase is Phase.ACTIVE and self.authorizer.ask_again(session, self._clock.boot()):
                 self._provisional[id_] = self._provisional.pop(id_)  # whoever gets no answer comes last
+
+
+class DictionaryError(Exception):
+    """A dictionary cannot be used; the text says which, where, and what to do."""
+
+
+def _dictionary(settings: RadiusSettings, folder: Path) -> Dictionary:
+    """Read the operator's dictionaries. Raises: DictionaryError."""
+    if settings.dictionary is None:
+        return STANDARD
+    place = folder / settings.dictionary
+    try:
+        dictionary = load({str(path): path.read_text() for path in sorted(place.iterdir()) if path.is_file()})
+    except (OSError, ValueError) as error:
+        why = f"{place}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        raise DictionaryError(f"radius.dictionary: {why}") from None
+    for group in settings.groups:
+        for name, meant in group.aliases.items():
+            if name not in dictionary:
+                raise DictionaryError(f"radius.groups[{group.name}].aliases: {place} names no attribute {name}")
+            if dictionary[name].type is not dictionary[meant].type:
+                kinds = f"{dictionary[name].type.name}, and {meant} is {dictionary[meant].type.name}"
+                raise DictionaryError(f"radius.groups[{group.name}].aliases: {name} is {kinds}")
+    return dictionary
