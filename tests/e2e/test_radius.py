@@ -220,13 +220,17 @@ def test_a_dictionary_of_the_operators_own(lab: Lab) -> None:
     """What its server calls differently is understood, once a dictionary names it and the group says what it means."""
     folder = lab.folder / "dictionaries"
     folder.mkdir()
-    (folder / "acme").write_text("VENDOR Acme 9999\nBEGIN-VENDOR Acme\nATTRIBUTE Acme-Plan 7 string\nEND-VENDOR Acme\n")
-    server = RadiusServer(lab.router, USERS.replace('Filter-Id = "gold"', 'Acme-Plan = "gold"'), more=folder / "acme")
+    (folder / "wayside").write_text(
+        "VENDOR Wayside 63999\nBEGIN-VENDOR Wayside\nATTRIBUTE Wayside-Plan 7 string\nEND-VENDOR Wayside\n"
+    )
+    server = RadiusServer(
+        lab.router, USERS.replace('Filter-Id = "gold"', 'Wayside-Plan = "gold"'), more=folder / "wayside"
+    )
     lab.gateway.start(
         lab.config(
             tenant={"radius": "isp"},
             more=f'[radius]\ndictionary = "{folder}"\n'
-            + section(lab.folder, group='aliases = { "Acme-Plan" = "Filter-Id" }'),
+            + section(lab.folder, group='aliases = { "Wayside-Plan" = "Filter-Id" }'),
         )
     )
     lab.customers[0].dhcp("udhcpc")
