@@ -236,3 +236,19 @@ def test_a_dictionary_of_the_operators_own(lab: Lab) -> None:
     lab.customers[0].dhcp("udhcpc")
     assert lab.gateway.get("/sessions")["sessions"][0]["service"] == "gold"
     assert server.asked()
+
+
+def test_a_planned_stop_ends_sessions_and_says_so(lab: Lab) -> None:
+    server = RadiusServer(lab.router, USERS)
+    start(lab)
+    lab.customers[0].dhcp("udhcpc")
+    said = lab.gateway.bng("stop", "--end-sessions", "--config", str(lab.gateway.config_file))
+    assert said.startswith("1 session ended, 0 left, 0 records of accounting not acknowledged")
+    on, begun, ended, off = server.accounted()
+    assert [record["Acct-Status-Type"][0] for record in (on, begun, ended, off)] == [
+        "Accounting-On",
+        "Start",
+        "Stop",
+        "Accounting-Off",
+    ]
+    assert ended["Acct-Terminate-Cause"] == ["Admin-Reboot"]
