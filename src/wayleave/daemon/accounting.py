@@ -28,10 +28,10 @@ from wayleave.session.table import Table
 
 log = structlog.get_logger()
 
-REFILL = 500
+REFILL = 200
 """Records read from the disk a turn: a few milliseconds."""
-INTERIMS = 500
-"""Interims made a turn, at most."""
+INTERIMS = 100
+"""Interims made at once, at most: as long."""
 
 
 class Accounting:
@@ -130,8 +130,8 @@ class Accounting:
         self._armed[session.accounting] = due
         heapq.heappush(self._interims, (due, session.accounting, session.id))
 
-    def interims(self, table: Table, used: Callable[[Session], Used], now: BootNs) -> None:
-        """Make the records that are due. To be called every second."""
+    def interims(self, table: Table, used: Callable[[Session], Used], now: BootNs) -> bool:
+        """Make records that are due. True: there are more, for the next turn."""
         for _ in range(INTERIMS):
             if not self._interims or self._interims[0][0] > now:
                 break
@@ -146,6 +146,7 @@ class Accounting:
                     self._store.report(account, id_, so_far)
             self.watch(session, now)
         self._store.flush()
+        return bool(self._interims) and self._interims[0][0] <= now
 
     # ---- sending them -------------------------------------------------------------------
 

@@ -26,6 +26,8 @@ from wayleave.proto.radius.dictionary import STANDARD, Dictionary, load
 from wayleave.session import lifecycle
 from wayleave.session.model import Phase, Session
 
+INTERIM_REST_S = 0.005
+"""Between slices of interims."""
 ASKED_AGAIN = 100
 """Sessions that a server is asked about again a second."""
 
@@ -42,6 +44,7 @@ class Authority:
         self._dictionary = _dictionary(settings, folder)
         self.authorizer = Authorizer(self._with_names(deciders), self.radius.access, self.radius.passwords, remembers)
         self.accounting = Accounting(self.radius.accounting, lambda: self.authorizer.deciders, store, clock)
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._provisional: dict[int, None] = {}  # a set in order: served by what was granted last
 
     def reconfigure(self, deciders: Deciders) -> None:
@@ -77,6 +80,7 @@ class Authority:
 
     def start(self, loop: asyncio.AbstractEventLoop, turn: Callable[[], None]) -> None:
         """Serve from now on; `turn` is called when something came in, or a wait is over: it is to end with `pump`."""
+        self._loop = loop
         self.radius.start(loop, turn)
         self.dynauth.start(loop, turn)
         self.accounting.resume()
@@ -126,9 +130,15 @@ class Authority:
     def every_second(self) -> None:
         """Do what waits for its time."""
         self.accounting.try_again()
-        self.accounting.interims(self._engine.table, self._engine.used, self._clock.boot())
         self._ask_again()
+        self._interims()
+
+    def _interims(self) -> None:
+        """Make what is due, a few at a time: the loop goes on between."""
+        more = self.accounting.interims(self._engine.table, self._engine.used, self._clock.boot())
         self.pump()
+        if more and self._loop is not None:
+            self._loop.call_later(INTERIM_REST_S, self._interims)
 
     def _ask_again(self) -> None:
         """Ask about those that are served by what was granted last, a few at a time, once a server lives."""
