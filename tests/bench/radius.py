@@ -137,7 +137,7 @@ pool = "residential"
 def bench(quick: bool) -> Result:
     """The client, then the whole way, `quick` once and briefly."""
     rounds, seconds = (1, 1.0) if quick else (5, 4.0)
-    rates = range(500, 1001, 500) if quick else range(500, 4001, 250)
+    rates = range(500, 1001, 500) if quick else range(500, 4001, 500)
     found = [alone(seconds) for _ in range(rounds)]
     step_s = 2 if quick else 5
     top, runs = through(rates, step_s, 2 * sum(rates) * step_s + 1000)

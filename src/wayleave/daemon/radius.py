@@ -18,6 +18,10 @@ from wayleave.proto.radius.exchange import Channel, Exchange, Secret, Server
 from wayleave.proto.radius.packet import Code
 
 
+TIMER_GRAIN_S = 0.001
+"""What the loop's timers may be early by: it would come back at once, again and again, until it is time."""
+
+
 class Radius:
     """The client's side. `open` reads secrets and makes sockets, `start` ties them to a loop, `pump` ends a turn."""
 
@@ -116,7 +120,7 @@ class Radius:
             return
         if timer is not None:
             timer.cancel()
-        wait = max(0, deadline - self._clock.boot()) / SECOND
+        wait = max(0, deadline - self._clock.boot()) / SECOND + TIMER_GRAIN_S
         self._timers[exchange] = self._loop.call_later(wait, self._expire, exchange), deadline
 
     def _expire(self, exchange: Exchange) -> None:
