@@ -29,10 +29,10 @@ from wayleave.session.table import Table
 
 log = structlog.get_logger()
 
-REFILL = 500
+REFILL = 200
 """Records read from the disk a turn: a few milliseconds."""
-INTERIMS = 500
-"""Interims made a turn, at most."""
+INTERIMS = 100
+"""Interims made at once, at most: as long."""
 
 
 class Accounting:
@@ -47,11 +47,10 @@ class Accounting:
         self.outboxes = {name: Outbox(exchange, self._wall) for name, exchange in exchanges.items()}
         self._deciders, self._store, self._clock = deciders, store, clock
         self._durable = store.last_seq
+        self._made = Counter(store.waiting())
         self._interims: list[tuple[int, str, int]] = []
         self._armed: dict[str, int] = {}
         self._unwritten: list[Write] = []
-        self.backlog: Counter[str] = Counter()
-        """Records on the disk that no server has acknowledged, by group."""
 
     def _wall(self, moment: BootNs) -> UtcNs | None:
         """UTC at a moment of this boot's clock; None: nobody knows."""
@@ -79,7 +78,7 @@ class Accounting:
         if self._store.first_of_boot:
             for item in found:
                 self._ended_by_reboot(item.session, item.used, now)
-            self._begins_anew(now)
+            self._about_all(Status.ON, now)
             return [replace(item, session=self._begin_again(item.session, names(), now)) for item in found]
         if counting_on:
             return found
@@ -90,12 +89,15 @@ class Accounting:
         if stop is not None:
             self._store.report(stop)
 
-    def _begins_anew(self, now: BootNs) -> None:
-        """Accounting-On, to every group."""
+    def ends(self, now: BootNs) -> None:
+        """The gateway has ended all sessions, and stops: Accounting-Off, to every group."""
+        self._about_all(Status.OFF, now)
+
+    def _about_all(self, status: Status, now: BootNs) -> None:
         for name in self.outboxes:
             terms = self._deciders().terms(name)
             if terms is not None:
-                self._store.report(self._account(name, "", request.on_off(Status.ON, terms.caller), now))
+                self._store.report(self._account(name, "", request.on_off(status, terms.caller), now))
 
     def _begin_again(self, session: Session, name: str, now: BootNs) -> Session:
         begun = replace(session, accounting=name, counted_before=NOTHING_USED, opened_at=now)
@@ -112,6 +114,7 @@ class Accounting:
         return self._account(service.authority, session.accounting, body, now)
 
     def _account(self, group: str, session: str, body: Iterable[Avp], now: BootNs) -> Account:
+        self._made[group] += 1
         return Account(self._store.next_seq(), group, session, tuple(body), now, self._wall(now))
 
     # ---- interims -----------------------------------------------------------------------
@@ -128,8 +131,8 @@ class Accounting:
         self._armed[session.accounting] = due
         heapq.heappush(self._interims, (due, session.accounting, session.id))
 
-    def interims(self, table: Table, used: Callable[[Session], Used], now: BootNs) -> None:
-        """Make the records that are due. To be called every second."""
+    def interims(self, table: Table, used: Callable[[Session], Used], now: BootNs) -> bool:
+        """Make records that are due. True: there are more, for the next turn."""
         for _ in range(INTERIMS):
             if not self._interims or self._interims[0][0] > now:
                 break
@@ -144,16 +147,32 @@ class Accounting:
                     self._store.report(account, id_, so_far)
             self.watch(session, now)
         self._store.flush()
+        return bool(self._interims) and self._interims[0][0] <= now
 
     # ---- sending them -------------------------------------------------------------------
 
     def resume(self) -> None:
         """At the start: what an earlier process left on the disk goes first."""
-        self.backlog.update(self._store.backlog(self._durable))
         for outbox in self.outboxes.values():
             outbox.resume(self._durable)
-        for name in self.backlog.keys() - self.outboxes.keys():
+        for name in self._made.keys() - self.outboxes.keys():
             log.warning("accounting-to-nobody", group=name, why="no radius group of that name accounts: records stay")
+
+    @property
+    def waiting(self) -> dict[str, int]:
+        """Records that no server has acknowledged yet, on the disk or on their way there, by group.
+
+        Of a group that is not accounted to any more as well: those stay.
+        """
+        return {
+            name: made - (self.outboxes[name].acked if name in self.outboxes else 0)
+            for name, made in self._made.items()
+        }
+
+    @property
+    def backlog(self) -> int:
+        """How many of them a server can acknowledge."""
+        return sum(count for name, count in self.waiting.items() if name in self.outboxes)
 
     def durable(self, group: Iterable[Write]) -> None:
         """Records that are on disk by now may go."""
@@ -161,13 +180,20 @@ class Accounting:
             account: Account | None = getattr(write, "account", None)
             if account is not None:
                 self._durable = max(self._durable, account.seq)
-                self.backlog[account.group] += 1
                 if account.group in self.outboxes:
                     self.outboxes[account.group].add(account)
 
     def failed(self, group: Iterable[Write]) -> None:
-        """The disk refused a group: records that nobody else would make again are tried again later."""
-        self._unwritten += [write for write in group if isinstance(write, Report | Rename)]
+        """The disk refused a group: records that nobody else would make again are tried again later.
+
+        The others were made in vain: whoever tries again to begin or end a session makes a new one.
+        """
+        for write in group:
+            account: Account | None = getattr(write, "account", None)
+            if isinstance(write, Report | Rename):
+                self._unwritten.append(write)
+            elif account is not None:
+                self._made[account.group] -= 1
 
     def try_again(self) -> None:
         """To be called every second."""
@@ -180,7 +206,6 @@ class Accounting:
             done = outbox.acknowledged(now)
             if done:
                 self._store.acknowledged(done)
-                self.backlog[name] -= len(done)
             if outbox.wants:
                 found = self._store.accounts(name, outbox.wants, REFILL)
                 outbox.refill(found, found[-1].seq if len(found) == REFILL else self._durable)

@@ -282,10 +282,9 @@ class Store:
             rows = db.execute(_ACCOUNTS, (authority, after, limit)).fetchall()
         return [_account(row, self._clock.boot_id) for row in rows]
 
-    def backlog(self, last: int) -> dict[str, int]:
-        """Count the records of accounting of each authority with numbers up to `last`. Looks at all."""
-        with closing(self._reader()) as db:
-            return dict(db.execute("SELECT authority, count(*) FROM accounting WHERE seq <= ? GROUP BY 1", (last,)))
+    def waiting(self) -> dict[str, int]:
+        """How many records of accounting each authority has on the disk. To be called before the first `flush`."""
+        return dict(self._db.execute("SELECT authority, count(*) FROM accounting GROUP BY authority").fetchall())
 
     def _reader(self) -> sqlite3.Connection:
         return sqlite3.connect(f"file:{self._path}?mode=ro", uri=True)
