@@ -8,7 +8,7 @@ import signal
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -24,6 +24,7 @@ from wayleave.lab.process import Process
 from wayleave.lab.topology import PINS, Lab
 from wayleave.lab.waiting import wait_until
 
+from .replug import replug_access, replug_core
 from .watch import sessions
 
 FIELDS = (
@@ -253,6 +254,52 @@ def test_a_gateway_that_dies_while_it_captures_goes_on_forwarding_and_comes_back
     assert customer.ping(lab.server_address, count=3)
     assert capture(lab, customer.mac, tmp_path / "again.pcapng", "--seconds", "0.2").wait() == 0
     assert read(tmp_path / "again.pcapng") == [], "what was captured before is not in it"
+
+
+@pytest.mark.parametrize("replug", [replug_core, replug_access], ids=["core0", "acc0"])
+def test_a_device_that_is_made_anew_while_it_is_captured_goes_on_being_captured_and_then_not(
+    lab: Lab, tmp_path: Path, replug: Callable[[Lab], None]
+) -> None:
+    customer, path = lab.customers[0], tmp_path / "replugged.pcapng"
+    customer.dhcp("udhcpc")
+    before = programs(lab)
+    process = capture(lab, customer.mac, path)
+    capturing = programs(lab)
+    assert customer.ping(lab.server_address)
+    replug(lab)
+    wait_until(lambda: programs(lab) == capturing, "the capture programs on every device", 5)
+    wait_until(lambda: customer.ping(lab.server_address, count=1, timeout=0.2), "traffic", 5)
+    count = packets(lab)
+    assert customer.ping(lab.server_address, count=3)
+    wait_until(lambda: packets(lab) >= count + 12, "four frames of each echo")
+    process.signal(signal.SIGINT)
+    assert process.wait() == 0
+    wait_until(lambda: not running(lab), "the end of the capture")
+    assert programs(lab) == before
+    assert customer.ping(lab.server_address)
+    answered = [(f.device, f.direction) for f in read(path) if f.source == str(lab.server_address)]
+    assert answered[-2:] == [("core0", IN), ("acc0", OUT)]
+
+
+@pytest.mark.parametrize("replug", [replug_core, replug_access], ids=["core0", "acc0"])
+def test_a_capture_that_ends_while_a_device_is_gone(lab: Lab, tmp_path: Path, replug: Callable[..., None]) -> None:
+    customer, path = lab.customers[0], tmp_path / "gone.pcapng"
+    customer.dhcp("udhcpc")
+    before = programs(lab)
+    process = capture(lab, customer.mac, path)
+    assert customer.ping(lab.server_address)
+
+    def end() -> None:
+        process.signal(signal.SIGINT)
+        assert process.wait() == 0
+        wait_until(lambda: not running(lab), "the end of the capture")
+
+    replug(lab, end)
+    assert f"frames of {customer.mac}, 0 lost" in process.output()
+    assert "program-not-exchanged" not in lab.gateway.log
+    wait_until(lambda: programs(lab) == before, "the programs of before on every device", 5)
+    wait_until(lambda: customer.ping(lab.server_address, count=1, timeout=0.2), "traffic", 5)
+    assert len([f for f in read(path) if f.source == str(lab.server_address)]) == 6
 
 
 def test_stopping_the_gateway_ends_the_file(lab: Lab, tmp_path: Path) -> None:

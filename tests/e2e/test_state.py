@@ -9,11 +9,12 @@ from ipaddress import IPv4Address
 import pytest
 
 from wayleave.lab.access_node import Line
-from wayleave.lab.topology import GATEWAY_ACCESS_MAC, GATEWAY_CORE_MAC, PINS, Lab
+from wayleave.lab.topology import GATEWAY_ACCESS_MAC, PINS, Lab
 from wayleave.lab.waiting import wait_until
 from wayleave.net.mac import Mac
 
 from .pins import Pins
+from .replug import replug_access, replug_core
 from .watch import Meter, dropped, sessions
 
 LINES = (Line(100, 1), Line(100, 2), Line(100, 3), Line(100, 4), Line(200, None, (0x8100, 0x8100)))
@@ -148,37 +149,8 @@ def test_an_address_that_the_gateway_gets_while_it_runs_is_its_own_at_once(lab: 
     assert lab.gateway.get("/repaired") == []
 
 
-def _replug_core(lab: Lab) -> None:
-    """Delete the device to the router, and make it anew under the same name."""
-    gateway, router = lab.gateway.namespace, lab.router.namespace
-    before = gateway.ifindex("core0")
-    gateway.ip("link del core0")
-    gateway.ip(f"link add name core0 address {GATEWAY_CORE_MAC} type veth peer name gw0 netns {router.name}")
-    for space, device in ((gateway, "core0"), (router, "gw0")):
-        space.offloads(device)
-        space.ip(f"link set {device} up")
-    router.ip(f"addr add {lab.router_address}/30 dev gw0", *(f"route add {net} via {lab.core.ip}" for net in lab.pools))
-    lab.access_node.attach("pass", router, "gw0")
-    gateway.ip(f"addr add {lab.core} dev core0", f"route add default via {lab.router_address}")
-    assert gateway.ifindex("core0") != before
-
-
-def _replug_access(lab: Lab) -> None:
-    """The same with the device to the access node; the access node's own end keeps its index, which it goes by."""
-    gateway, node = lab.gateway.namespace, lab.access_node.namespace
-    before, trunk = gateway.ifindex("acc0"), node.ifindex("trunk")
-    gateway.ip("link del acc0")
-    node.ip(f"link add name trunk index {trunk} mtu {lab.access_mtu} type veth peer name acc0 netns {gateway.name}")
-    node.offloads("trunk")
-    node.ip("link set trunk up")
-    lab.access_node.attach("downstream", node, "trunk")
-    gateway.offloads("acc0")
-    gateway.ip(f"link set acc0 address {GATEWAY_ACCESS_MAC} mtu {lab.access_mtu} up")
-    assert gateway.ifindex("acc0") != before
-
-
 @pytest.mark.parametrize("alive", [True, False], ids=["while it runs", "while it is dead"])
-@pytest.mark.parametrize("replug", [_replug_core, _replug_access], ids=["core0", "acc0"])
+@pytest.mark.parametrize("replug", [replug_core, replug_access], ids=["core0", "acc0"])
 def test_a_device_that_was_made_anew_is_taken_up_again(lab: Lab, replug: object, alive: bool) -> None:
     assert callable(replug)
     if not alive:

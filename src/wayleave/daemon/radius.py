@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from wayleave.aaa.radius import Authorizer, Deciders, Decision
+from wayleave.aaa.radius import Authorizer, Decision
 from wayleave.aaa.settings import GroupSettings, RadiusSettings, ServerSettings
 from wayleave.io.clock import Clock
 from wayleave.io.radius import Sockets
@@ -35,7 +35,7 @@ class Radius:
             for group in settings.groups
             if _accounting(group)
         }
-        self._passwords = {
+        self.passwords = {
             group.name: Secret(self._read(group.password, f"groups[{group.name}].password"))
             for group in settings.groups
             if group.password is not None
@@ -66,9 +66,6 @@ class Radius:
             dead_for=server.dead_time,
             probes=server.status_server,
         )
-
-    def authorizer(self, deciders: Deciders) -> Authorizer:
-        return Authorizer(deciders, self.access, self._passwords)
 
     # ---- the loop -----------------------------------------------------------------------
 

@@ -130,6 +130,8 @@ class Service(Struct, frozen=True, kw_only=True, gc=False):
     """What the server wants to hear again in accounting, opaque (RFC 2865 5.25)."""
     authority: str = ""
     """The group of servers that decided, and that accounting goes to; empty: the gateway itself."""
+    provisional: bool = False
+    """No server could be asked: it is what was granted last. To be asked about once one answers."""
 
 
 class Subnet(Struct, frozen=True, gc=False):

@@ -1,0 +1,196 @@
+"""Who decides about a client, and what is made of the answer."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from tests.aaa.clients import GOLD, deciders, session, terms
+from tests.proto.radius.world import World
+from wayleave.aaa.radius import Authorizer, Ticket
+from wayleave.net.units import SECOND, BootNs, Ns
+from wayleave.proto.radius.dictionary import STANDARD
+from wayleave.proto.radius.exchange import Secret
+from wayleave.proto.radius.packet import Code, reveal
+from wayleave.session.model import Line, Phase, Service, Session
+from wayleave.session.refusal import Reason, Refusal
+
+
+class Asked:
+    """An authorizer whose one group asks one server in virtual time."""
+
+    def __init__(self, password: bytes | None = None, queue: int = 100, **how: Any) -> None:
+        self.world = World(queue=queue, tries=1)
+        passwords = {"group": Secret(password)} if password is not None else {}
+        self.authorizer = Authorizer(deciders(terms(**how)), {"group": self.world.exchange}, passwords)
+        self.says(Code.ACCESS_ACCEPT)
+
+    def says(self, code: Code, *said: tuple[str, Any]) -> None:
+        avps = [STANDARD[name].encode(value) for name, value in said]
+        self.world.servers[0].answer = lambda _: (code, avps)
+
+    def decide(self, newcomer: Session) -> Service | Refusal:
+        """Ask, and wait for what is decided."""
+        found = self.authorizer.decide(newcomer, self.world.now)
+        if found is not None:
+            return found
+        for _ in range(100):
+            self.world.run(seconds=0.05)
+            self.world.exchange._outcomes[:0] = self.world.outcomes
+            self.world.outcomes.clear()
+            decisions = self.authorizer.decisions(self.world.now)
+            if decisions:
+                (decision,) = decisions
+                assert decision.ticket == Ticket(newcomer.id, newcomer.since)
+                return decision.outcome
+        raise AssertionError("nothing was decided")
+
+
+def newcomer(number: int = 1, **how: Any) -> Session:
+    return session(number, phase=Phase.AUTHORIZING, service=None, lease=None, **how)
+
+
+def test_accepted_with_what_the_server_says() -> None:
+    asked = Asked(interim=Ns(600 * SECOND))
+    asked.says(Code.ACCESS_ACCEPT, ("Filter-Id", "gold"), ("Class", b"c"))
+    service = asked.decide(newcomer())
+    assert isinstance(service, Service)
+    assert (service.tenant, service.pool, service.subscriber) == ("isp", "residential", "02:00:00:00:00:01")
+    assert (service.name, service.up, service.classes) == ("gold", GOLD.up, (b"c",))
+    assert (service.authority, service.interim) == ("group", 600 * SECOND)
+
+
+def test_what_a_server_is_told() -> None:
+    asked = Asked()
+    asked.decide(newcomer())
+    (packet,) = asked.world.servers[0].asked()
+    said = {row.name: row.decode(octets) for row, octets in STANDARD.explode(packet.attributes)}
+    assert said["User-Name"] == "02:00:00:00:00:01"
+    assert reveal(said["User-Password"], packet.authenticator, b"secret 0") == b"02:00:00:00:00:01"
+    assert (said["NAS-Identifier"], said["NAS-IP-Address"]) == ("nas-1", IPv4Address("192.0.2.1"))
+    assert (said["NAS-Port-Id"], said["NAS-Port"]) == ("1:100.7", 1 << 24 | 100 << 12 | 7)
+    assert (said["Calling-Station-Id"], said["Called-Station-Id"]) == ("02-00-00-00-00-01", "bng1")
+    assert said["Acct-Session-Id"] == "0000000100000001"
+    assert packet.attributes[0][0] == 80, "Message-Authenticator stands first (CVE-2024-3596)"
+
+
+def test_a_password_of_the_groups_own() -> None:
+    asked = Asked(password=b"for all")
+    asked.decide(newcomer())
+    (packet,) = asked.world.servers[0].asked()
+    hidden = packet.first(2)
+    assert hidden is not None
+    assert reveal(hidden, packet.authenticator, b"secret 0") == b"for all"
+
+
+def test_rejected_and_not_asked_about_again_for_a_while() -> None:
+    asked = Asked()
+    asked.says(Code.ACCESS_REJECT, ("Reply-Message", "pay\n first"))
+    refusal = Refusal(Reason.RADIUS_REJECTED, "pay first")
+    assert asked.decide(newcomer()) == refusal
+    assert asked.authorizer.decide(newcomer(), asked.world.now) == refusal
+    asked.says(Code.ACCESS_ACCEPT)
+    assert isinstance(asked.decide(newcomer(2)), Service), "others are asked about"
+    asked.world.run(seconds=31)
+    assert isinstance(asked.decide(newcomer()), Service)
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "reason", "why"),
+    [
+        (Code.ACCESS_ACCEPT, [("Framed-Pool", "none")], Reason.RADIUS_UNUSABLE, "Framed-Pool: there is no pool none"),
+        (Code.ACCESS_CHALLENGE, [], Reason.RADIUS_CHALLENGED, "r0 sends a challenge"),
+        (Code.ACCESS_REJECT, [], Reason.RADIUS_REJECTED, "rejected by r0"),
+    ],
+)
+def test_what_else_a_server_may_say(code: Code, said: list[tuple[str, Any]], reason: Reason, why: str) -> None:
+    asked = Asked()
+    asked.says(code, *said)
+    refusal = asked.decide(newcomer())
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason is reason
+    assert refusal.why.startswith(why)
+
+
+def test_no_server_answers() -> None:
+    asked = Asked()
+    asked.world.servers[0].up = False
+    refusal = asked.decide(newcomer())
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason is Reason.RADIUS_UNREACHABLE
+    assert refusal.why == "no server lives: r0"
+
+
+def test_the_last_answer_is_believed_for_a_while_where_that_is_configured() -> None:
+    asked = Asked(last_known=Ns(3600 * SECOND))
+    asked.says(Code.ACCESS_ACCEPT, ("Filter-Id", "gold"))
+    known = asked.decide(newcomer())
+    asked.world.servers[0].up = False
+    again = newcomer(1, accounting="another")
+    assert isinstance(known, Service)
+    assert asked.decide(again) == replace(known, provisional=True)
+    stranger = asked.decide(newcomer(2))
+    assert isinstance(stranger, Refusal)
+    moved = asked.decide(newcomer(1, line=Line(1, 100, 9)))
+    assert isinstance(moved, Refusal), "the same MAC on another line is not the same client"
+    asked.world.now = BootNs(asked.world.now + 3600 * SECOND)
+    assert isinstance(asked.decide(again), Refusal)
+
+
+def test_who_was_rejected_since_is_not_let_on_by_an_older_answer() -> None:
+    asked = Asked(last_known=Ns(3600 * SECOND), hold_rejects=Ns(0))
+    asked.decide(newcomer())
+    asked.says(Code.ACCESS_REJECT)
+    asked.decide(newcomer())
+    asked.world.servers[0].up = False
+    assert isinstance(asked.decide(newcomer()), Refusal)
+
+
+def test_a_tenant_without_a_group_is_decided_here() -> None:
+    asked = Asked()
+    local = newcomer(1, line=Line(2, 5))
+    assert isinstance(asked.authorizer.decide(local, asked.world.now), Service)
+    assert not asked.world.servers[0].heard
+
+
+def test_a_line_that_makes_no_name_is_refused_without_a_question() -> None:
+    asked = Asked(caller=terms().caller.__class__(identifier="n", gateway="b", username="{circuit}"))
+    refusal = asked.decide(newcomer())
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason is Reason.NO_USERNAME
+
+
+def test_more_than_may_wait_are_refused() -> None:
+    asked = Asked(queue=10)
+    outcomes = [
+        asked.authorizer.decide(newcomer(number % 200, since=BootNs(number + 1)), asked.world.now)
+        for number in range(256 + 30)
+    ]
+    refused = [item for item in outcomes if isinstance(item, Refusal)]
+    assert {item.reason for item in refused} == {Reason.RADIUS_BUSY}
+    assert len(refused) == 20
+
+
+def test_a_session_that_is_gone_is_not_decided_about() -> None:
+    asked = Asked()
+    gone = newcomer()
+    asked.authorizer.decide(gone, asked.world.now)
+    asked.authorizer.forget(gone)
+    asked.world.run(seconds=5)
+    assert asked.authorizer.decisions(asked.world.now) == []
+    assert asked.world.exchange.peers[0].in_flight == 0
+
+
+def test_what_a_server_decided_stands_at_a_review() -> None:
+    chosen = deciders()
+    served = session()
+    assert chosen.review(served) is served.service
+    local = session(2, line=Line(2, 5), authority="")
+    assert isinstance(chosen.review(local), Service)
+    elsewhere = session(3, line=Line(9, 5))
+    refusal = chosen.review(elsewhere)
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason is Reason.PORT_NOT_CONFIGURED
