@@ -413,6 +413,22 @@ class Bench:
         """Pretend that the session was last seen at `when`."""
         struct.pack_into("<Q", self._usage.view, who.id * self._usage.stride + 24, when)
 
+    def metered_until(self, who: Subscriber, way: str) -> int:
+        """usage.`way`.metered_until of a session."""
+        (until,) = struct.unpack_from("<Q", self._usage.view, self._meter(who, way))
+        return int(until)
+
+    def pass_time(self, who: Subscriber, ns: int) -> None:
+        """Pretend, to the session's meters, that so much time has passed."""
+        for way in ("up", "down"):
+            at = self._meter(who, way)
+            (until,) = struct.unpack_from("<Q", self._usage.view, at)
+            struct.pack_into("<Q", self._usage.view, at, max(0, until - (ns << abi.METER_TIME_BITS)))
+
+    def _meter(self, who: Subscriber, way: str) -> int:
+        within = abi.Usage.OFFSET[way] + abi.UsageDirection.OFFSET["metered_until"]
+        return who.id * self._usage.stride + within
+
     def asking(self, who: Subscriber) -> tuple[int, int, int]:
         """usage.up of a session: asked, heard, unanswered."""
         asked, heard, unanswered = struct.unpack_from("<40xQII", self._usage.view, who.id * self._usage.stride)
