@@ -8,7 +8,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 import pytest
@@ -18,9 +18,22 @@ from hypothesis import strategies as st
 from wayleave.dataplane import abi, syscall
 from wayleave.dataplane.abi import METER_COST_BITS, METER_TIME_BITS, DropReason, Outcome, Policer, PortKind, Stage
 from wayleave.dataplane.explain import Explainer
-from wayleave.dataplane.rows import MOST_BURST, NOT_METERED, meter
+from wayleave.dataplane.rows import MOST_BURST, NOT_METERED, meter, project
 from wayleave.net.mac import BROADCAST
-from wayleave.session.model import LEAST_RATE, MOST_RATE, Rate
+from wayleave.net.units import BootNs, Ns
+from wayleave.session.model import (
+    LEAST_RATE,
+    MOST_RATE,
+    Client,
+    Lease,
+    Line,
+    Phase,
+    Rate,
+    Service,
+    Session,
+    Subnet,
+    Tenant,
+)
 
 from .frames import INTERNET, Packet, discover, down, from_kernel, into, out, packet, request, to_kernel, up
 from .rig import ALICE, BOB, GATEWAY, LINK, NET, SUB, Bench, Case, Subscriber, Use, dropped
@@ -389,6 +402,21 @@ def test_what_abi_h_says_of_the_error(bits_s: int, most: float) -> None:
     """Of this rate, and of what lies just below it."""
     for near in (bits_s, bits_s - bits_s // 1000 if bits_s > LEAST_RATE else bits_s):
         assert given_bits_s(meter(Rate.of(near))) / near - 1 <= most
+
+
+def test_a_session_s_row_has_what_its_service_says_each_way() -> None:
+    up_, down_ = Rate(10_000_000, 20_000), Rate(50_000_000, 30_000)
+    client = Client(Line(1, 100, 7), ALICE.mac)
+    service = Service(tenant="default", pool="p", up=up_, down=down_)
+    subnet = Subnet(IPv4Network("10.0.0.0/24"), IPv4Address("10.0.0.1"))
+    lease = Lease(IPv4Address("10.0.0.9"), "p", subnet, Ns(1), Ns(1), BootNs(1))
+    session = Session(
+        id=1, client=client, phase=Phase.ACTIVE, since=BootNs(1), service=service, lease=lease, encapsulation=bytes(14)
+    )
+    row = abi.Session.unpack(project(session, Tenant("default", 0, 254)).session)
+    assert (
+        (row.up, row.down) == (meter(up_), meter(down_)) == (abi.Meter(3_276_800, 20_000), abi.Meter(655_360, 30_000))
+    )
 
 
 def test_the_slowest_fits_the_row_and_the_largest_burst_is_held_to_it() -> None:

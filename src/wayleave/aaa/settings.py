@@ -41,7 +41,7 @@ class ServiceSettings(Leaf):
     up: SpeedText | None = Field(default=None, description="what a client may send; absent: as fast as it goes")
     down: SpeedText | None = Field(default=None, description="what it is sent")
     burst_up: int | None = Field(
-        default=None, ge=1600, description="octets at once above `up`; absent: 100 ms of it, and at least 15000"
+        default=None, ge=1600, description="octets at once above `up`; absent: 250 ms of it, and at least 15000"
     )
     burst_down: int | None = Field(default=None, ge=1600, description="the same for `down`")
     session_timeout: Duration | None = Field(default=None, description="sessions end after this")
