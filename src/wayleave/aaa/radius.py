@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from wayleave.aaa import policy, request
 from wayleave.aaa.local import LocalAuthorization
-from wayleave.aaa.policy import Known, Unusable
+from wayleave.aaa.policy import PLAIN, Known, Reading, Unusable
 from wayleave.aaa.request import Caller, Subject
 from wayleave.net.units import SECOND, BootNs, Ns
 from wayleave.proto.radius.dictionary import STANDARD, Dictionary
@@ -39,7 +39,7 @@ class Terms(Struct, frozen=True, kw_only=True):
     caller: Caller
     pool: str = ""
     interim: Ns = Ns(0)
-    ignored: frozenset[str] = frozenset()
+    reading: Reading = PLAIN
     last_known: Ns = Ns(0)
     """For how long an answer is believed while no server lives; 0: not at all."""
     hold_rejects: Ns = Ns(30 * SECOND)
@@ -223,7 +223,7 @@ class Authorizer:
         )
         try:
             return policy.apply(
-                service, self.deciders.dictionary.explode(packet.attributes), self.deciders.known, terms.ignored
+                service, self.deciders.dictionary.explode(packet.attributes), self.deciders.known, terms.reading
             )
         except Unusable as error:
             return Refusal(Reason.RADIUS_UNUSABLE, f"{error}")

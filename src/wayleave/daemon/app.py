@@ -29,6 +29,7 @@ from wayleave.config.schema import Configuration
 from wayleave.daemon import logs
 from wayleave.daemon.authority import Authority
 from wayleave.daemon.derived import derive
+from wayleave.daemon.ending import end_sessions
 from wayleave.daemon.engine import Engine
 from wayleave.daemon.hostlinks import HostLinks, own_addresses
 from wayleave.daemon.recovery import Recovery
@@ -251,6 +252,10 @@ class Gateway:
         self.captures.stop()
         loop.remove_reader(self.plane.ring.fileno())
         loop.remove_reader(self._watch.fileno())
+
+    async def end_sessions(self) -> dict[str, int]:
+        """End every session, as an operator does who stops the gateway; see `ending`."""
+        return await end_sessions(self)
 
     def stop(self) -> None:
         self._stopping.set()

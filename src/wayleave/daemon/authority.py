@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from wayleave.aaa.radius import Authorizer, Deciders, Decision, Last
 from wayleave.aaa.settings import RadiusSettings
 from wayleave.daemon.accounting import Accounting
@@ -20,9 +22,12 @@ from wayleave.daemon.radius import Radius
 from wayleave.io.clock import Clock
 from wayleave.io.lease import Restored
 from wayleave.io.store import Save, Store, Write
+from wayleave.proto.radius.dictionary import STANDARD, Dictionary, load
 from wayleave.session import lifecycle
 from wayleave.session.model import Phase, Session
 
+INTERIM_REST_S = 0.005
+"""Between slices of interims."""
 ASKED_AGAIN = 100
 """Sessions that a server is asked about again a second."""
 
@@ -33,12 +38,21 @@ class Authority:
     def __init__(
         self, settings: RadiusSettings, folder: Path, deciders: Deciders, store: Store, clock: Clock, remembers: int
     ) -> None:
-        """`folder`: what paths of secrets are relative to. Raises: SecretError."""
+        """`folder`: what paths of secrets are relative to. Raises: SecretError, DictionaryError."""
         self._settings, self._folder, self._store, self._clock = settings, folder, store, clock
         self.radius = Radius(settings, folder, clock)
-        self.authorizer = Authorizer(deciders, self.radius.access, self.radius.passwords, remembers)
+        self._dictionary = _dictionary(settings, folder)
+        self.authorizer = Authorizer(self._with_names(deciders), self.radius.access, self.radius.passwords, remembers)
         self.accounting = Accounting(self.radius.accounting, lambda: self.authorizer.deciders, store, clock)
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._provisional: dict[int, None] = {}  # a set in order: served by what was granted last
+
+    def reconfigure(self, deciders: Deciders) -> None:
+        """Go by another configuration from now on."""
+        self.authorizer.deciders = self._with_names(deciders)
+
+    def _with_names(self, deciders: Deciders) -> Deciders:
+        return replace(deciders, dictionary=self._dictionary)
 
     def serve(self, engine: Engine) -> None:
         """Have the engine's sessions changed by controllers. Raises: SecretError."""
@@ -66,6 +80,7 @@ class Authority:
 
     def start(self, loop: asyncio.AbstractEventLoop, turn: Callable[[], None]) -> None:
         """Serve from now on; `turn` is called when something came in, or a wait is over: it is to end with `pump`."""
+        self._loop = loop
         self.radius.start(loop, turn)
         self.dynauth.start(loop, turn)
         self.accounting.resume()
@@ -115,9 +130,15 @@ class Authority:
     def every_second(self) -> None:
         """Do what waits for its time."""
         self.accounting.try_again()
-        self.accounting.interims(self._engine.table, self._engine.used, self._clock.boot())
         self._ask_again()
+        self._interims()
+
+    def _interims(self) -> None:
+        """Make what is due, a few at a time: the loop goes on between."""
+        more = self.accounting.interims(self._engine.table, self._engine.used, self._clock.boot())
         self.pump()
+        if more and self._loop is not None:
+            self._loop.call_later(INTERIM_REST_S, self._interims)
 
     def _ask_again(self) -> None:
         """Ask about those that are served by what was granted last, a few at a time, once a server lives."""
@@ -127,3 +148,27 @@ class Authority:
                 del self._provisional[id_]
             elif session.phase is Phase.ACTIVE and self.authorizer.ask_again(session, self._clock.boot()):
                 self._provisional[id_] = self._provisional.pop(id_)  # whoever gets no answer comes last
+
+
+class DictionaryError(Exception):
+    """A dictionary cannot be used; the text says which, where, and what to do."""
+
+
+def _dictionary(settings: RadiusSettings, folder: Path) -> Dictionary:
+    """Read the operator's dictionaries. Raises: DictionaryError."""
+    if settings.dictionary is None:
+        return STANDARD
+    place = folder / settings.dictionary
+    try:
+        dictionary = load({str(path): path.read_text() for path in sorted(place.iterdir()) if path.is_file()})
+    except (OSError, ValueError) as error:
+        why = f"{place}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        raise DictionaryError(f"radius.dictionary: {why}") from None
+    for group in settings.groups:
+        for name, meant in group.aliases.items():
+            if name not in dictionary:
+                raise DictionaryError(f"radius.groups[{group.name}].aliases: {place} names no attribute {name}")
+            if dictionary[name].type is not dictionary[meant].type:
+                kinds = f"{dictionary[name].type.name}, and {meant} is {dictionary[meant].type.name}"
+                raise DictionaryError(f"radius.groups[{group.name}].aliases: {name} is {kinds}")
+    return dictionary

@@ -13,9 +13,13 @@ from wayleave.aaa.settings import GroupSettings, RadiusSettings, ServerSettings
 from wayleave.io.clock import Clock
 from wayleave.io.radius import Sockets
 from wayleave.io.secrets import read_secret
-from wayleave.net.units import SECOND
+from wayleave.net.units import SECOND, BootNs
 from wayleave.proto.radius.exchange import Channel, Exchange, Secret, Server
 from wayleave.proto.radius.packet import Code
+
+
+TIMER_GRAIN_S = 0.001
+"""What the loop's timers may be early by: it would come back at once, again and again, until it is time."""
 
 
 class Radius:
@@ -41,7 +45,7 @@ class Radius:
             if group.password is not None
         }
         self._sockets: dict[Exchange, Sockets] = {}
-        self._timers: dict[Exchange, asyncio.TimerHandle] = {}
+        self._timers: dict[Exchange, tuple[asyncio.Handle, BootNs]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._turn: Callable[[], None] = lambda: None
 
@@ -91,7 +95,7 @@ class Radius:
             sockets.listen(loop)
 
     def stop(self) -> None:
-        for timer in self._timers.values():
+        for timer, _ in self._timers.values():
             timer.cancel()
         for sockets in self._sockets.values():
             if self._loop is not None:
@@ -108,15 +112,16 @@ class Radius:
             self._wake(exchange)
 
     def _wake(self, exchange: Exchange) -> None:
-        deadline, timer = exchange.deadline, self._timers.get(exchange)
+        deadline = exchange.deadline
         if self._loop is None or not deadline:
             return
-        wait = max(0, deadline - self._clock.boot()) / SECOND
-        if timer is not None and not timer.cancelled() and timer.when() <= self._loop.time() + wait:
+        timer, at = self._timers.get(exchange, (None, deadline))
+        if timer is not None and at <= deadline:
             return
         if timer is not None:
             timer.cancel()
-        self._timers[exchange] = self._loop.call_later(wait, self._expire, exchange)
+        wait = max(0, deadline - self._clock.boot()) / SECOND + TIMER_GRAIN_S
+        self._timers[exchange] = self._loop.call_later(wait, self._expire, exchange), deadline
 
     def _expire(self, exchange: Exchange) -> None:
         del self._timers[exchange]

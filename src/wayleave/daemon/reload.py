@@ -194,7 +194,7 @@ class Reloader:
         gateway.plane.set_services(derived.services)
         gateway.ipoe.reconfigure(derived.ports, derived.deliveries)
         gateway.plane.standing = _standing(derived, gateway.ipoe)
-        gateway.authority.authorizer.deciders = derived.deciders
+        gateway.authority.reconfigure(derived.deciders)
         gateway.engine.reconfigure(derived.pools, gateway.authority.authorizer, derived.admission)
         holders = filter(None, map(gateway.engine.holder, own_addresses(gateway.settings.pools, addresses)))
         gateway.engine.review(now, only=[session.id for session in holders])  # their rows make room for the gateway's

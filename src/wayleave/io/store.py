@@ -282,6 +282,11 @@ class Store:
             rows = db.execute(_ACCOUNTS, (authority, after, limit)).fetchall()
         return [_account(row, self._clock.boot_id) for row in rows]
 
+    def waiting(self) -> int:
+        """Records of accounting on the disk. To be called before the first `flush`."""
+        count: int = self._db.execute("SELECT count(*) FROM accounting").fetchone()[0]
+        return count
+
     def authorities(self) -> set[str]:
         """Whose records wait."""
         with closing(self._reader()) as db:

@@ -224,6 +224,8 @@ class CloseCause(Enum):
     IDLE_TIMEOUT = "idle-timeout"
     DISCONNECTED = "disconnected"
     """A RADIUS server said so."""
+    STOPPED = "stopped"
+    """The gateway was, by its operator."""
     REBOOTED = "rebooted"
     """The machine was; the client goes on as a new session to accounting."""
     RECONFIGURED = "reconfigured"
