@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 from wayleave.dataplane import abi, syscall
 from wayleave.dataplane.abi import METER_COST_BITS, METER_TIME_BITS, DropReason, Outcome, Policer, PortKind, Stage
 from wayleave.dataplane.explain import Explainer
-from wayleave.dataplane.rows import MOST_BURST, NOT_METERED, meter, project
+from wayleave.dataplane.rows import NOT_METERED, meter, project
 from wayleave.net.mac import BROADCAST
 from wayleave.net.units import BootNs, Ns
 from wayleave.session.model import (
     LEAST_RATE,
+    MOST_BURST,
     MOST_RATE,
     Client,
     Lease,
@@ -417,6 +418,11 @@ def test_a_session_s_row_has_what_its_service_says_each_way() -> None:
     assert (
         (row.up, row.down) == (meter(up_), meter(down_)) == (abi.Meter(3_276_800, 20_000), abi.Meter(655_360, 30_000))
     )
+
+
+def test_without_a_burst_it_is_a_quarter_of_a_second_and_ten_packets_at_least() -> None:
+    bursts = {8_000: 15_000, 480_000: 15_000, 20_000_000: 625_000, MOST_RATE: MOST_BURST}
+    assert {rate: Rate.of(rate).burst for rate in bursts} == bursts
 
 
 def test_the_slowest_fits_the_row_and_the_largest_burst_is_held_to_it() -> None:

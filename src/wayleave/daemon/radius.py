@@ -17,7 +17,6 @@ from wayleave.net.units import SECOND, BootNs
 from wayleave.proto.radius.exchange import Channel, Exchange, Secret, Server
 from wayleave.proto.radius.packet import Code
 
-
 TIMER_GRAIN_S = 0.001
 """What the loop's timers may be early by: it would come back at once, again and again, until it is time."""
 

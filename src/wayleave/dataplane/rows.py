@@ -26,8 +26,6 @@ FIRST_LOCAL_ID = 0xFFFF_0000
 """LOCAL rows have ids past every table: nothing is counted under them."""
 
 NOT_METERED = Meter(0, 0)
-MOST_BURST = 0xFFFF_FFFF
-"""Octets: 250 ms of 137 Gbit/s, 86 ms of 400."""
 
 _NO_CLIENT = ClientKey(0, 0, 0, 0, Mac(bytes(6)))
 _NO_ENCAPSULATION = Encapsulation(0, 0, b"")
@@ -82,13 +80,13 @@ def project(session: model.Session, tenant: model.Tenant, standing: StandingRepl
 
 
 def meter(rate: model.Rate | None) -> Meter:
-    """Return what the program charges an octet; None: nothing. A burst over `MOST_BURST` counts as that.
+    """Return what the program charges an octet; None: nothing.
 
     Rounded down, so the client gets what `rate` says or up to 1/cost of it more (bpf/abi.h, struct meter).
     """
     if rate is None:
         return NOT_METERED
-    return Meter((8 * SECOND << METER_COST_BITS) // rate.bits_s, min(rate.burst, MOST_BURST))
+    return Meter((8 * SECOND << METER_COST_BITS) // rate.bits_s, rate.burst)
 
 
 @lru_cache(maxsize=abi.REPLY_SLOTS)
