@@ -191,27 +191,39 @@ def send(bench: Bench, who: Subscriber, way: str, count: int, size: int = SIZE) 
 @pytest.mark.parametrize("way", ["up", "down"])
 @pytest.mark.parametrize("size", [500, 1000, 1500])
 def test_a_burst_then_the_rate_to_the_octet(bench: Bench, way: str, size: int) -> None:
-    """A quiet minute fills the bucket once, not for a minute; from then on octets come by the second."""
-    who = sold(ALICE, **{way: (SLOW, 10 * size + size // 2)})
+    """A quiet minute fills the bucket once, not for a minute; from then on octets come by the second.
+
+    What the test itself takes comes on top, an octet a millisecond: less than half a packet, if nothing holds it up.
+    """
+    burst = 10 * size + size // 2
+    who = sold(ALICE, **{way: (SLOW, burst)})
     bench.place([who])
     bench.open_only(NET, SUB)
     for _ in range(3):
-        assert send(bench, who, way, 30, size) == 10, "the burst"
+        began = time.monotonic()
+        assert 10 <= send(bench, who, way, 30, size) <= (burst + held_up(began)) // size
         bench.pass_time(who, 60 * 10**9)
-    assert send(bench, who, way, 30, size) == 10
+    began = time.monotonic()
+    passed = send(bench, who, way, 30, size)
     for _ in range(20):
         bench.pass_time(who, size * 10**6)
-        assert send(bench, who, way, 3, size) == 1
+        passed += send(bench, who, way, 3, size)
+    assert 30 <= passed <= (burst + 20 * size + held_up(began)) // size
+
+
+def held_up(began: float) -> int:
+    """Octets that 8 kbit/s come to since then."""
+    return int(1000 * (time.monotonic() - began)) + 1
 
 
 @pytest.mark.parametrize("way", ["up", "down"])
 def test_other_sizes_and_the_other_way_are_told_apart(bench: Bench, way: str) -> None:
     """Small packets go where a large one does not fit any more; nothing of it is the other way's."""
     other = "down" if way == "up" else "up"
-    who = sold(ALICE, **{way: (SLOW, 3200)})
+    who = sold(ALICE, **{way: (SLOW, 3700)})
     bench.place([who])
     bench.open_only(NET, SUB)
-    assert [send(bench, who, way, 5, size) for size in (1400, 300, 60, 40)] == [2, 1, 1, 1]
+    assert [send(bench, who, way, 5, size) for size in (1400, 600, 290)] == [2, 1, 1]
     assert send(bench, who, other, 50, 1500) == 50
     assert bench.metered_until(who, other) == 0
 
@@ -293,7 +305,7 @@ def test_a_slower_rate_counts_at_once(bench: Bench, way: str) -> None:
     slow = change(bench, fast, **{way: (SLOW, 2000)})
     assert send(bench, slow, way, 20, 1000) <= 2
     bench.pass_time(slow, 10**9)
-    assert send(bench, slow, way, 20, 1000) == 1
+    assert 1 <= send(bench, slow, way, 20, 1000) <= 2
 
 
 @pytest.mark.parametrize("way", ["up", "down"])
@@ -334,8 +346,9 @@ def from_two_cpus(bench: Bench, who: Subscriber, repeat: int) -> tuple[int, int]
         syscall.run(bench.programs["bng_core"], sent, bench.devices["link"], repeat)
         return began
 
+    cpus = sorted(os.sched_getaffinity(0)) * 2
     with ThreadPoolExecutor(2) as pool:
-        began = min(done.result() for done in [pool.submit(flood, cpu) for cpu in sorted(os.sched_getaffinity(0))[:2]])
+        began = min(done.result() for done in [pool.submit(flood, cpu) for cpu in cpus[:2]])
     use = bench.use(who)
     assert use.down[0] + use.down_dropped == 2 * repeat
     return began, bench.metered_until(who, "down")
