@@ -92,6 +92,7 @@ def facts(**unlike: Any) -> Facts:
         large=way(Outcome.TO_NETWORK),
         hop=HOP,
         table=254,
+        servers=[],
     )
     return replace(well, **unlike)
 
@@ -168,6 +169,8 @@ BY_REASON = {
     Reason.RADIUS_CHALLENGED: "radius-rejected",
     Reason.RADIUS_UNUSABLE: "radius-unusable",
     Reason.RADIUS_UNREACHABLE: "radius-unreachable",
+    Reason.RADIUS_UNSIGNED: "radius-unsigned",
+    Reason.RADIUS_DOUBTED: "radius-doubted",
     Reason.RADIUS_BUSY: "radius-busy",
     Reason.SUBSCRIBER_FULL: "subscriber-full",
     Reason.MAC_ON_ANOTHER_CIRCUIT: "other-circuit",

@@ -192,3 +192,13 @@ class RadiusSettings(Leaf):
     servers: tuple[ServerSettings, ...] = Field(default=(), json_schema_extra=AT_START)
     groups: tuple[GroupSettings, ...] = Field(default=(), json_schema_extra=AT_START)
     controllers: tuple[ControllerSettings, ...] = Field(default=(), json_schema_extra=AT_START)
+
+    def secrets(self) -> Iterator[tuple[str, str]]:
+        """Yield the files that have to be there: each setting that names one, and the path."""
+        for server in self.servers:
+            yield f"radius.servers[{server.name}].secret", server.secret
+        for group in self.groups:
+            if group.password is not None:
+                yield f"radius.groups[{group.name}].password", group.password
+        for controller in self.controllers:
+            yield f"radius.controllers[{controller.address}].secret", controller.secret

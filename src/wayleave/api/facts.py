@@ -7,6 +7,7 @@ from ipaddress import IPv4Address
 from msgspec import Struct
 
 from wayleave.aaa.local import Subscriber
+from wayleave.api.radius import ServerView
 from wayleave.api.schema import PoolView
 from wayleave.dataplane.abi import DropReason
 from wayleave.dataplane.counters import Asking, Usage
@@ -77,6 +78,8 @@ class Facts(Struct, frozen=True, kw_only=True):
     """Where the kernel would send it."""
     table: int
     """The route table of its tenant."""
+    servers: list[ServerView]
+    """The RADIUS servers that decide about it."""
 
     @property
     def subscriber_elsewhere(self) -> str | None:

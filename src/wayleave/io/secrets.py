@@ -10,6 +10,10 @@ from pathlib import Path
 class SecretError(Exception):
     """A secret cannot be used; the text says which, why, and what to do."""
 
+    def __init__(self, setting: str, says: str, cure: str) -> None:
+        super().__init__(f"{setting}: {says}: {cure}")
+        self.says, self.cure = says, cure
+
 
 def read_secret(path: Path, setting: str) -> bytes:
     """Return what a file holds, without the end of its line. `setting` is what names it. Raises: SecretError."""
@@ -18,9 +22,9 @@ def read_secret(path: Path, setting: str) -> bytes:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             held = file.read(4096).rstrip(b"\r\n")
     except OSError as error:
-        raise SecretError(f"{setting}: {path}: {error.strerror}: write the secret into that file") from None
+        raise SecretError(setting, f"{path}: {error.strerror}", "write the secret into that file") from None
     if mode & 0o077:
-        raise SecretError(f"{setting}: {path} can be read by others (mode {mode:o}): chmod 600 {path}")
+        raise SecretError(setting, f"{path} can be read by others (mode {mode:o})", f"chmod 600 {path}")
     if not held:
-        raise SecretError(f"{setting}: {path} is empty: write the secret into it")
+        raise SecretError(setting, f"{path} is empty", "write the secret into it")
     return held
