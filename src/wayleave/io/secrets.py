@@ -8,19 +8,25 @@ from pathlib import Path
 
 
 class SecretError(Exception):
-    """A secret cannot be used; the text says which, why, and what to do."""
+    """A secret or a certificate cannot be used; the text says which, why, and what to do."""
 
 
 def read_secret(path: Path, setting: str) -> bytes:
     """Return what a file holds, without the end of its line. `setting` is what names it. Raises: SecretError."""
+    held = read_private(path, setting, "the secret", 4096).rstrip(b"\r\n")
+    if not held:
+        raise SecretError(f"{setting}: {path} is empty: write the secret into it")
+    return held
+
+
+def read_private(path: Path, setting: str, what: str, most: int) -> bytes:
+    """Return what a file holds, up to `most` octets; `what` it should be. Raises: SecretError if others can read it."""
     try:
         with path.open("rb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            held = file.read(4096).rstrip(b"\r\n")
+            held = file.read(most)
     except OSError as error:
-        raise SecretError(f"{setting}: {path}: {error.strerror}: write the secret into that file") from None
+        raise SecretError(f"{setting}: {path}: {error.strerror}: write {what} into that file") from None
     if mode & 0o077:
         raise SecretError(f"{setting}: {path} can be read by others (mode {mode:o}): chmod 600 {path}")
-    if not held:
-        raise SecretError(f"{setting}: {path} is empty: write the secret into it")
     return held
