@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from wayleave.aaa import policy
-from wayleave.aaa.policy import REFUSED, ROWS, Known, Unusable, apply, change
+from wayleave.aaa.policy import REFUSED, ROWS, Known, Reading, Unusable, apply, change
 from wayleave.net.units import SECOND, Ns
 from wayleave.proto.radius.dictionary import STANDARD, Attribute
 from wayleave.session.model import Rate, Service
@@ -114,7 +114,10 @@ BAD: list[tuple[str, Any, str]] = [
 def test_what_cannot_be_honoured_refuses_the_whole(name: str, value: Any, why: str) -> None:
     with pytest.raises(Unusable, match=re.escape(why)):
         granted(("Session-Timeout", 60), (name, value))
-    assert granted(("Session-Timeout", 60), (name, value), ignored=frozenset((name,))).session_timeout == 60 * SECOND
+    assert (
+        granted(("Session-Timeout", 60), (name, value), reading=Reading(frozenset((name,)))).session_timeout
+        == 60 * SECOND
+    )
 
 
 def test_a_value_of_the_wrong_length_refuses_the_whole() -> None:
@@ -158,6 +161,15 @@ def test_a_coa_changes_what_may_change(row: policy.Row) -> None:
     with pytest.raises(Unusable, match="cannot change while the session lives") as refused:
         change(live, attributes((row.attribute, value)), KNOWN)
     assert not refused.value.known
+
+
+def test_an_attribute_of_the_operators_own_means_what_another_one_means() -> None:
+    reading = Reading(aliases={"Reply-Message": "Filter-Id"})
+    assert granted(("Reply-Message", "gold"), reading=reading).up == GOLD.up
+    assert change(BASE, attributes(("Reply-Message", "gold")), KNOWN, reading).up == GOLD.up
+    pool = Reading(aliases={"Reply-Message": "Framed-Pool"})
+    with pytest.raises(Unusable, match="cannot change while"):
+        change(BASE, attributes(("Reply-Message", "business")), KNOWN, pool)
 
 
 def test_what_means_nothing_is_passed_over() -> None:

@@ -67,7 +67,7 @@ class Python:
 class LongWay(Ipoe):
     """The server that puts every reply together option by option: nothing of it goes through a standing reply."""
 
-    def _ready(self, lease: Lease, form: bytes | None) -> None:
+    def _ready(self, lease: Lease, dns: tuple[IPv4Address, ...], form: bytes | None) -> None:
         """Python's own short cut is what the program uses, and would prove nothing of it."""
 
 

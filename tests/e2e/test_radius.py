@@ -164,3 +164,94 @@ def test_strangers_and_forgers_change_nothing(lab: Lab) -> None:
     whom = f"User-Name = {FIRST}"
     assert "No reply" in server.radclient(lab.core.ip, "disconnect", whom, secret="a guess")
     assert len(lab.gateway.get("/sessions")["sessions"]) == 1
+
+
+QUICK = 'timeout = "1s"\ntries = 1'
+
+
+def test_while_no_server_lives_who_is_served_stays_and_who_was_known_is_let_on(lab: Lab) -> None:
+    """The server dies: no echo is lost, a known client comes back by its last answer, a stranger waits in silence."""
+    both = USERS.replace(
+        "DEFAULT", f'{SECOND} Cleartext-Password := "{SECOND}"\n\tFramed-Pool = residential\n\nDEFAULT'
+    )
+    server = RadiusServer(lab.router, both)
+    start(lab, server=QUICK, group='when_down = "last-known"')
+    first, second = lab.customers
+    first.dhcp("udhcpc")
+    with first.pinging(lab.server_address) as pings:
+        pings.wait_for(3)
+        server.stop()
+        with pytest.raises(TimeoutError):
+            second.dhcp("udhcpc", timeout=6)
+        assert pings.stop().lost == ()
+    first.release()
+    wait_until(lambda: lab.gateway.get("/sessions")["sessions"] == [], "the end of the first session")
+    lab.gateway.kill9()
+    lab.gateway.restart()
+    first.dhcp("udhcpc", timeout=15)
+    (session,) = [item for item in lab.gateway.get("/sessions")["sessions"] if item["phase"] == "active"]
+    assert (session["service"], session["provisional"]) == ("gold", True)
+    server.users(both.replace("Session-Timeout = 7200", "Session-Timeout = 3600"))
+    server.start()
+    wait_until(lambda: not lab.gateway.get("/sessions")["sessions"][0]["provisional"], "the server's word", 30)
+    assert lab.gateway.get("/sessions")["sessions"][0]["ends_s"] in range(3500, 3601)
+    assert second.dhcp("udhcpc", timeout=20)
+    wait_until(lambda: len(server.accounted()) == 5, lambda: f"what was accounted meanwhile: {server.accounted()}", 40)
+    of_session: dict[str, list[str]] = {}
+    for record in server.accounted()[1:]:
+        of_session.setdefault(record["Acct-Session-Id"][0], []).append(record["Acct-Status-Type"][0])
+    assert next(iter(of_session.values())) == ["Start", "Stop"], "in order within a session; others go beside it"
+    assert list(of_session.values())[1:] == [["Start"], ["Start"]]
+
+
+def test_time_is_up(lab: Lab) -> None:
+    """A session ends at its Session-Timeout though its lease is longer, and its Stop says so."""
+    server = RadiusServer(lab.router, USERS.replace("Session-Timeout = 7200", "Session-Timeout = 6"))
+    start(lab)
+    customer = lab.customers[0]
+    lease = customer.dhcp("udhcpc")
+    assert lease.seconds <= 6
+    customer.stop_client()
+    wait_until(lambda: lab.gateway.get("/sessions")["sessions"] == [], "the session's end", 15)
+    wait_until(lambda: len(server.accounted()) == 3, "its Stop")
+    stop = server.accounted()[-1]
+    assert stop["Acct-Terminate-Cause"] == ["Session-Timeout"]
+    assert int(stop["Acct-Session-Time"][0]) in (6, 7)
+
+
+def test_a_dictionary_of_the_operators_own(lab: Lab) -> None:
+    """What its server calls differently is understood, once a dictionary names it and the group says what it means."""
+    folder = lab.folder / "dictionaries"
+    folder.mkdir()
+    (folder / "wayside").write_text(
+        "VENDOR Wayside 63999\nBEGIN-VENDOR Wayside\nATTRIBUTE Wayside-Plan 7 string\nEND-VENDOR Wayside\n"
+    )
+    server = RadiusServer(
+        lab.router, USERS.replace('Filter-Id = "gold"', 'Wayside-Plan = "gold"'), more=folder / "wayside"
+    )
+    lab.gateway.start(
+        lab.config(
+            tenant={"radius": "isp"},
+            more=f'[radius]\ndictionary = "{folder}"\n'
+            + section(lab.folder, group='aliases = { "Wayside-Plan" = "Filter-Id" }'),
+        )
+    )
+    lab.customers[0].dhcp("udhcpc")
+    assert lab.gateway.get("/sessions")["sessions"][0]["service"] == "gold"
+    assert server.asked()
+
+
+def test_a_planned_stop_ends_sessions_and_says_so(lab: Lab) -> None:
+    server = RadiusServer(lab.router, USERS)
+    start(lab)
+    lab.customers[0].dhcp("udhcpc")
+    said = lab.gateway.bng("stop", "--end-sessions", "--config", str(lab.gateway.config_file))
+    assert said.startswith("1 session ended, 0 left, 0 records of accounting not acknowledged")
+    on, begun, ended, off = server.accounted()
+    assert [record["Acct-Status-Type"][0] for record in (on, begun, ended, off)] == [
+        "Accounting-On",
+        "Start",
+        "Stop",
+        "Accounting-Off",
+    ]
+    assert ended["Acct-Terminate-Cause"] == ["Admin-Reboot"]

@@ -13,10 +13,12 @@ import pytest
 from msgspec.structs import replace
 
 from tests.fakes.clock import FakeClock
+from wayleave.aaa.outbox import Account
+from wayleave.io.clock import BUILT
 from wayleave.io.store import Erase, Reclock, Save, Store, StoreError, Write
 from wayleave.net.mac import Mac
 from wayleave.net.units import SECOND, BootNs, Ns, UtcNs
-from wayleave.session.model import LEASE_GRACE, NEVER, Client, Lease, Line, Phase, Rate, Service, Session, Subnet
+from wayleave.session.model import LEASE_GRACE, NEVER, Client, Lease, Line, Phase, Rate, Service, Session, Subnet, Used
 
 HOUR, DAY = Ns(3600 * SECOND), Ns(86400 * SECOND)
 NETWORK = IPv4Network("10.0.0.0/24")
@@ -51,6 +53,10 @@ class Opened:
             self.store.save(item, until if until is not None else BootNs(self.clock.now + DAY))
         self.store.flush()
         return self.done.get(timeout=10)[1]
+
+    def written(self) -> None:
+        """Wait for the group that was flushed last."""
+        assert self.done.get(timeout=10)[1] is None
 
     def load(self) -> list[tuple[Session, int | None]]:
         return [(item.session, item.unknown_until) for item in self.store.load()]
@@ -293,3 +299,94 @@ def test_a_clock_that_is_set_for_the_first_time_gives_its_promises_an_end(folder
     after = opened.clock.reboot(off=HOUR)
     ((found, _),) = reopened(folder, opened, after)
     assert promise(found) - after.now == left - HOUR
+
+
+# ---- accounting and what was last granted -----------------------------------------------
+
+
+def account(opened: Opened, name: str = "a1") -> Account:
+    return Account(opened.store.next_seq(), "isp", name, ((40, b"\0\0\0\1"),), opened.clock.now, opened.clock.utc())
+
+
+def test_a_record_is_durable_with_its_lease_and_gone_once_it_is_acknowledged(folder: Path) -> None:
+    opened = Opened(folder, FakeClock())
+    start, other = account(opened), account(opened, "a2")
+    opened.store.save(session(), BootNs(opened.clock.now + DAY), start)
+    opened.store.report(other, 3, Used(10, 1, 20, 2))
+    opened.store.flush()
+    opened.written()
+    assert opened.store.accounts("isp", -1, 10) == [start, other]
+    assert opened.store.accounts("isp", start.seq, 10) == [other]
+    assert opened.store.accounts("another", -1, 10) == []
+    assert opened.store.authorities() == {"isp"}
+    opened.store.acknowledged([start.seq])
+    opened.store.flush()
+    opened.written()
+    opened.store.close()
+    after = Opened(folder, opened.clock)
+    assert after.store.accounts("isp", -1, 10) == [other]
+    assert (after.store.last_seq, after.store.waiting()) == (other.seq, 1)
+    (found,) = [*after.store.load()]
+    assert found.used == Used(10, 1, 20, 2)
+    after.store.close()
+
+
+def test_after_a_reboot_a_record_has_its_utc_alone_and_an_unset_clock_dates_it_later(folder: Path) -> None:
+    clock = FakeClock()
+    clock.wall = UtcNs(5 * SECOND)
+    opened = Opened(folder, clock)
+    opened.store.report(Account(opened.store.next_seq(), "isp", "a", (), clock.now, None))
+    opened.store.flush()
+    opened.written()
+    assert opened.store.accounts("isp", -1, 10)[0].utc is None
+    clock.wall = UtcNs(BUILT + DAY)
+    clock.wait(HOUR)
+    opened.store.follow_clock()
+    opened.written()
+    opened.store.close()
+    after = Opened(folder, clock.reboot())
+    (found,) = after.store.accounts("isp", -1, 10)
+    assert (found.at, found.utc) == (0, BUILT + DAY)
+    assert after.store.first_of_boot
+    after.store.close()
+
+
+def test_every_process_has_a_number_of_its_own(folder: Path) -> None:
+    epochs = []
+    for _ in range(3):
+        opened = Opened(folder, FakeClock())
+        epochs.append((opened.store.epoch, opened.store.first_of_boot))
+        opened.store.close()
+    assert epochs == [(1, True), (2, False), (3, False)]
+
+
+def test_what_was_last_granted_is_remembered_until_it_is_doubted(folder: Path) -> None:
+    opened = Opened(folder, FakeClock())
+    one, other = (1, 100, 7, Mac(b"\2\0\0\0\0\1"), 0), (1, 100, 8, Mac(b"\2\0\0\0\0\2"), 0)
+    granted = Service(
+        tenant="isp", pool="p", subscriber="bob", classes=(b"\xff",), up=Rate.of(1_000_000), authority="g"
+    )
+    opened.store.learn({one: granted, other: granted})
+    opened.store.learn({other: None})
+    opened.store.flush()
+    opened.written()
+    opened.store.close()
+    after = Opened(folder, opened.clock)
+    assert after.store.known() == [(one, opened.clock.utc(), granted)]
+    after.store.close()
+
+
+def test_a_session_that_is_another_to_accounting_keeps_its_lease(folder: Path) -> None:
+    opened = Opened(folder, FakeClock())
+    assert opened.save(replace(session(), accounting="old", counted_before=Used(1, 1, 1, 1))) is None
+    opened.store.rename(replace(session(), accounting="new", opened_at=BootNs(77)), account(opened, "new"))
+    opened.store.flush()
+    opened.written()
+    opened.store.close()
+    after = Opened(folder, opened.clock)
+    (found,) = [*after.store.load()]
+    assert (found.session.accounting, found.session.counted_before, found.session.opened_at) == ("new", Used(), 77)
+    assert found.session.lease is not None
+    assert found.session.lease.promise_until == opened.clock.now + DAY
+    assert [item.session for item in after.store.accounts("isp", -1, 10)] == ["new"]
+    after.store.close()

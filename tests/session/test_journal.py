@@ -12,7 +12,7 @@ from wayleave.net.units import SECOND, BootNs, Ns
 from wayleave.session import lifecycle as life
 from wayleave.session.journal import ENDING, KINDS, ROOM, Journal
 from wayleave.session.lifecycle import Answer, Reply
-from wayleave.session.model import Client, Lease, Line, Phase, Service, Session, Subnet
+from wayleave.session.model import Client, Lease, Line, Phase, Rate, Service, Session, Subnet
 from wayleave.session.recent import STRANGERS
 from wayleave.session.refusal import Reason, Refusal
 
@@ -42,6 +42,10 @@ EVENTS: list[tuple[life.Event, tuple[str, str]]] = [
     (life.Released(ADDRESS), ("released", "10.0.0.2")),
     (life.Declined(ADDRESS), ("declined", "10.0.0.2")),
     (life.Withdrawn(), ("took-another-offer", "")),
+    (
+        life.Changed(Service(tenant="t", pool="p", name="gold", up=Rate(5_000_000, 9000))),
+        ("changed", "gold, up 5 Mbit/s"),
+    ),
     (life.Denied(Refusal(Reason.BLOCKED, "blocked")), ("not-authorized", "DISCOVER: blocked")),
     (life.Exhausted(Refusal(Reason.POOL_EMPTY, "pool home is empty")), ("no-address", "DISCOVER: pool home is empty")),
     (life.RecordFailed(Refusal(Reason.STORE_FAILED, "disk full")), ("not-recorded", "DISCOVER: disk full")),

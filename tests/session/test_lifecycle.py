@@ -345,3 +345,69 @@ def test_every_event_in_every_phase_has_a_meaning(phase: Phase, event: life.Even
     if any(isinstance(effect, life.Free) for effect in said):
         assert after.phase is Phase.CLOSED, "an address is free only when the session is gone"
         assert not session.installed or session.phase is Phase.FORGETTING
+
+
+# ---- a session's own time ---------------------------------------------------------------
+
+
+def served(**service: Any) -> Session:
+    """A session that is served, under a service."""
+    session, _ = begin(7, discovered(), NOW)
+    granted = replace(SERVICE, **service)
+    for event in (life.Granted(granted), life.Allocated(LEASE), requested(), life.Recorded(), life.Installed()):
+        session, said = advance(session, event, NOW)
+    assert session.phase is Phase.ACTIVE
+    assert [type(item) for item in said] == [Reply]
+    return session
+
+
+def test_a_lease_is_never_told_for_longer_than_the_session_has() -> None:
+    session = served(session_timeout=Ns(600 * SECOND))
+    assert session.ends_at == NOW + 600 * SECOND
+    assert session.leased_until == NOW + 600 * SECOND
+    later = BootNs(NOW + 400 * SECOND)
+    session, (reply,) = advance(session, requested(), later)
+    assert isinstance(reply, Reply)
+    assert (reply.answer, reply.remaining) == (Answer.CONFIRM, 200 * SECOND)
+    assert session.ends_at == NOW + 600 * SECOND, "a renewal begins no new time"
+    session, said = advance(session, life.Due(), session.deadline)
+    assert (session.cause, said) == (CloseCause.SESSION_TIMEOUT, (life.Uninstall(),))
+
+
+def test_a_silent_client_is_let_go_after_its_idle_timeout_and_not_before() -> None:
+    session = served(idle_timeout=Ns(600 * SECOND))
+    assert session.deadline == NOW + 600 * SECOND
+    session, said = advance(session, life.Due(seen=BootNs(NOW + 500 * SECOND)), session.deadline)
+    assert (session.phase, said) == (Phase.ACTIVE, ())
+    assert session.deadline == NOW + 1100 * SECOND
+    session, _ = advance(session, life.Due(renewed=BootNs(NOW + 900 * SECOND)), session.deadline)
+    assert session.phase is Phase.ACTIVE, "a renewal that the data plane answered is activity, too"
+    session, said = advance(session, life.Due(), session.deadline)
+    assert (session.cause, said) == (CloseCause.IDLE_TIMEOUT, (life.Uninstall(),))
+
+
+def test_another_service_counts_in_place_and_is_kept() -> None:
+    session = served()
+    faster = replace(SERVICE, name="gold", session_timeout=Ns(60 * SECOND))
+    later = BootNs(NOW + 10 * SECOND)
+    changed, said = advance(session, life.Changed(faster), later)
+    assert said == (life.Keep(),)
+    assert (changed.service, changed.phase, changed.lease) == (faster, Phase.ACTIVE, session.lease)
+    assert changed.ends_at == changed.deadline == later + 60 * SECOND, "a new time counts from now"
+    again, _ = advance(changed, life.Changed(replace(faster, name="silver")), BootNs(later + SECOND))
+    assert again.ends_at == changed.ends_at, "the same time goes on"
+    free, _ = advance(again, life.Changed(SERVICE), later)
+    assert free.ends_at == NEVER
+
+
+@pytest.mark.parametrize("phase", [phase for phase in Phase if phase is not Phase.ACTIVE])
+def test_only_who_is_served_can_be_changed(phase: Phase) -> None:
+    session = at(phase)
+    assert advance(session, life.Changed(SERVICE), NOW) == (session, ())
+
+
+def test_a_client_that_asks_for_its_address_hears_nothing_while_nobody_can_be_asked() -> None:
+    for reason, said in ((Reason.RADIUS_UNREACHABLE, 0), (Reason.RADIUS_BUSY, 0), (Reason.RADIUS_REJECTED, 1)):
+        session, _ = begin(7, requested(), NOW)
+        closed, replies = advance(session, life.Denied(Refusal(reason, "")), NOW)
+        assert (closed.phase, len(replies)) == (Phase.CLOSED, said)

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from wayleave.net.mac import Mac
 from wayleave.net.units import SECOND, BootNs
-from wayleave.session.model import NEVER, Client, Line, Phase, Session
+from wayleave.session.model import NEVER, Client, Line, Phase, Service, Session
 from wayleave.session.table import REST, SILENT, Full, Table
 
 NOW = BootNs(1_000 * SECOND)
@@ -111,3 +111,24 @@ def test_clients_on_their_way_out_and_on_other_lines_do_not_count_against_a_line
     table.put(replace(leaving, phase=Phase.REMOVING), NOW)
     opened(table, 2, Line(1, 100, 2))
     assert table.room_for(opened(table, 3), 1, NOW, lambda _: NOW) is True
+
+
+def test_sessions_are_found_by_what_accounting_and_servers_call_them() -> None:
+    table = Table(8)
+    bob = Service(tenant="default", pool="p", subscriber="bob")
+    mine, other = (
+        Session(id=number, client=client(number), phase=Phase.ACTIVE, since=NOW, accounting=f"a{number}", service=bob)
+        for number in (1, 2)
+    )
+    table.put(mine, BootNs(1))
+    table.put(other, BootNs(1))
+    assert table.accounted("a1") == mine
+    assert table.of_subscriber("bob") == [mine, other]
+    assert table.of_mac(mine.client.mac) == [mine]
+    renamed = replace(other, service=replace(bob, subscriber="alice"))
+    table.put(renamed, BootNs(2))
+    assert (table.of_subscriber("bob"), table.of_subscriber("alice")) == ([mine], [renamed])
+    for one in (mine, renamed):
+        table.put(replace(one, phase=Phase.CLOSED), BootNs(3))
+    assert table.accounted("a1") is None
+    assert table.of_subscriber("bob") == table.of_subscriber("alice") == table.of_mac(mine.client.mac) == []

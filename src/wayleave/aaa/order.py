@@ -216,16 +216,16 @@ def _is(whom: Whom, identifying: Avps) -> bool:
 def _changed(session: Session, wanted: Avps, deciders: Deciders) -> Order | Refused:
     assert session.service is not None
     terms = deciders.terms(session.service.authority)
-    ignored = terms.ignored if terms is not None else frozenset()
+    reading = terms.reading if terms is not None else policy.PLAIN
     for attribute, octets in wanted:
         if attribute.name == "Service-Type" and octets != FRAMED:
             return Refused(ErrorCause.UNSUPPORTED_SERVICE, "only Framed-User is served, and nobody asked about again")
-        if not policy.knows(attribute.name) and attribute.name not in ignored:
+        if not policy.knows(attribute.name, reading):
             return Refused(ErrorCause.UNSUPPORTED_ATTRIBUTE, f"{attribute.name} means nothing here")
     if not wanted:
         return Refused(ErrorCause.MISSING_ATTRIBUTE, "it changes nothing")
     try:
-        service = policy.change(session.service, wanted, deciders.known, ignored)
+        service = policy.change(session.service, wanted, deciders.known, reading)
     except Unusable as error:
         cause = ErrorCause.INVALID_ATTRIBUTE_VALUE if error.known else ErrorCause.UNSUPPORTED_ATTRIBUTE
         return Refused(cause, str(error))

@@ -329,17 +329,28 @@ Exploded = Iterable[tuple[Attribute, bytes]]
 """A packet's attributes as `Dictionary.explode` gives them."""
 
 
-def knows(attribute: str) -> bool:
+class Reading(Struct, frozen=True):
+    """How one group wants attributes to be read. `ignored` count for nothing; `aliases` mean what another one means."""
+
+    ignored: frozenset[str] = frozenset()
+    aliases: Mapping[str, str] = {}
+
+
+PLAIN = Reading()
+
+
+def knows(attribute: str, reading: Reading = PLAIN) -> bool:
     """Whether an attribute means something here, be it that it cannot be done."""
-    return attribute in _PLACE or attribute in REFUSED
+    name = reading.aliases.get(attribute, attribute)
+    return name in _PLACE or name in REFUSED or attribute in reading.ignored
 
 
-def apply(service: Service, attributes: Exploded, known: Known, ignored: frozenset[str] = frozenset()) -> Service:
-    """Return what a service becomes by a packet's attributes. `ignored`: names that count for nothing.
+def apply(service: Service, attributes: Exploded, known: Known, reading: Reading = PLAIN) -> Service:
+    """Return what a service becomes by a packet's attributes.
 
     Raises: Unusable, for the first one that cannot be honoured.
     """
-    counting = _counting(attributes, ignored)
+    counting = _counting(attributes, reading)
     service = replace(service, **{row.gathers: () for row, _ in counting if row.gathers})
     for row, value in counting:
         try:
@@ -349,24 +360,25 @@ def apply(service: Service, attributes: Exploded, known: Known, ignored: frozens
     return _sound(service, known)
 
 
-def change(service: Service, attributes: Exploded, known: Known, ignored: frozenset[str] = frozenset()) -> Service:
+def change(service: Service, attributes: Exploded, known: Known, reading: Reading = PLAIN) -> Service:
     """Return what a CoA makes of a live session's service. Raises: Unusable, also for what cannot change live."""
     exploded = list(attributes)
     for attribute, _ in exploded:
-        place = _PLACE.get(attribute.name)
-        if place is not None and not ROWS[place].live and attribute.name not in ignored:
+        place = _PLACE.get(reading.aliases.get(attribute.name, attribute.name))
+        if place is not None and not ROWS[place].live and attribute.name not in reading.ignored:
             raise Unusable(attribute.name, "cannot change while the session lives", known=False)
-    return apply(service, exploded, known, ignored)
+    return apply(service, exploded, known, reading)
 
 
-def _counting(attributes: Exploded, ignored: frozenset[str]) -> list[tuple[Row, Any]]:
+def _counting(attributes: Exploded, reading: Reading) -> list[tuple[Row, Any]]:
     found: list[tuple[int, Any]] = []
     for attribute, octets in attributes:
-        if attribute.name in ignored:
+        name = reading.aliases.get(attribute.name, attribute.name)
+        if attribute.name in reading.ignored:
             continue
-        if attribute.name in REFUSED:
-            raise Unusable(attribute.name, REFUSED[attribute.name], known=False)
-        place = _PLACE.get(attribute.name)
+        if name in REFUSED:
+            raise Unusable(name, REFUSED[name], known=False)
+        place = _PLACE.get(name)
         if place is None:
             continue
         try:

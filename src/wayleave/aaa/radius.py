@@ -8,15 +8,17 @@ same client on the same line. Without I/O: the exchanges that it asks are given,
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from wayleave.aaa import policy, request
 from wayleave.aaa.local import LocalAuthorization
-from wayleave.aaa.policy import Known, Unusable
+from wayleave.aaa.policy import PLAIN, Known, Reading, Unusable
 from wayleave.aaa.request import Caller, Subject
 from wayleave.net.units import SECOND, BootNs, Ns
 from wayleave.proto.radius.dictionary import STANDARD, Dictionary
@@ -37,17 +39,28 @@ class Terms(Struct, frozen=True, kw_only=True):
     caller: Caller
     pool: str = ""
     interim: Ns = Ns(0)
-    ignored: frozenset[str] = frozenset()
+    reading: Reading = PLAIN
     last_known: Ns = Ns(0)
     """For how long an answer is believed while no server lives; 0: not at all."""
     hold_rejects: Ns = Ns(30 * SECOND)
 
 
 class Ticket(NamedTuple):
-    """Which session waits for a decision: ids are used again, the moment of its beginning with an id is not."""
+    """Which session waits for a decision: ids are used again, the moment of its beginning with an id is not.
+
+    `again`: it is served already, by what was granted before.
+    """
 
     id: int
     since: BootNs
+    again: bool = False
+
+
+class Last(Struct, frozen=True, gc=False):
+    """What a group last granted to a client, and when, on this boot's clock (perhaps before it began)."""
+
+    at: int
+    service: Service
 
 
 class Decision(Struct, frozen=True):
@@ -99,13 +112,21 @@ class Authorizer:
     `exchanges` are those of each group, by its name; `passwords`, too: where there is none, the User-Name is its own.
     """
 
-    def __init__(self, deciders: Deciders, exchanges: Mapping[str, Exchange], passwords: Mapping[str, Secret]) -> None:
+    def __init__(
+        self,
+        deciders: Deciders,
+        exchanges: Mapping[str, Exchange],
+        passwords: Mapping[str, Secret],
+        remembers: int = 1 << 17,
+    ) -> None:
+        """`remembers`: clients whose last answer is kept, at most."""
         self.deciders = deciders
         """What counts from now on; answers that are under way are understood by it, too."""
-        self._exchanges, self._passwords = exchanges, passwords
+        self._exchanges, self._passwords, self._remembers = exchanges, passwords, remembers
         self._asked: dict[Ticket, _Asked] = {}
         self._rejected: Recent[tuple[BootNs, Refusal]] = Recent()
-        self._last: Recent[tuple[BootNs, str, Service]] = Recent()
+        self._last: OrderedDict[Key, Last] = OrderedDict()
+        self._learned: dict[Key, Last | None] = {}
 
     def review(self, session: Session) -> Service | Refusal:
         return self.deciders.review(session)
@@ -121,17 +142,29 @@ class Authorizer:
         held = self._rejected.get(session.client.key)
         if held is not None and now < held[0]:
             return held[1]
-        of = deciders.subject(session, terms)
+        name = self._ask(Ticket(session.id, session.since), session, terms, now)
+        return name if isinstance(name, Refusal) else None
+
+    def _ask(self, ticket: Ticket, session: Session, terms: Terms, now: BootNs) -> str | Refusal:
+        """Ask a group about a client, by the name that is returned."""
+        of = self.deciders.subject(session, terms)
         name = request.username(of, terms.caller)
         if not name:
             why = f"its line has nothing for the User-Name {terms.caller.username}: is the port trusted?"
             return Refusal(Reason.NO_USERNAME, why)
-        ticket = Ticket(session.id, session.since)
         attributes = partial(_access, of, terms, session.accounting, self._passwords.get(terms.name))
         if not self._exchanges[terms.name].ask(ticket, attributes, now):
             return Refusal(Reason.RADIUS_BUSY, f"too many clients wait for the servers of {terms.name}")
-        self._asked[ticket] = _Asked(session.client, deciders.tenants[session.client.line.port], terms.name, name)
-        return None
+        tenant = self.deciders.tenants[session.client.line.port]
+        self._asked[ticket] = _Asked(session.client, tenant, terms.name, name)
+        return name
+
+    def ask_again(self, session: Session, now: BootNs) -> bool:
+        """Ask about a session whose service is provisional. False: not now."""
+        terms = self.deciders.group(session.client)
+        if terms is None or not self._exchanges[terms.name].alive:
+            return False
+        return not isinstance(self._ask(Ticket(session.id, session.since, True), session, terms, now), Refusal)
 
     def forget(self, session: Session) -> None:
         """A session ended before it was decided about."""
@@ -169,10 +202,10 @@ class Authorizer:
             decided = self._granted(asked, terms, packet)
             if isinstance(decided, Service):
                 self._rejected.pop(key)
-                self._last.put(key, (now, terms.name, decided))
+                self._learn(key, Last(now, decided) if terms.last_known else None)
                 return decided
         elif packet.code == Code.ACCESS_REJECT:
-            self._last.pop(key)
+            self._learn(key, None)
             decided = Refusal(Reason.RADIUS_REJECTED, _message(packet, f"rejected by {answer.server}"))
         else:
             why = f"{answer.server} sends a challenge, which a DHCP client cannot answer"
@@ -190,7 +223,7 @@ class Authorizer:
         )
         try:
             return policy.apply(
-                service, self.deciders.dictionary.explode(packet.attributes), self.deciders.known, terms.ignored
+                service, self.deciders.dictionary.explode(packet.attributes), self.deciders.known, terms.reading
             )
         except Unusable as error:
             return Refusal(Reason.RADIUS_UNUSABLE, f"{error}")
@@ -198,13 +231,29 @@ class Authorizer:
     def _without(self, asked: _Asked, terms: Terms, why: str, now: BootNs) -> Service | Refusal:
         """No server answered: perhaps it is known what they last said."""
         last = self._last.get(asked.client.key)
-        if last is not None and last[1] == terms.name and now - last[0] < terms.last_known:
-            return last[2]
+        if last is not None and last.service.authority == terms.name and now - last.at < terms.last_known:
+            return replace(last.service, provisional=True)
         return Refusal(Reason.RADIUS_UNREACHABLE, why)
 
-    def last_known(self, key: Key) -> tuple[BootNs, str, Service] | None:
-        """What was last granted to a client, when, and by which group."""
-        return self._last.get(key)
+    # ---- what was last said -------------------------------------------------------------
+
+    def _learn(self, key: Key, last: Last | None) -> None:
+        known = self._last.pop(key, None)
+        if last is not None:
+            self._last[key] = last
+        if last is not None or known is not None:
+            self._learned[key] = last
+        if len(self._last) > self._remembers:
+            self._learned[self._last.popitem(last=False)[0]] = None
+
+    def recall(self, key: Key, last: Last) -> None:
+        """Take up what an earlier process had learned. The eldest first."""
+        self._last[key] = last
+
+    def learned(self) -> dict[Key, Last | None]:
+        """What was learned since the last call, by client; None: nothing is believed of it any more."""
+        learned, self._learned = self._learned, {}
+        return learned
 
 
 def _access(of: Subject, terms: Terms, session_id: str, password: Secret | None, _at: BootNs, hide: Hide) -> list[Avp]:

@@ -167,6 +167,7 @@ TERMINATED = {
     CloseCause.SESSION_TIMEOUT: 5,
     CloseCause.IDLE_TIMEOUT: 4,
     CloseCause.DISCONNECTED: 6,
+    CloseCause.STOPPED: 7,  # Admin-Reboot
     CloseCause.REBOOTED: 11,  # NAS-Reboot
     CloseCause.RECONFIGURED: 10,  # NAS-Request
 }

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from wayleave.aaa import policy
 from wayleave.aaa.request import PLACEHOLDERS, check_template
 from wayleave.net.duration import parse_duration
 from wayleave.net.ipv4 import Address4
@@ -193,6 +194,9 @@ class GroupSettings(Leaf):
     pool: str | None = Field(default=None, description="where the server names none")
     interim: Duration | None = Field(default=None, description="between interim updates, where the server says nothing")
     ignore: tuple[str, ...] = Field(default=(), description="attributes of replies that count for nothing")
+    aliases: dict[str, str] = Field(
+        default={}, description="attributes of `radius.dictionary` that mean what another one means, by its name"
+    )
     when_down: Literal["refuse", "last-known"] = Field(
         default="refuse",
         description="no server lives: refuse newcomers, or believe its last answer for the same client",
@@ -204,7 +208,15 @@ class GroupSettings(Leaf):
     queue: int = Field(default=10_000, ge=1, le=1_000_000, description="clients that wait to be asked about, at most")
 
     def rules(self) -> tuple[Rule, ...]:
-        return (self._attributes, self._patience)
+        return (self._attributes, self._meanings, self._patience)
+
+    def _meanings(self) -> Iterator[Problem]:
+        for name, meant in self.aliases.items():
+            if not policy.knows(meant):
+                yield (
+                    f"aliases.{name}",
+                    f"{meant} means nothing here: docs/reference/radius-attributes.md has what does",
+                )
 
     def _attributes(self) -> Iterator[Problem]:
         for name in self.ignore:
@@ -245,6 +257,11 @@ class RadiusSettings(Leaf):
     address: Address4 | None = Field(
         default=None,
         description="NAS-IP-Address, and what is sent from; absent: the route decides",
+        json_schema_extra=AT_START,
+    )
+    dictionary: str | None = Field(
+        default=None,
+        description="path of a folder with more dictionaries, relative to this file",
         json_schema_extra=AT_START,
     )
     listen: Address4 | None = Field(

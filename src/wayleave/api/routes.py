@@ -74,6 +74,8 @@ class Running(Diagnosing, Protocol):
 
     def clear(self, id_: int) -> bool: ...
 
+    async def end_sessions(self) -> dict[str, int]: ...
+
     def stop(self) -> None: ...
 
     def pool_views(self) -> list[PoolView]: ...
@@ -125,9 +127,11 @@ def application(gateway: Running, configuration: Changing) -> FastAPI:
         return {"status": "ok", "name": name, "version": __version__, "sessions": sessions}
 
     @app.post("/stop", status_code=202)
-    async def stop() -> dict[str, str]:
+    async def stop(end_sessions: bool = False) -> dict[str, Any]:
+        """Stop the process; with `end_sessions` every session ends before, and accounting hears of it."""
+        ended = await gateway.end_sessions() if end_sessions else {}
         gateway.stop()
-        return {"status": "stopping"}
+        return {"status": "stopping", **ended}
 
     @app.get("/readyz")
     async def readyz(answer: Response) -> dict[str, object]:

@@ -25,6 +25,7 @@ class SessionView(BaseModel):
     up_bps: int | None = Field(description="what it may send; None: as fast as it goes")
     down_bps: int | None = Field(description="what it may be sent")
     authority: str | None = Field(description="the group of RADIUS servers that decided; None: the gateway itself")
+    provisional: bool = Field(description="no server could be asked: it is what was granted last")
     accounting: str = Field(description="Acct-Session-Id")
     ends_s: int | None = Field(description="until its Session-Timeout")
     hostname: str
@@ -144,6 +145,7 @@ def view(
         up_bps=service.up.bits_s if service and service.up else None,
         down_bps=service.down.bits_s if service and service.down else None,
         authority=service.authority or None if service else None,
+        provisional=service.provisional if service else False,
         accounting=session.accounting,
         ends_s=(session.ends_at - now) // SECOND if session.ends_at else None,
         hostname=session.hostname,

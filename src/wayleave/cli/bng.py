@@ -103,19 +103,31 @@ def doctor(*, config: Path = DEFAULT_CONFIG) -> int:
 
 
 @app.command
-def stop(*, keep_traffic: Annotated[bool, Parameter(negative=())] = False, target: Target | None = None) -> int:
+def stop(
+    *,
+    keep_traffic: Annotated[bool, Parameter(negative=())] = False,
+    end_sessions: Annotated[bool, Parameter(negative=())] = False,
+    target: Target | None = None,
+) -> int:
     """Stop a running gateway, and end what it forwards. Leases stay on disk: a new start takes them up.
 
     Parameters
     ----------
     keep_traffic
         Leave the data plane on the ports: customers are forwarded, and renewed, until their promises run out.
+    end_sessions
+        End every session first, and have accounting hear of it: no lease stays.
     """
     from wayleave.cli import stop as ending
 
     target = target or Target()
+    if keep_traffic and end_sessions:
+        raise Misused("--keep-traffic and --end-sessions contradict each other: say one of them")
     settings = None if keep_traffic else ending.settings_of_running(target)
-    name = ending.stop(target)
+    name, said = ending.stop(target, end_sessions)
+    if end_sessions:
+        waiting = several(said["unacknowledged"], "record") + " of accounting"
+        print(f"{several(said['ended'], 'session')} ended, {said['left']:,} left, {waiting} not acknowledged")
     print("stopped" + (", traffic goes on" if settings is None else ""))
     return 0 if settings is None else ending.detach(settings, name)
 

@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from wayleave.access.settings import LAST_PORT
 from wayleave.cli.client import ApiError, Misused, Unreachable
@@ -43,10 +44,10 @@ def settings_of_running(target: Target) -> Configuration:
     return settings
 
 
-def stop(target: Target) -> str:
+def stop(target: Target, end_sessions: bool = False) -> tuple[str, dict[str, Any]]:
     """Stop a running gateway's process, and wait until it has ended. Raises: ApiError.
 
-    Returns what it was called when it ran: the configuration may have another name by now.
+    Returns what it was called when it ran, since the configuration may have another name by now, and what it said last.
     """
     try:
         name = str(target.call("GET", "/healthz")["name"])
@@ -58,14 +59,14 @@ def stop(target: Target) -> str:
     except OSError as error:
         raise ApiError(f"process {pid} cannot be waited for from here: {error.strerror}") from error
     try:
-        target.call("POST", "/stop")
+        said: dict[str, Any] = target.call("POST", "/stop?end_sessions=true" if end_sessions else "/stop")
         ended = select.poll()
         ended.register(process, select.POLLIN)
         if not ended.poll(PATIENCE_S * 1000):
             raise ApiError(f"process {pid} still runs after {PATIENCE_S} s: its log says more; `kill -9 {pid}` ends it")
     finally:
         os.close(process)
-    return name
+    return name, said
 
 
 def _standing(config: Path) -> str:

@@ -28,10 +28,10 @@ from wayleave.session.table import Table
 
 log = structlog.get_logger()
 
-REFILL = 500
+REFILL = 200
 """Records read from the disk a turn: a few milliseconds."""
-INTERIMS = 500
-"""Interims made a turn, at most."""
+INTERIMS = 100
+"""Interims made at once, at most: as long."""
 
 
 class Accounting:
@@ -46,6 +46,7 @@ class Accounting:
         self.outboxes = {name: Outbox(exchange, self._wall) for name, exchange in exchanges.items()}
         self._deciders, self._store, self._clock = deciders, store, clock
         self._durable = store.last_seq
+        self._made = store.waiting()
         self._interims: list[tuple[int, str, int]] = []
         self._armed: dict[str, int] = {}
         self._unwritten: list[Write] = []
@@ -76,7 +77,7 @@ class Accounting:
         if self._store.first_of_boot:
             for item in found:
                 self._ended_by_reboot(item.session, item.used, now)
-            self._begins_anew(now)
+            self._about_all(Status.ON, now)
             return [replace(item, session=self._begin_again(item.session, names(), now)) for item in found]
         if counting_on:
             return found
@@ -87,12 +88,15 @@ class Accounting:
         if stop is not None:
             self._store.report(stop)
 
-    def _begins_anew(self, now: BootNs) -> None:
-        """Accounting-On, to every group."""
+    def ends(self, now: BootNs) -> None:
+        """The gateway has ended all sessions, and stops: Accounting-Off, to every group."""
+        self._about_all(Status.OFF, now)
+
+    def _about_all(self, status: Status, now: BootNs) -> None:
         for name in self.outboxes:
             terms = self._deciders().terms(name)
             if terms is not None:
-                self._store.report(self._account(name, "", request.on_off(Status.ON, terms.caller), now))
+                self._store.report(self._account(name, "", request.on_off(status, terms.caller), now))
 
     def _begin_again(self, session: Session, name: str, now: BootNs) -> Session:
         begun = replace(session, accounting=name, counted_before=NOTHING_USED, opened_at=now)
@@ -109,6 +113,7 @@ class Accounting:
         return self._account(service.authority, session.accounting, body, now)
 
     def _account(self, group: str, session: str, body: Iterable[Avp], now: BootNs) -> Account:
+        self._made += 1
         return Account(self._store.next_seq(), group, session, tuple(body), now, self._wall(now))
 
     # ---- interims -----------------------------------------------------------------------
@@ -125,8 +130,8 @@ class Accounting:
         self._armed[session.accounting] = due
         heapq.heappush(self._interims, (due, session.accounting, session.id))
 
-    def interims(self, table: Table, used: Callable[[Session], Used], now: BootNs) -> None:
-        """Make the records that are due. To be called every second."""
+    def interims(self, table: Table, used: Callable[[Session], Used], now: BootNs) -> bool:
+        """Make records that are due. True: there are more, for the next turn."""
         for _ in range(INTERIMS):
             if not self._interims or self._interims[0][0] > now:
                 break
@@ -141,6 +146,7 @@ class Accounting:
                     self._store.report(account, id_, so_far)
             self.watch(session, now)
         self._store.flush()
+        return bool(self._interims) and self._interims[0][0] <= now
 
     # ---- sending them -------------------------------------------------------------------
 
@@ -150,6 +156,11 @@ class Accounting:
             outbox.resume(self._durable)
         for name in self._store.authorities() - self.outboxes.keys():
             log.warning("accounting-to-nobody", group=name, why="no radius group of that name accounts: records stay")
+
+    @property
+    def backlog(self) -> int:
+        """Records that no server has acknowledged yet, be they in memory, on the disk or on their way there."""
+        return self._made - sum(outbox.acked for outbox in self.outboxes.values())
 
     def durable(self, group: Iterable[Write]) -> None:
         """Records that are on disk by now may go."""

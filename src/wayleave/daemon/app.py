@@ -20,7 +20,6 @@ from typing import Any
 import structlog
 
 from wayleave.aaa.local import Subscriber
-from wayleave.aaa.radius import Decision
 from wayleave.access.demux import sender
 from wayleave.access.ipoe import Ipoe
 from wayleave.access.settings import PortSettings
@@ -28,12 +27,11 @@ from wayleave.api.capture import Captures
 from wayleave.api.schema import PoolView
 from wayleave.config.schema import Configuration
 from wayleave.daemon import logs
-from wayleave.daemon.accounting import Accounting
+from wayleave.daemon.authority import Authority
 from wayleave.daemon.derived import derive
-from wayleave.daemon.dynauth import Dynauth
+from wayleave.daemon.ending import end_sessions
 from wayleave.daemon.engine import Engine
 from wayleave.daemon.hostlinks import HostLinks, own_addresses
-from wayleave.daemon.radius import Radius
 from wayleave.daemon.recovery import Recovery
 from wayleave.dataplane import abi, objects
 from wayleave.dataplane.maps import TableFull
@@ -84,8 +82,6 @@ class Gateway:
         self.tenants = {
             item.name: Tenant(item.name, number, item.table) for number, item in enumerate(settings.tenants)
         }
-        self.radius = Radius(settings.radius, folder, self.clock)
-        self.authorizer = self.radius.authorizer(derived.deciders)
         self.store = Store(Path(settings.gateway.state), self.clock, settings.gateway.durability, self._on_store_thread)
         self.plane = DataPlane(
             settings.gateway.name,
@@ -94,23 +90,25 @@ class Gateway:
             self.clock.boot,
             self.ipoe.standing if settings.gateway.kernel_dhcp else no_standing_reply,
         )
-        self.accounting = Accounting(self.radius.accounting, lambda: self.authorizer.deciders, self.store, self.clock)
+        self.authority = Authority(
+            settings.radius, folder, derived.deciders, self.store, self.clock, 2 * settings.gateway.sessions
+        )
         self.engine = Engine(
             self.table,
             derived.pools,
-            self.authorizer,
+            self.authority.authorizer,
             self.store,
             self.plane,
             self._reply,
             derived.admission,
             self._transition,
             self.store.epoch,
-            self.accounting,
+            self.authority.accounting,
         )
         self._services = derived.services
         self.journal, self._drops = self.engine.journal, Drops()
         self.captures = Captures(self.plane, self.clock)
-        self.dynauth = Dynauth(settings.radius, folder, self.engine, lambda: self.authorizer.deciders, self.clock)
+        self.authority.serve(self.engine)
         self.recovery = Recovery(self.engine, self.clock)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -132,8 +130,7 @@ class Gateway:
         """
         if not settings_of_kernel().fib_by_table and any(item.table != 254 for item in self.settings.tenants):
             raise devices.DeviceError("tenants other than on route table 254 (main) need a kernel of 6.5 or later")
-        self.radius.open()
-        self.dynauth.open()
+        self.authority.open()
         devices.enable_forwarding()
         self.plane.set_policers(self.settings.punt.rows())
         self.plane.set_services(self._services)
@@ -142,8 +139,7 @@ class Gateway:
             if (who := self._occupant(self.ports[number], device)) is not None:
                 raise devices.DeviceError(f"port {number} ({device.name}): {who}")
         self.links.open()
-        leases = self.accounting.take_up(self.store.load(), self.plane.resumed, self.engine.new_name)
-        self.recovery.restore(leases)
+        self.recovery.restore(self.authority.take_up(self.store.load(), self.plane.resumed))
         self._repair()
         self.links.attach()
         for number, device in found.items():
@@ -235,11 +231,7 @@ class Gateway:
         """Serve until SIGTERM or SIGINT."""
         loop = self._loop = asyncio.get_running_loop()
         self.store.start()
-        self.radius.start(loop, self.end_turn)
-        self.dynauth.start(loop, self.end_turn)
-        self.accounting.resume()
-        for session in self.table:
-            self.accounting.watch(session, self.clock.boot())
+        self.authority.start(loop, self.end_turn)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         gc.collect()
@@ -261,21 +253,23 @@ class Gateway:
         loop.remove_reader(self.plane.ring.fileno())
         loop.remove_reader(self._watch.fileno())
 
+    async def end_sessions(self) -> dict[str, int]:
+        """End every session, as an operator does who stops the gateway; see `ending`."""
+        return await end_sessions(self)
+
     def stop(self) -> None:
         self._stopping.set()
 
     def close(self) -> None:
         """Write what waits and let go. Traffic goes on."""
-        self.dynauth.stop()
-        self.radius.stop()
+        self.authority.stop()
         self.store.close()
         self.plane.close()
         self._watch.close()
 
     def abandon(self) -> None:
         """Undo a start that was refused. A data plane that stood before goes on as it was."""
-        self.dynauth.stop()
-        self.radius.stop()
+        self.authority.stop()
         self.store.close()
         self._watch.close()
         self.plane.abandon()
@@ -291,17 +285,12 @@ class Gateway:
         self.end_turn()
 
     def _transition(self, session: Session, before: Session | None) -> None:
-        if lifecycle.opens(session, before):
-            self.accounting.watch(session, self.clock.boot())
+        self.authority.transition(session, before)
         _log_transition(session, before)
-
-    def _decided(self, decision: Decision) -> None:
-        self.engine.decided(*decision.ticket, decision.outcome, self.clock.boot())
 
     def end_turn(self) -> None:
         """Let out what the turn made: frames, log lines; and see when to wake up next."""
-        self.accounting.pump(self.clock.boot())
-        self.radius.pump(self.authorizer, self._decided)
+        self.authority.pump()
         self.frames.flush()
         logs.LINES.flush()
         self._wake_at(self.table.next_deadline)
@@ -330,11 +319,8 @@ class Gateway:
             self.store_failed = error
         if error is not None:
             log.error("store-failed", why=error, writes=len(group))
-            self.accounting.failed(group)
-        else:
-            self.accounting.durable(group)
         self.engine.recorded(saved, erased, error, self.clock.boot())
-        self.dynauth.kept([write.session.id for write in group if isinstance(write, Save) and not write.awaited], error)
+        self.authority.recorded(group, error)
         self.end_turn()
 
     def _on_timer(self) -> None:
@@ -358,8 +344,7 @@ class Gateway:
         self._reattach()
         self.engine.review(self.clock.boot())
         self.store.follow_clock()
-        self.accounting.try_again()
-        self.accounting.interims(self.table, self.engine.used, self.clock.boot())
+        self.authority.every_second()
         if self.recovery.unknown and self.clock.plausible:
             self._clock_is_set()
         logs.LINES.flush()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from wayleave.aaa.local import LocalAuthorization, Subscriber
-from wayleave.aaa.policy import Known
+from wayleave.aaa.policy import Known, Reading
 from wayleave.aaa.radius import Deciders, Terms
 from wayleave.aaa.request import Caller
 from wayleave.aaa.settings import GroupSettings
@@ -84,7 +84,7 @@ def _terms(group: GroupSettings, settings: Configuration) -> Terms:
         ),
         pool=group.pool or "",
         interim=group.interim or Ns(0),
-        ignored=frozenset(group.ignore),
+        reading=Reading(frozenset(group.ignore), group.aliases),
         last_known=group.last_known if group.when_down == "last-known" else Ns(0),
         hold_rejects=group.hold_rejects,
     )

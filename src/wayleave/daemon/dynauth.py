@@ -6,6 +6,7 @@ A change is acknowledged once its row counts and the disk has it; what the disk 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -46,8 +47,8 @@ class Dynauth:
         self._groups = {
             item.address: None if item.groups is None else frozenset(item.groups) for item in settings.controllers
         }
-        self._waiting: dict[int, tuple[Request, Session]] = {}
-        """Changes that count and are not on the disk yet, with the session as it was before."""
+        self._waiting: dict[int, deque[tuple[Request, Session]]] = {}
+        """Changes of each session that count and are not on the disk yet, with the session as it was before."""
         self._socket: DynauthSocket | None = None
         self._turn: Callable[[], None] = lambda: None
 
@@ -94,11 +95,11 @@ class Dynauth:
 
     def _change(self, request: Request, order: Order, service: Service) -> bytes | None:
         session = order.session
-        if session.id in self._waiting or not self._engine.change(session.id, service, self._clock.boot()):
-            why = "the session is being changed, or its row has no room: try again"
+        if not self._engine.change(session.id, service, self._clock.boot()):
+            why = "the session is on its way to the disk, or there is no room for its new row: try again"
             return self._refuse(request, Refused(ErrorCause.RESOURCES_UNAVAILABLE, why))
         log.info("changed", session=session.id, service=service.name, by=str(request.source[0]))
-        self._waiting[session.id] = request, session
+        self._waiting.setdefault(session.id, deque()).append((request, session))
         return None
 
     def _refuse(self, request: Request, refused: Refused) -> bytes:
@@ -108,10 +109,12 @@ class Dynauth:
     def kept(self, ids: Iterable[int], error: str | None) -> None:
         """The disk has what sessions are like by now, or refused it."""
         for id_ in ids:
-            waiting = self._waiting.pop(id_, None)
+            waiting = self._waiting.get(id_)
             if waiting is None or self._socket is None:
                 continue
-            request, before = waiting
+            request, before = waiting.popleft()
+            if not waiting:
+                del self._waiting[id_]
             if error is not None and before.service is not None:
                 self._engine.change(id_, before.service, self._clock.boot())
             cause = None if error is None else ErrorCause.RESOURCES_UNAVAILABLE

@@ -21,7 +21,7 @@ from wayleave.session.lifecycle import Event
 from wayleave.session.model import NEVER, Client, CloseCause, Lease, Line, Phase, Service, Session, Used
 from wayleave.session.pool import Exhaustion
 from wayleave.session.ports import Accounts, Authorization, Plane, PlaneFull, Records
-from wayleave.session.refusal import Reason, Refusal
+from wayleave.session.refusal import PASSING, Reason, Refusal
 from wayleave.session.table import Full, Table
 
 Told = tuple[Client, Event]
@@ -170,6 +170,25 @@ class Engine:
         if session is not None and session.since == since and session.phase is Phase.AUTHORIZING:
             self._queue.append((id_, self._admit(session, outcome)))
             self._run()
+
+    def reconsider(self, id_: int, since: BootNs, outcome: Service | Refusal, now: BootNs) -> None:
+        """Take what authorization says by now about a session that is served already."""
+        session = self.table.get(id_)
+        if session is None or session.since != since or session.phase is not Phase.ACTIVE or session.service is None:
+            return
+        if isinstance(outcome, Refusal):
+            if outcome.reason not in PASSING:
+                self.clear(id_, CloseCause.REFUSED, now, outcome)
+            return
+        if outcome.provisional:
+            return
+        lease, home = session.lease, self.pools.get(outcome.pool)
+        assert lease is not None
+        kept = outcome.address in (None, lease.address) and home is not None and lease.address in home.pool.network
+        if kept and outcome.tenant == session.service.tenant:
+            self.change(id_, outcome, now)
+        else:
+            self.clear(id_, CloseCause.RECONFIGURED, now)
 
     def change(self, id_: int, service: Service, now: BootNs) -> bool:
         """Have a session that is served go on with another service. False: there is no room for its new row."""

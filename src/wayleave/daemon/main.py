@@ -19,6 +19,7 @@ from wayleave.api.routes import application
 from wayleave.config.load import ConfigurationError, load
 from wayleave.daemon import logs
 from wayleave.daemon.app import Gateway
+from wayleave.daemon.authority import DictionaryError
 from wayleave.daemon.reload import Reloader
 from wayleave.dataplane.maps import TableFull
 from wayleave.dataplane.objects import LoadError
@@ -51,7 +52,16 @@ def main(path: Path) -> int:
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return 2
-    except (DeviceError, ListenError, LoadError, RadiusError, SecretError, StoreError, TableFull) as error:
+    except (
+        DeviceError,
+        DictionaryError,
+        ListenError,
+        LoadError,
+        RadiusError,
+        SecretError,
+        StoreError,
+        TableFull,
+    ) as error:
         return _refused(gateway, str(error))
     except PermissionError as error:
         return _refused(gateway, f"{error.filename}: {error.strerror}: run has to be root (sudo)")

@@ -9,19 +9,23 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from wayleave.aaa.radius import Authorizer, Deciders, Decision
+from wayleave.aaa.radius import Authorizer, Decision
 from wayleave.aaa.settings import GroupSettings, RadiusSettings, ServerSettings
 from wayleave.io.clock import Clock
 from wayleave.io.radius import Sockets
 from wayleave.io.radsec import Connections, End
 from wayleave.io.secrets import read_secret
 from wayleave.io.tls import client_context
-from wayleave.net.units import SECOND
+from wayleave.net.units import SECOND, BootNs
 from wayleave.proto.radius.exchange import Channel, Exchange, Secret, Server
 from wayleave.proto.radius.packet import Code
 
 RADSEC_SECRET = b"radsec"
 """Over TLS there is nothing for a secret to do (RFC 6614 2.3)."""
+
+
+TIMER_GRAIN_S = 0.001
+"""What the loop's timers may be early by: it would come back at once, again and again, until it is time."""
 
 
 class Radius:
@@ -40,14 +44,14 @@ class Radius:
             for group in settings.groups
             if _accounting(group)
         }
-        self._passwords = {
+        self.passwords = {
             group.name: Secret(self._read(group.password, f"groups[{group.name}].password"))
             for group in settings.groups
             if group.password is not None
         }
         self._transports: dict[Exchange, list[Sockets | Connections]] = {}
         """Of each exchange: what every server's questions go to, by its number."""
-        self._timers: dict[Exchange, asyncio.TimerHandle] = {}
+        self._timers: dict[Exchange, tuple[asyncio.Handle, BootNs]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._turn: Callable[[], None] = lambda: None
 
@@ -83,9 +87,6 @@ class Radius:
             dead_for=server.dead_time,
             probes=server.status_server,
         )
-
-    def authorizer(self, deciders: Deciders) -> Authorizer:
-        return Authorizer(deciders, self.access, self._passwords)
 
     # ---- the loop -----------------------------------------------------------------------
 
@@ -135,7 +136,7 @@ class Radius:
             transport.listen(loop)
 
     def stop(self) -> None:
-        for timer in self._timers.values():
+        for timer, _ in self._timers.values():
             timer.cancel()
         for transport in self._each():
             if self._loop is not None:
@@ -156,15 +157,16 @@ class Radius:
             self._wake(exchange)
 
     def _wake(self, exchange: Exchange) -> None:
-        deadline, timer = exchange.deadline, self._timers.get(exchange)
+        deadline = exchange.deadline
         if self._loop is None or not deadline:
             return
-        wait = max(0, deadline - self._clock.boot()) / SECOND
-        if timer is not None and not timer.cancelled() and timer.when() <= self._loop.time() + wait:
+        timer, at = self._timers.get(exchange, (None, deadline))
+        if timer is not None and at <= deadline:
             return
         if timer is not None:
             timer.cancel()
-        self._timers[exchange] = self._loop.call_later(wait, self._expire, exchange)
+        wait = max(0, deadline - self._clock.boot()) / SECOND + TIMER_GRAIN_S
+        self._timers[exchange] = self._loop.call_later(wait, self._expire, exchange), deadline
 
     def _expire(self, exchange: Exchange) -> None:
         del self._timers[exchange]

@@ -194,8 +194,8 @@ class Reloader:
         gateway.plane.set_services(derived.services)
         gateway.ipoe.reconfigure(derived.ports, derived.deliveries)
         gateway.plane.standing = _standing(derived, gateway.ipoe)
-        gateway.authorizer.deciders = derived.deciders
-        gateway.engine.reconfigure(derived.pools, gateway.authorizer, derived.admission)
+        gateway.authority.reconfigure(derived.deciders)
+        gateway.engine.reconfigure(derived.pools, gateway.authority.authorizer, derived.admission)
         holders = filter(None, map(gateway.engine.holder, own_addresses(gateway.settings.pools, addresses)))
         gateway.engine.review(now, only=[session.id for session in holders])  # their rows make room for the gateway's
         gateway.links.ends |= links

@@ -33,13 +33,15 @@ class Sold(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     sessions: int | None = None
     classes: tuple[bytes, ...] = ()
     authority: str = ""
+    provisional: bool = False
 
 
 def _says_more(service: Service) -> bool:
     return bool(service.authority or service.name or service.up or service.down)
 
 
-def _sold(service: Service) -> Sold:
+def sold(service: Service) -> Sold:
+    """What a service says besides an address, to be written down."""
     return Sold(
         service.name,
         (service.up.bits_s, service.up.burst) if service.up else None,
@@ -51,10 +53,12 @@ def _sold(service: Service) -> Sold:
         service.sessions,
         service.classes,
         service.authority,
+        service.provisional,
     )
 
 
-def _more(sold: Sold) -> dict[str, Any]:
+def bought(sold: Sold) -> dict[str, Any]:
+    """The fields of a service that `sold` wrote down."""
     return {
         "name": sold.name,
         "up": Rate(*sold.up) if sold.up else None,
@@ -66,7 +70,52 @@ def _more(sold: Sold) -> dict[str, Any]:
         "sessions": sold.sessions,
         "classes": sold.classes,
         "authority": sold.authority,
+        "provisional": sold.provisional,
     }
+
+
+class Grant(msgspec.Struct, frozen=True, gc=False):
+    """A service by itself."""
+
+    tenant: str
+    pool: str
+    subscriber: str
+    static: str
+    limit: int | None
+    antispoof: bool
+    mtu: int
+    sold: Sold
+
+
+def grant_text(service: Service) -> str:
+    """Write a service down."""
+    address = str(service.address or "")
+    grant = Grant(
+        service.tenant,
+        service.pool,
+        service.subscriber,
+        address,
+        service.limit,
+        service.antispoof,
+        service.mtu,
+        sold(service),
+    )
+    return msgspec.json.encode(grant).decode()
+
+
+def grant_of(text: str) -> Service:
+    """Read a service that `grant_text` wrote."""
+    kept = msgspec.json.decode(text, type=Grant)
+    return Service(
+        tenant=kept.tenant,
+        pool=kept.pool,
+        subscriber=kept.subscriber,
+        address=IPv4Address(kept.static) if kept.static else None,
+        limit=kept.limit,
+        antispoof=kept.antispoof,
+        mtu=kept.mtu,
+        **bought(kept.sold),
+    )
 
 
 class Body(msgspec.Struct, frozen=True, gc=False):
@@ -156,7 +205,7 @@ def row(session: Session, promise_until: BootNs, boot: BootNs) -> tuple[int, str
         session.accounting,
         session.opened_at,
         session.ends_at,
-        _sold(service) if _says_more(service) else None,
+        sold(service) if _says_more(service) else None,
         msgspec.structs.astuple(session.counted_before),
     )
     return session.id, service.tenant, int(lease.address), promise_until, msgspec.json.encode(body).decode()
@@ -228,7 +277,7 @@ def session_of(id_: int, tenant: str, address: int, body: str, now: BootNs) -> S
         limit=kept.limit,
         antispoof=kept.antispoof,
         mtu=kept.mtu,
-        **_more(kept.sold) if kept.sold is not None else {},
+        **bought(kept.sold) if kept.sold is not None else {},
     )
     return Session(
         id=id_,

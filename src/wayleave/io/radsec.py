@@ -28,6 +28,9 @@ CONNECT_S = 10.0
 SOONEST_S, LATEST_S = 0.2, 30.0
 """Before a connection is tried again, at first and at last; half more or less of it."""
 
+TIMER_GRAIN_S = 0.001
+"""What the loop's timers may be early by."""
+
 
 class End(Struct, frozen=True, kw_only=True):
     """A server: where it is, what it has to show, and how it is asked. `silence`, `probes`: as of a Stream."""
@@ -123,7 +126,8 @@ class _Connection(asyncio.Protocol):
         self._stream: Stream | None = None
         self._transport: asyncio.Transport | None = None
         self._over: asyncio.Future[BaseException | None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._timer_at = NEVER
 
     @property
     def stands(self) -> bool:
@@ -223,15 +227,13 @@ class _Connection(asyncio.Protocol):
             transport.write(probe)
         if stream.broken:
             transport.abort()
-        deadline, loop = stream.deadline, asyncio.get_running_loop()
-        if deadline == NEVER:
-            return
-        wait = max(0, deadline - self._all.clock()) / SECOND
-        if self._timer is not None and not self._timer.cancelled() and self._timer.when() <= loop.time() + wait:
+        deadline = stream.deadline
+        if deadline == NEVER or (self._timer is not None and self._timer_at <= deadline):
             return
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = loop.call_later(wait, self._on_time)
+        wait = max(0, deadline - self._all.clock()) / SECOND + TIMER_GRAIN_S
+        self._timer, self._timer_at = asyncio.get_running_loop().call_later(wait, self._on_time), deadline
 
     def _on_time(self) -> None:
         self._timer = None

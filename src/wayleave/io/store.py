@@ -11,7 +11,7 @@ import os
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from itertools import groupby
 from pathlib import Path
@@ -21,9 +21,11 @@ import msgspec
 
 from wayleave.aaa.outbox import Account
 from wayleave.io.clock import Clock
-from wayleave.io.lease import Restored, restored, row, session_of
+from wayleave.io.lease import Restored, grant_of, grant_text, restored, row, session_of
+from wayleave.net.mac import Mac
 from wayleave.net.units import SECOND, BootNs, UtcNs
-from wayleave.session.model import NOTHING_USED, Session, Used
+from wayleave.session.model import NOTHING_USED, Service, Session, Used
+from wayleave.session.table import Key
 
 SCHEMA = 1
 CLOCK_STEP = SECOND
@@ -51,6 +53,11 @@ CREATE TABLE IF NOT EXISTS accounting (
     at_utc INTEGER,
     body TEXT NOT NULL
 );
+CREATE TABLE IF NOT EXISTS known (
+    client TEXT PRIMARY KEY,
+    at_utc INTEGER,
+    body TEXT NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS used (id INTEGER PRIMARY KEY, body TEXT NOT NULL);
 """
 
@@ -128,6 +135,12 @@ class Rename(msgspec.Struct, frozen=True):
     account: Account | None = None
 
 
+class Learn(msgspec.Struct, frozen=True):
+    """What authorization last granted to clients; None: nothing is believed of one any more."""
+
+    known: Mapping[Key, Service | None]
+
+
 class Acknowledged(msgspec.Struct, frozen=True):
     """These records of accounting are a server's by now."""
 
@@ -140,7 +153,7 @@ class Reclock(msgspec.Struct, frozen=True):
     offset: int
 
 
-Write = Save | Erase | Reclock | Report | Rename | Acknowledged
+Write = Save | Erase | Reclock | Report | Rename | Learn | Acknowledged
 Completion = Callable[[Sequence[Write], str | None], None]
 """Called on the store's thread with a group and None, or why it could not be written."""
 
@@ -236,6 +249,15 @@ class Store:
         """Have a session known by another name with the next `flush`; its lease stays as it is recorded."""
         self._collected.append(Rename(session.id, session.accounting, session.opened_at, account))
 
+    def learn(self, known: Mapping[Key, Service | None]) -> None:
+        """Have what authorization last granted to clients written with the next `flush`."""
+        self._collected.append(Learn(known))
+
+    def known(self) -> list[tuple[Key, UtcNs | None, Service]]:
+        """Return what was last granted to clients, and when, the eldest first."""
+        rows = self._db.execute("SELECT client, at_utc, body FROM known ORDER BY at_utc").fetchall()
+        return [(_key(client), None if at is None else UtcNs(at), grant_of(body)) for client, at, body in rows]
+
     def acknowledged(self, seqs: Iterable[int]) -> None:
         """Have records of accounting forgotten with the next `flush`."""
         self._collected.append(Acknowledged(tuple(seqs)))
@@ -259,6 +281,11 @@ class Store:
         with closing(self._reader()) as db:
             rows = db.execute(_ACCOUNTS, (authority, after, limit)).fetchall()
         return [_account(row, self._clock.boot_id) for row in rows]
+
+    def waiting(self) -> int:
+        """Records of accounting on the disk. To be called before the first `flush`."""
+        count: int = self._db.execute("SELECT count(*) FROM accounting").fetchone()[0]
+        return count
 
     def authorities(self) -> set[str]:
         """Whose records wait."""
@@ -346,6 +373,12 @@ class Store:
             self._db.execute(_USE, (_json(used),))
         elif kind is Rename:
             self._db.executemany(_RENAME, [(write.name, write.opened_at, write.id) for write in writes])
+        elif kind is Learn:
+            learned = [item for write in writes for item in write.known.items()]
+            granted = [(_client(key), utc, grant_text(service)) for key, service in learned if service is not None]
+            self._db.executemany("INSERT OR REPLACE INTO known VALUES (?, ?, ?)", granted)
+            doubted = [(_client(key),) for key, service in learned if service is None]
+            self._db.executemany("DELETE FROM known WHERE client = ?", doubted)
         elif kind is Acknowledged:
             self._db.execute(_ACKNOWLEDGED, (_json([seq for write in writes for seq in write.seqs]),))
         else:
@@ -368,6 +401,17 @@ def only_one(folder: Path) -> int:
 
 def _json(rows: object) -> str:
     return msgspec.json.encode(rows).decode()
+
+
+def _client(key: Key) -> str:
+    """A client as a column has it."""
+    port, svid, cvid, mac, pppoe = key
+    return f"{port}/{svid}/{cvid}/{mac}/{pppoe}"
+
+
+def _key(client: str) -> Key:
+    port, svid, cvid, mac, pppoe = client.split("/")
+    return int(port), int(svid), int(cvid), Mac.parse(mac), int(pppoe)
 
 
 def _account_row(account: Account) -> tuple[int, str, str, int, int | None, str]:

@@ -84,7 +84,7 @@ server default {{
 		port = {acct}
 	}}
 	authorize {{
-		seen
+		{seen}
 		files
 		pap
 	}}
@@ -123,13 +123,20 @@ class RadiusServer:
         secret: str = SECRET,
         signs: bool = True,
         cleanup: int = 5,
+        watched: bool = True,
+        more: Path | None = None,
     ) -> None:
+        """`signs`: its replies have a Message-Authenticator; `watched`: it writes down what it is asked.
+
+        `more`: a dictionary of the operator's own.
+        """
         self.host, self.secret, self.auth, self.acct = host, secret, auth, acct
         self.folder = Path(mkdtemp(prefix="radius-", dir=host.folder))
         own = resources.files("wayleave.proto.radius").joinpath("dictionaries", "wayleave").read_text()
         (self.folder / "dictionary.wayleave").write_text(own)
         (self.folder / "dictionary").write_text(
             f"$INCLUDE /usr/share/freeradius/dictionary\n$INCLUDE {self.folder}/dictionary.wayleave\n"
+            + (f"$INCLUDE {more}\n" if more is not None else "")
         )
         (self.folder / "radiusd.conf").write_text(
             CONFIGURATION.format(
@@ -140,6 +147,7 @@ class RadiusServer:
                 acct=acct,
                 signs=_SIGNS if signs else "ok",
                 cleanup=cleanup,
+                seen="seen" if watched else "ok",
             )
         )
         self.users(users)

@@ -137,6 +137,14 @@ class Gateway(Host):
         assert self.process is not None
         return self.process.stop(timeout)
 
+    def raised(self) -> str:
+        """The first exception that any bng of this gateway caught in its loop, and went on; empty: none."""
+        for process in self._processes:
+            _, found, text = process.output().partition("Exception in callback")
+            if found:
+                return f"{found}{text[:2000]}"
+        return ""
+
     @property
     def log(self) -> str:
         """What the present bng wrote."""
@@ -203,7 +211,10 @@ class Lab:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        logs = self.gateway.raised() if error is None else ""
         self.close()
+        if logs:
+            raise GatewayFailed(f"bng went on, but something in it raised:\n{logs}")
 
     def close(self) -> None:
         """Remove everything; a second Ctrl-C does not interrupt it."""

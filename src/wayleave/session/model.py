@@ -130,6 +130,8 @@ class Service(Struct, frozen=True, kw_only=True, gc=False):
     """What the server wants to hear again in accounting, opaque (RFC 2865 5.25)."""
     authority: str = ""
     """The group of servers that decided, and that accounting goes to; empty: the gateway itself."""
+    provisional: bool = False
+    """No server could be asked: it is what was granted last. To be asked about once one answers."""
 
 
 class Subnet(Struct, frozen=True, gc=False):
@@ -218,6 +220,8 @@ class CloseCause(Enum):
     IDLE_TIMEOUT = "idle-timeout"
     DISCONNECTED = "disconnected"
     """A RADIUS server said so."""
+    STOPPED = "stopped"
+    """The gateway was, by its operator."""
     REBOOTED = "rebooted"
     """The machine was; the client goes on as a new session to accounting."""
     RECONFIGURED = "reconfigured"

@@ -22,8 +22,8 @@ from wayleave.proto.radius.packet import Avp, Code, Doubt, Packet, decode, doubt
 
 WINDOW = Ns(300 * SECOND)
 """How far an Event-Timestamp may be from now, and how long answers are kept (RFC 5176 6.3)."""
-KEPT = 4096
-"""Answers that are kept, at most."""
+KEPT = 65536
+"""Answers that are kept, at most: what controllers may ask within twice the window."""
 EVENT_TIMESTAMP, PROXY_STATE = 55, 33
 ERROR_CAUSE = 101
 

@@ -310,7 +310,9 @@ class Exchange:
 
     @property
     def deadline(self) -> BootNs:
-        """When `expire` is worth calling; NEVER: not. May be early."""
+        """When `expire` is worth calling; NEVER: not. Waits of questions that are answered are not worth it."""
+        while self._timers and (self._timers[0][2].over or self._timers[0][2].due != self._timers[0][0]):
+            heapq.heappop(self._timers)
         return BootNs(self._timers[0][0]) if self._timers else NEVER
 
     # ---- a question's way ---------------------------------------------------------------

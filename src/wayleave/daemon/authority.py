@@ -1,0 +1,174 @@
+"""Whoever decides about clients besides the gateway, and is accounted to: all of RADIUS in one place, tied to the turn.
+
+Questions and accounting go out through `radius`, controllers' requests come in through `dynauth`; who was let on
+without a server is asked about again once one answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from wayleave.aaa.radius import Authorizer, Deciders, Decision, Last
+from wayleave.aaa.settings import RadiusSettings
+from wayleave.daemon.accounting import Accounting
+from wayleave.daemon.dynauth import Dynauth
+from wayleave.daemon.engine import Engine
+from wayleave.daemon.radius import Radius
+from wayleave.io.clock import Clock
+from wayleave.io.lease import Restored
+from wayleave.io.store import Save, Store, Write
+from wayleave.proto.radius.dictionary import STANDARD, Dictionary, load
+from wayleave.session import lifecycle
+from wayleave.session.model import Phase, Session
+
+INTERIM_REST_S = 0.005
+"""Between slices of interims."""
+ASKED_AGAIN = 100
+"""Sessions that a server is asked about again a second."""
+
+
+class Authority:
+    """Made before the engine, which is told of it with `serve`."""
+
+    def __init__(
+        self, settings: RadiusSettings, folder: Path, deciders: Deciders, store: Store, clock: Clock, remembers: int
+    ) -> None:
+        """`folder`: what paths of secrets are relative to. Raises: SecretError, DictionaryError."""
+        self._settings, self._folder, self._store, self._clock = settings, folder, store, clock
+        self.radius = Radius(settings, folder, clock)
+        self._dictionary = _dictionary(settings, folder)
+        self.authorizer = Authorizer(self._with_names(deciders), self.radius.access, self.radius.passwords, remembers)
+        self.accounting = Accounting(self.radius.accounting, lambda: self.authorizer.deciders, store, clock)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._provisional: dict[int, None] = {}  # a set in order: served by what was granted last
+
+    def reconfigure(self, deciders: Deciders) -> None:
+        """Go by another configuration from now on."""
+        self.authorizer.deciders = self._with_names(deciders)
+
+    def _with_names(self, deciders: Deciders) -> Deciders:
+        return replace(deciders, dictionary=self._dictionary)
+
+    def serve(self, engine: Engine) -> None:
+        """Have the engine's sessions changed by controllers. Raises: SecretError."""
+        self._engine = engine
+        self.dynauth = Dynauth(self._settings, self._folder, engine, lambda: self.authorizer.deciders, self._clock)
+
+    def open(self) -> None:
+        """Make the sockets. Raises: RadiusError."""
+        self.radius.open()
+        self.dynauth.open()
+
+    def take_up(self, leases: Iterable[Restored], counting_on: bool) -> list[Restored]:
+        """Return the sessions that the disk has as they go on; see `Accounting.take_up`."""
+        self._recall()
+        return self.accounting.take_up(leases, counting_on, self._engine.new_name)
+
+    def _recall(self) -> None:
+        """Take up what was last granted to clients, as far as it is known when that was."""
+        if not self._clock.plausible:
+            return
+        offset = self._clock.utc() - self._clock.boot()
+        for key, at, service in self._store.known():
+            if at is not None:
+                self.authorizer.recall(key, Last(at - offset, service))
+
+    def start(self, loop: asyncio.AbstractEventLoop, turn: Callable[[], None]) -> None:
+        """Serve from now on; `turn` is called when something came in, or a wait is over: it is to end with `pump`."""
+        self._loop = loop
+        self.radius.start(loop, turn)
+        self.dynauth.start(loop, turn)
+        self.accounting.resume()
+        for session in self._engine.table:
+            self._begun(session)
+
+    def stop(self) -> None:
+        self.dynauth.stop()
+        self.radius.stop()
+
+    # ---- the turn -----------------------------------------------------------------------
+
+    def transition(self, session: Session, before: Session | None) -> None:
+        """Take note of what becomes of a session."""
+        if lifecycle.opens(session, before):
+            self._begun(session)
+
+    def _begun(self, session: Session) -> None:
+        """A session is served from now on, or again after a restart."""
+        self.accounting.watch(session, self._clock.boot())
+        if session.service is not None and session.service.provisional:
+            self._provisional[session.id] = None
+
+    def pump(self) -> None:
+        """End a turn: send what is to be sent, take what came of it."""
+        self.accounting.pump(self._clock.boot())
+        self.radius.pump(self.authorizer, self._decided)
+        learned = self.authorizer.learned()
+        if learned:
+            self._store.learn({key: None if last is None else last.service for key, last in learned.items()})
+            self._store.flush()
+
+    def _decided(self, decision: Decision) -> None:
+        ticket, now = decision.ticket, self._clock.boot()
+        take = self._engine.reconsider if ticket.again else self._engine.decided
+        take(ticket.id, ticket.since, decision.outcome, now)
+
+    def recorded(self, group: Sequence[Write], error: str | None) -> None:
+        """Take a completed group of the store, or why it was refused."""
+        if error is None:
+            self.accounting.durable(group)
+        else:
+            self.accounting.failed(group)
+        kept = [write.session.id for write in group if isinstance(write, Save) and not write.awaited]
+        self.dynauth.kept(kept, error)
+
+    def every_second(self) -> None:
+        """Do what waits for its time."""
+        self.accounting.try_again()
+        self._ask_again()
+        self._interims()
+
+    def _interims(self) -> None:
+        """Make what is due, a few at a time: the loop goes on between."""
+        more = self.accounting.interims(self._engine.table, self._engine.used, self._clock.boot())
+        self.pump()
+        if more and self._loop is not None:
+            self._loop.call_later(INTERIM_REST_S, self._interims)
+
+    def _ask_again(self) -> None:
+        """Ask about those that are served by what was granted last, a few at a time, once a server lives."""
+        for id_ in list(islice(self._provisional, ASKED_AGAIN)):
+            session = self._engine.table.get(id_)
+            if session is None or session.service is None or not session.service.provisional:
+                del self._provisional[id_]
+            elif session.phase is Phase.ACTIVE and self.authorizer.ask_again(session, self._clock.boot()):
+                self._provisional[id_] = self._provisional.pop(id_)  # whoever gets no answer comes last
+
+
+class DictionaryError(Exception):
+    """A dictionary cannot be used; the text says which, where, and what to do."""
+
+
+def _dictionary(settings: RadiusSettings, folder: Path) -> Dictionary:
+    """Read the operator's dictionaries. Raises: DictionaryError."""
+    if settings.dictionary is None:
+        return STANDARD
+    place = folder / settings.dictionary
+    try:
+        dictionary = load({str(path): path.read_text() for path in sorted(place.iterdir()) if path.is_file()})
+    except (OSError, ValueError) as error:
+        why = f"{place}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        raise DictionaryError(f"radius.dictionary: {why}") from None
+    for group in settings.groups:
+        for name, meant in group.aliases.items():
+            if name not in dictionary:
+                raise DictionaryError(f"radius.groups[{group.name}].aliases: {place} names no attribute {name}")
+            if dictionary[name].type is not dictionary[meant].type:
+                kinds = f"{dictionary[name].type.name}, and {meant} is {dictionary[meant].type.name}"
+                raise DictionaryError(f"radius.groups[{group.name}].aliases: {name} is {kinds}")
+    return dictionary
