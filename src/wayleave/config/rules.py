@@ -54,6 +54,8 @@ def _radius(tree: Configuration) -> Iterator[Problem]:
     yield from _repeated("radius.servers", "name", radius.servers)
     yield from _repeated("radius.groups", "name", radius.groups)
     yield from _repeated("radius.controllers", "address", radius.controllers)
+    for path, server in _each("radius.servers", radius.servers):
+        yield from rules_of(path, server)
     for path, controller in _each("radius.controllers", radius.controllers):
         for name in getattr(controller, "groups", None) or ():
             yield from _exists(f"{path}.groups", "radius group", name, radius.groups)
