@@ -32,13 +32,14 @@ def test_each_channel_has_a_port_of_its_own_and_hears_its_server_alone(server: s
         loop = asyncio.get_running_loop()
         done = loop.create_future()
         sockets = Sockets(
-            [(HERE, port, 2)],
+            {0: (HERE, port, 2)},
             None,
             lambda channel, data: got.append((channel, data)),
             lambda: done.set_result(None) if len(got) == 2 and not done.done() else None,
         )
         sockets.listen(loop)
-        sockets.send([Datagram(Channel(0, place), b"question %d" % place) for place in (0, 1)])
+        for place in (0, 1):
+            sockets.send(Datagram(Channel(0, place), b"question %d" % place))
         asked = dict(server.recvfrom(100) for _ in range(2))
         assert len(set(asked.values())) == 2
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
@@ -56,15 +57,15 @@ def test_each_channel_has_a_port_of_its_own_and_hears_its_server_alone(server: s
 
 
 def test_what_the_kernel_does_not_take_is_counted_and_nothing_is_raised() -> None:
-    sockets = Sockets([(IPv4Address("255.255.255.255"), 1812, 1)], None, lambda *_: None, lambda: None)
-    sockets.send([Datagram(Channel(0, 0), b"question")])
+    sockets = Sockets({0: (IPv4Address("255.255.255.255"), 1812, 1)}, None, lambda *_: None, lambda: None)
+    sockets.send(Datagram(Channel(0, 0), b"question"))
     sockets.close()
     assert sockets.unsent == 1
 
 
 def test_an_address_that_is_not_the_machines_is_refused_in_words() -> None:
     with pytest.raises(RadiusError, match=r"192.0.2.77: .*: it has to be an address of the gateway"):
-        Sockets([(HERE, 1812, 1)], IPv4Address("192.0.2.77"), lambda *_: None, lambda: None)
+        Sockets({0: (HERE, 1812, 1)}, IPv4Address("192.0.2.77"), lambda *_: None, lambda: None)
 
 
 def test_a_port_that_is_taken_is_refused_in_words(server: socket.socket) -> None:

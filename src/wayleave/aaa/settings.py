@@ -14,8 +14,8 @@ from wayleave.net.ipv4 import Address4
 from wayleave.net.rate import BitRate
 from wayleave.net.units import Ns
 from wayleave.proto.radius.dictionary import STANDARD
-from wayleave.proto.radius.packet import ACCT_PORT, AUTH_PORT, DYNAUTH_PORT
-from wayleave.session.model import LEAST_RATE, MOST_RATE, Rate, Service
+from wayleave.proto.radius.packet import ACCT_PORT, AUTH_PORT, DYNAUTH_PORT, RADSEC_PORT
+from wayleave.session.model import LEAST_RATE, MOST_BURST, MOST_RATE, Rate, Service
 from wayleave.session.settings import AT_START, Duration, Leaf, NameText, Problem, Rule
 
 
@@ -42,9 +42,12 @@ class ServiceSettings(Leaf):
     up: SpeedText | None = Field(default=None, description="what a client may send; absent: as fast as it goes")
     down: SpeedText | None = Field(default=None, description="what it is sent")
     burst_up: int | None = Field(
-        default=None, ge=1600, description="octets at once above `up`; absent: 100 ms of it, and at least 15000"
+        default=None,
+        ge=1600,
+        le=MOST_BURST,
+        description="octets at once above `up`; absent: 250 ms of it, and at least 15000",
     )
-    burst_down: int | None = Field(default=None, ge=1600, description="the same for `down`")
+    burst_down: int | None = Field(default=None, ge=1600, le=MOST_BURST, description="the same for `down`")
     session_timeout: Duration | None = Field(default=None, description="sessions end after this")
     idle_timeout: Duration | None = Field(default=None, description="sessions end when their client sends nothing")
 
@@ -74,11 +77,38 @@ class ServerSettings(Leaf):
 
     name: NameText = Field(max_length=63)
     address: Address4
-    secret: str = Field(description="path of the file with the shared secret, relative to this one")
-    auth_port: int = Field(default=AUTH_PORT, ge=1, le=65535)
-    acct_port: int = Field(default=ACCT_PORT, ge=1, le=65535)
-    timeout: Duration = Field(default=parse_duration("1s"), description="before the first repetition; then twice that")
-    tries: int = Field(default=3, ge=1, le=10, description="transmissions before another server is asked")
+    transport: Literal["udp", "radsec"] = Field(default="udp", description="RadSec is RADIUS over TLS (RFC 6614)")
+    secret: str | None = Field(
+        default=None,
+        description='path of the file with the shared secret, relative to this one; RadSec needs none: it is "radsec"',
+    )
+    auth_port: int | None = Field(
+        default=None, ge=1, le=65535, description=f"absent: {AUTH_PORT}; RadSec: {RADSEC_PORT}"
+    )
+    acct_port: int | None = Field(
+        default=None, ge=1, le=65535, description=f"absent: {ACCT_PORT}; RadSec: {RADSEC_PORT}"
+    )
+    certificate: str | None = Field(
+        default=None,
+        description="RadSec: path of the gateway's certificate, PEM, and of what stands between it and its CA",
+    )
+    key: str | None = Field(default=None, description="RadSec: path of the certificate's private key, PEM")
+    ca: str | None = Field(
+        default=None, description="RadSec: path of the CAs that the server's certificate may be of, PEM"
+    )
+    server_name: NameText | None = Field(
+        default=None,
+        max_length=253,
+        description="RadSec: DNS name or address that the server's certificate must have; absent: `address`",
+    )
+    timeout: Duration | None = Field(
+        default=None,
+        description="before the first repetition; then twice that; absent: 1s. RadSec repeats nothing: before another "
+        "server is asked; absent: 5s",
+    )
+    tries: int | None = Field(
+        default=None, ge=1, le=10, description="transmissions before another server is asked; absent: 3; RadSec: 1"
+    )
     dead_time: Duration = Field(
         default=parse_duration("30s"), description="for which a silent server is left out, where status_server is false"
     )
@@ -87,7 +117,64 @@ class ServerSettings(Leaf):
         default=True,
         description="its replies need a Message-Authenticator; false believes what can be forged (CVE-2024-3596)",
     )
-    sources: int = Field(default=4, ge=1, le=64, description="UDP ports to ask from: 256 questions each at once")
+    sources: int | None = Field(
+        default=None,
+        ge=1,
+        le=64,
+        description="UDP ports to ask from: 256 questions each at once; absent: 4. RadSec: connections; absent: 1",
+    )
+
+    @property
+    def radsec(self) -> bool:
+        return self.transport == "radsec"
+
+    @property
+    def ports(self) -> tuple[int, int]:
+        """For access and for accounting."""
+        usual = (RADSEC_PORT, RADSEC_PORT) if self.radsec else (AUTH_PORT, ACCT_PORT)
+        return self.auth_port or usual[0], self.acct_port or usual[1]
+
+    @property
+    def channels(self) -> int:
+        return self.sources or (1 if self.radsec else 4)
+
+    @property
+    def patience(self) -> tuple[Ns, int]:
+        """Until the first repetition, and transmissions in all."""
+        usual = (parse_duration("5s"), 1) if self.radsec else (parse_duration("1s"), 3)
+        return self.timeout or usual[0], self.tries or usual[1]
+
+    def rules(self) -> tuple[Rule, ...]:
+        return (self._needs, self._has_too_much, self._repeats)
+
+    def _needs(self) -> Iterator[Problem]:
+        if not self.radsec:
+            if self.secret is None:
+                yield "secret", "is missing: the path of the file with the secret that the server knows this gateway by"
+            return
+        for key, what in _OF_RADSEC.items():
+            if what and getattr(self, key) is None:
+                yield key, f"is missing: with RadSec, the path of {what}"
+
+    def _has_too_much(self) -> Iterator[Problem]:
+        if self.radsec:
+            return
+        for key in _OF_RADSEC:
+            if getattr(self, key) is not None:
+                yield key, 'counts for nothing over UDP: say transport = "radsec", or leave it out'
+
+    def _repeats(self) -> Iterator[Problem]:
+        if self.radsec and self.tries not in (None, 1):
+            yield "tries", "RadSec repeats nothing, TCP does: leave it out"
+
+
+_OF_RADSEC = {
+    "certificate": "this gateway's certificate",
+    "key": "the certificate's private key",
+    "ca": "the CA that the server's certificate is of",
+    "server_name": "",
+}
+"""Settings of RadSec alone, and what those that it needs are paths of."""
 
 
 class GroupSettings(Leaf):
@@ -193,7 +280,8 @@ class RadiusSettings(Leaf):
     def secrets(self) -> Iterator[tuple[str, str]]:
         """Yield the files that have to be there: each setting that names one, and the path."""
         for server in self.servers:
-            yield f"radius.servers[{server.name}].secret", server.secret
+            if server.secret is not None:
+                yield f"radius.servers[{server.name}].secret", server.secret
         for group in self.groups:
             if group.password is not None:
                 yield f"radius.groups[{group.name}].password", group.password

@@ -53,7 +53,7 @@ class ServerView(BaseModel):
     server: str
     purpose: Purpose
     alive: bool = Field(description="as far as is known: what is not asked is not known to be dead")
-    dead_s: int | None = Field(description="since it is left out; None: it is not")
+    dead_s: int | None = Field(description="since it is left out; None: it is not, or was never connected")
     heard_s: int | None = Field(description="since it last said something that was believed; None: it never did")
     in_flight: int = Field(description="packets that may still be answered")
     requests: int = Field(description="packets sent, repeated ones too")
@@ -162,7 +162,7 @@ def view_server(asked: Asked, now: BootNs) -> ServerView:
         server=peer.server.name,
         purpose=asked.purpose,
         alive=not peer.dead,
-        dead_s=(now - peer.dead_since) // SECOND if peer.dead else None,
+        dead_s=(now - peer.dead_since) // SECOND if peer.dead_since else None,
         heard_s=(now - peer.heard) // SECOND if peer.ever else None,
         in_flight=peer.in_flight,
         requests=peer.sent,

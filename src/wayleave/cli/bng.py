@@ -280,7 +280,7 @@ def diagnose(which: str, /, *, to: str | None = None, target: Target | None = No
         ("", ""),
         rows + [("", f"{age(item['ago_s'])} ago: {item['what']} {item['says']}") for item in found["journal"]],
     )
-    return 0 if found["verdict"] == "well" else 1
+    return 0 if found["verdict"] in ("well", "over-rate") else 1
 
 
 @clear.command(name="session")

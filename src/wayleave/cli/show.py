@@ -241,7 +241,7 @@ _SERVER_SPARE = ("group", "p95", "again")
 
 def _server(item: dict[str, Any]) -> list[object]:
     """A row of it. Latencies are in milliseconds."""
-    state = "alive" if item["alive"] else f"dead {age(item['dead_s'])}"
+    state = "alive" if item["alive"] else f"dead {age(item['dead_s']) or ''}".rstrip()
     counts = [item[key] for key in ("in_flight", "requests", "repeated", "timeouts")]
     mean, p95 = (None if item[key] is None else f"{item[key]:g}ms" for key in ("mean_ms", "p95_ms"))
     return [item["group"], item["server"], item["purpose"], state, *counts, mean, p95]

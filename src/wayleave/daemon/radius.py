@@ -1,22 +1,27 @@
-"""RADIUS at work: exchanges and their sockets, tied to the loop and to the turn."""
+"""RADIUS at work: exchanges and their sockets and connections, tied to the loop and to the turn."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 from collections.abc import Callable, Sequence
-from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Literal
 
 from wayleave.aaa.radius import Authorizer, Decision
 from wayleave.aaa.settings import GroupSettings, RadiusSettings, ServerSettings
 from wayleave.io.clock import Clock
 from wayleave.io.radius import Sockets
+from wayleave.io.radsec import Connections, End
 from wayleave.io.secrets import read_secret
+from wayleave.io.tls import client_context
 from wayleave.net.units import SECOND, BootNs
 from wayleave.proto.radius.exchange import Channel, Exchange, Secret, Server
 from wayleave.proto.radius.packet import Code
 
+RADSEC_SECRET = b"radsec"
+"""Over TLS there is nothing for a secret to do (RFC 6614 2.3)."""
 TIMER_GRAIN_S = 0.001
 """What the loop's timers may be early by: it would come back at once, again and again, until it is time."""
 
@@ -27,9 +32,8 @@ class Radius:
     def __init__(self, settings: RadiusSettings, folder: Path, clock: Clock) -> None:
         """`folder`: what paths of secrets are relative to. Raises: SecretError."""
         self._settings, self._folder, self._clock = settings, folder, clock
-        self._secrets = {
-            item.name: Secret(self._read(item.secret, f"servers[{item.name}].secret")) for item in settings.servers
-        }
+        self._secrets = {item.name: self._secret(item) for item in settings.servers}
+        self._contexts = {item.name: self._context(item) for item in settings.servers if item.radsec}
         self.access = {
             group.name: self._exchange(Code.ACCESS_REQUEST, group, group.servers) for group in settings.groups
         }
@@ -43,13 +47,23 @@ class Radius:
             for group in settings.groups
             if group.password is not None
         }
-        self._sockets: dict[Exchange, Sockets] = {}
+        self._transports: dict[Exchange, list[Sockets | Connections]] = {}
+        """Of each exchange: what every server's questions go to, by its number."""
         self._timers: dict[Exchange, tuple[asyncio.Handle, BootNs]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._turn: Callable[[], None] = lambda: None
 
     def _read(self, path: str, setting: str) -> bytes:
         return read_secret(self._folder / path, f"radius.{setting}")
+
+    def _secret(self, server: ServerSettings) -> Secret:
+        if server.secret is None:
+            return Secret(RADSEC_SECRET)
+        return Secret(self._read(server.secret, f"servers[{server.name}].secret"))
+
+    def _context(self, server: ServerSettings) -> ssl.SSLContext:
+        certificate, key, ca = (self._folder / str(path) for path in (server.certificate, server.key, server.ca))
+        return client_context(certificate, key, ca, f"radius.servers[{server.name}]")
 
     def _server(self, name: str) -> ServerSettings:
         return next(server for server in self._settings.servers if server.name == name)
@@ -59,12 +73,14 @@ class Radius:
         return Exchange(code, servers, os.urandom, share=group.mode == "share", queue=group.queue)
 
     def _told(self, server: ServerSettings) -> Server:
+        timeout, tries = server.patience
         return Server(
             name=server.name,
             secret=self._secrets[server.name],
-            channels=server.sources,
-            timeout=server.timeout,
-            tries=server.tries,
+            channels=server.channels,
+            timeout=timeout,
+            tries=tries,
+            reliable=server.radsec,
             required=server.message_authenticator,
             dead_for=server.dead_time,
             probes=server.status_server,
@@ -75,39 +91,67 @@ class Radius:
     def open(self) -> None:
         """Make the sockets. Raises: RadiusError."""
         for group in self._settings.groups:
-            access, accounting = map(self._server, group.servers), map(self._server, _accounting(group))
-            self._connect(self.access[group.name], [(item.address, item.auth_port, item.sources) for item in access])
+            self._connect(self.access[group.name], group.servers, "access")
             if group.name in self.accounting:
-                ends = [(item.address, item.acct_port, item.sources) for item in accounting]
-                self._connect(self.accounting[group.name], ends)
+                self._connect(self.accounting[group.name], _accounting(group), "accounting")
 
-    def _connect(self, exchange: Exchange, ends: Sequence[tuple[IPv4Address, int, int]]) -> None:
+    def _connect(self, exchange: Exchange, names: Sequence[str], purpose: Literal["access", "accounting"]) -> None:
         def receive(channel: Channel, data: bytes) -> None:
             exchange.receive(channel, data, self._clock.boot())
 
-        self._sockets[exchange] = Sockets(ends, self._settings.address, receive, lambda: self._turn())
+        def done() -> None:
+            self._turn()
+
+        servers = [*map(self._server, names)]
+        ports = {number: item.ports[purpose == "accounting"] for number, item in enumerate(servers)}
+        udp = {
+            number: (item.address, ports[number], item.channels)
+            for number, item in enumerate(servers)
+            if not item.radsec
+        }
+        tls = {number: self._end(item, ports[number]) for number, item in enumerate(servers) if item.radsec}
+        sockets = Sockets(udp, self._settings.address, receive, done)
+        connections = Connections(tls, self._settings.address, exchange, purpose, self._clock.boot, done)
+        self._transports[exchange] = [connections if item.radsec else sockets for item in servers]
+
+    def _end(self, server: ServerSettings, port: int) -> End:
+        return End(
+            name=server.name,
+            address=server.address,
+            port=port,
+            channels=server.channels,
+            context=self._contexts[server.name],
+            server_name=server.server_name or str(server.address),
+            secret=self._secrets[server.name],
+            silence=server.patience[0],
+            probes=server.status_server,
+        )
 
     def start(self, loop: asyncio.AbstractEventLoop, turn: Callable[[], None]) -> None:
         """Serve from now on. `turn` is called when something came in, or a wait is over; it is to call `pump`."""
         self._loop, self._turn = loop, turn
-        for sockets in self._sockets.values():
-            sockets.listen(loop)
+        for transport in self._each():
+            transport.listen(loop)
 
     def stop(self) -> None:
         for timer, _ in self._timers.values():
             timer.cancel()
-        for sockets in self._sockets.values():
+        for transport in self._each():
             if self._loop is not None:
-                sockets.unlisten(self._loop)
-            sockets.close()
+                transport.unlisten(self._loop)
+            transport.close()
+
+    def _each(self) -> set[Sockets | Connections]:
+        return {transport for transports in self._transports.values() for transport in transports}
 
     def pump(self, authorizer: Authorizer, decided: Callable[[Decision], None]) -> None:
         """Send what is to be sent, hand on what was decided, and see when to look again."""
         while decisions := authorizer.decisions(self._clock.boot()):
             for decision in decisions:
                 decided(decision)
-        for exchange, sockets in self._sockets.items():
-            sockets.send(exchange.take())
+        for exchange, transports in self._transports.items():
+            for datagram in exchange.take():
+                transports[datagram.channel.server].send(datagram)
             self._wake(exchange)
 
     def _wake(self, exchange: Exchange) -> None:

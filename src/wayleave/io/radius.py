@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from ipaddress import IPv4Address
 
@@ -31,18 +31,21 @@ class Sockets:
 
     def __init__(
         self,
-        servers: Iterable[tuple[IPv4Address, int, int]],
+        servers: Mapping[int, tuple[IPv4Address, int, int]],
         source: IPv4Address | None,
         receive: Callable[[Channel, bytes], object],
         done: Callable[[], None],
     ) -> None:
-        """`servers`: address, port and channels of each. `source`: address to send from. Raises: RadiusError."""
+        """`servers`: address, port and channels of each, by its number in the exchange. `source`: address to send from.
+
+        Raises: RadiusError.
+        """
         self._receive, self._done = receive, done
         self._sockets: dict[Channel, tuple[socket.socket, tuple[str, int]]] = {}
         self.unsent = self.strange = 0
         """Datagrams that the kernel did not take, repeated like those that are lost; and those of strangers."""
         try:
-            for number, (address, port, count) in enumerate(servers):
+            for number, (address, port, count) in servers.items():
                 for place in range(count):
                     self._sockets[Channel(number, place)] = _bound(source), (str(address), port)
         except RadiusError:
@@ -58,13 +61,12 @@ class Sockets:
         for sock, _ in self._sockets.values():
             loop.remove_reader(sock.fileno())
 
-    def send(self, datagrams: Iterable[Datagram]) -> None:
-        for channel, data in datagrams:
-            sock, server = self._sockets[channel]
-            try:
-                sock.sendto(data, server)
-            except OSError:
-                self.unsent += 1
+    def send(self, datagram: Datagram) -> None:
+        sock, server = self._sockets[datagram.channel]
+        try:
+            sock.sendto(datagram.data, server)
+        except OSError:
+            self.unsent += 1
 
     def close(self) -> None:
         for sock, _ in self._sockets.values():

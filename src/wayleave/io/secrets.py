@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class SecretError(Exception):
-    """A secret cannot be used; the text says which, why, and what to do."""
+    """A secret or a certificate cannot be used; the text says which, why, and what to do."""
 
     def __init__(self, setting: str, says: str, cure: str) -> None:
         super().__init__(f"{setting}: {says}: {cure}")
@@ -17,14 +17,20 @@ class SecretError(Exception):
 
 def read_secret(path: Path, setting: str) -> bytes:
     """Return what a file holds, without the end of its line. `setting` is what names it. Raises: SecretError."""
+    held = read_private(path, setting, "the secret", 4096).rstrip(b"\r\n")
+    if not held:
+        raise SecretError(setting, f"{path} is empty", "write the secret into it")
+    return held
+
+
+def read_private(path: Path, setting: str, what: str, most: int) -> bytes:
+    """Return what a file holds, up to `most` octets; `what` it should be. Raises: SecretError if others can read it."""
     try:
         with path.open("rb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            held = file.read(4096).rstrip(b"\r\n")
+            held = file.read(most)
     except OSError as error:
-        raise SecretError(setting, f"{path}: {error.strerror}", "write the secret into that file") from None
+        raise SecretError(setting, f"{path}: {error.strerror}", f"write {what} into that file") from None
     if mode & 0o077:
         raise SecretError(setting, f"{path} can be read by others (mode {mode:o})", f"chmod 600 {path}")
-    if not held:
-        raise SecretError(setting, f"{path} is empty", "write the secret into it")
     return held

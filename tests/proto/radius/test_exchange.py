@@ -228,8 +228,44 @@ def test_nothing_malformed_or_out_of_place_is_believed():
     assert not world.outcomes
 
 
+def test_a_server_behind_a_connection_is_dead_until_that_stands():
+    world = World(reliable=True, tries=1)
+    world.ask("early")
+    world.exchange.lost(0, world.now, "nothing listens there")
+    world.ask("later")
+    world.run(seconds=60)
+    assert not world.servers[0].heard
+    assert world.unanswered() == {
+        "early": "no server lives: r0",
+        "later": "no server lives: r0 (nothing listens there)",
+    }
+    world.exchange.regained(0, world.now)
+    for key in range(300):
+        world.ask(key)
+    assert world.exchange.peers[0].in_flight == 255
+    world.run(lambda: len(world.answered()) == 300)
+    assert 0 not in {packet.identifier for packet in world.servers[0].asked()}, (
+        "that is for the connection's own probes"
+    )
+
+
+def test_silence_behind_a_connection_that_just_showed_itself_is_no_death():
+    world = World(count=2, reliable=True, tries=1, timeout=Ns(5 * SECOND))
+    for number in range(2):
+        world.exchange.regained(number, world.now)
+    world.servers[0].answer = lambda _asked: None
+    world.ask("x")
+    world.run(seconds=4)
+    world.exchange.regained(0, world.now)
+    world.run(lambda: "x" in world.answered())
+    assert world.answered()["x"].server == "r1"
+    assert not world.exchange.peers[0].dead
+
+
 def test_a_connection_that_is_lost_sends_its_questions_elsewhere():
     world = World(count=2, reliable=True, tries=1, timeout=Ns(20 * SECOND))
+    for number in range(2):
+        world.exchange.regained(number, world.now)
     world.servers[0].latency = 10 * SECOND
     for key in range(20):
         world.ask(key)

@@ -35,6 +35,7 @@ from wayleave.proto.radius.packet import (
 )
 
 NEVER = BootNs(0)
+_UNTIL_REGAINED = BootNs(1 << 62)
 LONGEST_WAIT = Ns(16 * SECOND)
 """Between repetitions, however many there were."""
 PROBE_EVERY = Ns(5 * SECOND)
@@ -65,7 +66,9 @@ class Secret(bytes):
 class Server(Struct, frozen=True, kw_only=True):
     """How one server is asked. `timeout` until the first repetition; `tries` transmissions in all, then the next one.
 
-    `required`: its replies need a Message-Authenticator. `reliable`: the transport repeats by itself (RadSec).
+    `required`: its replies need a Message-Authenticator. `reliable`: it is behind a connection (RadSec), which repeats
+    by itself: `tries` should be 1. It is dead until `regained` says that the connection stands, and identifier 0 is
+    left to the connection's own probes (RFC 6613 2.6.4).
     """
 
     name: str
@@ -134,10 +137,17 @@ class Peer:
     def __init__(self, number: int, server: Server) -> None:
         self.server = server
         self.free = deque(
-            (Channel(number, source), identifier) for identifier in range(256) for source in range(server.channels)
+            (Channel(number, source), identifier)
+            for identifier in range(int(server.reliable), 256)
+            for source in range(server.channels)
         )
+        self._all = len(self.free)
         self.heard = NEVER
-        self.dead_until = NEVER
+        self.dead_until = _UNTIL_REGAINED if server.reliable else NEVER
+        self.dead_since = NEVER
+        """NEVER: it lives, as far as is known, or there has been no connection yet."""
+        self.why = ""
+        """What is known of why it is dead, for people."""
         self.doubted: Doubt | None = None
         """Why its last answer to what was asked was not believed; None: it was, or there was none."""
         self.probing: _Question | None = None
@@ -149,21 +159,19 @@ class Peer:
 
     @property
     def in_flight(self) -> int:
-        return 256 * self.server.channels - len(self.free)
+        return self._all - len(self.free)
 
     @property
     def dead(self) -> bool:
         return self.dead_until != NEVER
 
     @property
-    def dead_since(self) -> BootNs:
-        """NEVER: it lives, as far as is known."""
-        return BootNs(self.dead_until - self.server.dead_for) if self.dead else NEVER
-
-    @property
     def ever(self) -> bool:
         """It was heard of."""
         return self.heard != NEVER
+
+    def __str__(self) -> str:
+        return f"{self.server.name} ({self.why})" if self.why else self.server.name
 
     def answered(self, code: int, took: int) -> None:
         self.answers[Code(code).name.lower().replace("_", "-")] += 1
@@ -286,16 +294,18 @@ class Exchange:
                 self._overdue(question, now)
         self._serve_waiting(now)
 
-    def lost(self, server: int, now: BootNs) -> None:
-        """The connection to a server is gone: what waits for it goes elsewhere."""
+    def lost(self, server: int, now: BootNs, why: str = "") -> None:
+        """The connection to a server is gone, or cannot be made: what waits for it goes elsewhere."""
         peer = self.peers[server]
+        peer.why = why
         self._bury(peer, now)
         for question, _ in [found for (channel, _), found in self._open.items() if channel.server == server]:
             if not question.over and question.attributes is not None and question.server == server:
                 self._fail_over(question, now)
 
     def regained(self, server: int, now: BootNs) -> None:
-        """The connection to a server stands (again)."""
+        """The connection to a server stands: it does again, or the server just showed that it still does."""
+        self.peers[server].heard = now
         self._revive(self.peers[server], now)
 
     # ---- out ----------------------------------------------------------------------------
@@ -416,7 +426,7 @@ class Exchange:
         return Unanswered(key, f"answers that are not believed: {said}", doubted[0][1])
 
     def _nobody(self, did: str = "lives") -> str:
-        return f"no server {did}: {', '.join(peer.server.name for peer in self.peers)}"
+        return f"no server {did}: {', '.join(map(str, self.peers))}"
 
     def _end(self, question: _Question) -> None:
         question.over = True
@@ -430,7 +440,7 @@ class Exchange:
     def _bury(self, peer: Peer, now: BootNs) -> None:
         if peer.dead:
             return
-        peer.dead_until = after(now, peer.server.dead_for)
+        peer.dead_until, peer.dead_since = after(now, peer.server.dead_for), now
         peer.deaths += 1
         self._probe(peer, now)
 
@@ -458,7 +468,7 @@ class Exchange:
     def _revive(self, peer: Peer, now: BootNs) -> None:
         if not peer.dead:
             return
-        peer.dead_until = NEVER
+        peer.dead_until, peer.dead_since, peer.why = NEVER, NEVER, ""
         peer.heard = max(peer.heard, now)
         if peer.probing is not None:
             self._end(peer.probing)

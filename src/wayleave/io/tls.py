@@ -1,0 +1,110 @@
+"""TLS as a client that shows a certificate, and what it says when it goes wrong, in words that say what to do."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+from pathlib import Path
+
+from wayleave.io.secrets import SecretError, read_private
+
+KEY_MOST = 1 << 16
+"""Octets of a file with a key, at most."""
+
+
+PEM = "write it there, as PEM"
+
+
+def client_context(certificate: Path, key: Path, ca: Path, setting: str) -> ssl.SSLContext:
+    """Return what verifies a server's chain and name, and shows it our certificate; TLS 1.2 at least.
+
+    Files are read now and not again. `setting`: of whom they are. Raises: SecretError.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    read_private(key, f"{setting}.key", "the private key, PEM,", KEY_MOST)
+    try:
+        context.load_verify_locations(ca)
+    except OSError as error:
+        raise SecretError(f"{setting}.ca", f"{ca}: {_of_file(error)}", PEM) from None
+    try:
+        context.load_cert_chain(certificate, key, password=_no_password)
+    except _LockedError:
+        raise SecretError(f"{setting}.key", f"{key} is locked with a password", "write it without one") from None
+    except OSError as error:
+        if getattr(error, "reason", "") == "KEY_VALUES_MISMATCH":
+            raise SecretError(
+                f"{setting}.key", f"{key} is not the key of {certificate}", "give the two that belong together"
+            ) from None
+        raise SecretError(f"{setting}.certificate, key", f"{certificate}, {key}: {_of_file(error)}", PEM) from None
+    return context
+
+
+class _LockedError(Exception):
+    pass
+
+
+def _no_password() -> str:
+    raise _LockedError
+
+
+def _of_file(error: OSError) -> str:
+    return "there is nothing of the kind in it" if isinstance(error, ssl.SSLError) else _plain(error)
+
+
+def in_words(error: BaseException | None, where: str, name: str) -> str:
+    """Say why there is no connection to `where`, or no more, and what to do. `name`: what the server's certificate
+    has to be of. None: the other side has closed it.
+    """
+    match error:
+        case None:
+            return "the server closed the connection"
+        case ssl.SSLCertVerificationError():
+            return _UNVERIFIED.get(error.verify_code, f"its certificate: {error.verify_message}").format(name=name)
+        case ssl.SSLError():
+            return _REASONS.get(error.reason or "", f"TLS fails: {error.reason or error}")
+        case ConnectionRefusedError():
+            return f"nothing listens at {where}: is the server up, and does it speak RadSec there?"
+        case TimeoutError():
+            return f"no answer from {where}: is there a way to it, and does no firewall stop TCP?"
+        case ConnectionError():
+            return "the connection broke"
+        case OSError():
+            return _plain(error)
+    return str(error)
+
+
+def _plain(error: OSError) -> str:
+    if isinstance(error, socket.gaierror) or error.errno is None:
+        return str(error)
+    return os.strerror(error.errno)
+
+
+_UNKNOWN_CA = "its certificate is of a CA that is not in `ca`: put that CA's certificate there"
+_ANOTHER_NAME = "its certificate is not of {name}: set server_name to a name or an address that it has"
+_UNVERIFIED = {
+    9: "its certificate is not valid yet: is this machine's clock right?",
+    10: "its certificate has expired: it needs a new one (or is this machine's clock wrong?)",
+    18: _UNKNOWN_CA,
+    19: _UNKNOWN_CA,
+    20: _UNKNOWN_CA,
+    21: _UNKNOWN_CA,
+    62: _ANOTHER_NAME,
+    64: _ANOTHER_NAME,
+}
+"""By X509_V_ERR_*, of OpenSSL's x509_vfy.h."""
+
+_OURS = "the server refuses this gateway's certificate: "
+_REASONS = {
+    "TLSV1_ALERT_UNKNOWN_CA": f"{_OURS}it does not know the CA that it is of",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": f"{_OURS}it has expired, get a new one",
+    "SSLV3_ALERT_BAD_CERTIFICATE": f"{_OURS}the server's log says why",
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": f"{_OURS}the server's log says why",
+    "SSLV3_ALERT_CERTIFICATE_REVOKED": f"{_OURS}it was revoked, get a new one",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": "the server refuses to speak TLS with this gateway: its log says why",
+    "TLSV1_ALERT_PROTOCOL_VERSION": "the server speaks no TLS as new as 1.2",
+    "UNSUPPORTED_PROTOCOL": "the server speaks no TLS as new as 1.2",
+    "WRONG_VERSION_NUMBER": "what answers there does not speak TLS: is it the port of RadSec?",
+}
+"""By OpenSSL's reasons: alerts are what the other side says."""
