@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from wayleave.lab.access_node import Line
-from wayleave.lab.capture import Capture
 from wayleave.lab.radius import SECRET, RadiusServer
+from wayleave.lab.radius_claims import forwarded
 from wayleave.lab.topology import Lab
 from wayleave.lab.waiting import wait_until
-from wayleave.net.mac import Mac
 
 FIRST, SECOND = "02:c0:00:00:00:00", "02:c0:00:00:00:01"
 USERS = f"""
@@ -85,18 +84,6 @@ def test_accepted_with_a_service_and_rejected(lab: Lab) -> None:
     assert "not a customer of ours" in told
 
 
-def octets(wire: Capture, mac: Mac) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Packets and octets of IPv4 that a customer sent and got, DHCP apart: the gateway speaks that itself."""
-    counts = {True: (0, 0), False: (0, 0)}
-    for frame in wire.frames:
-        data = frame.data
-        if data[12:14] != b"\x08\x00" or (data[23] == 17 and data[34:36] in (b"\0\x43", b"\0\x44")):
-            continue
-        packets, total = counts[data[6:12] == bytes(mac)]
-        counts[data[6:12] == bytes(mac)] = packets + 1, total + int.from_bytes(data[16:18], "big")
-    return counts[True], counts[False]
-
-
 def test_accounted_for_what_was_sent(lab: Lab) -> None:
     """The server is told of just the octets that were on the wire, DHCP apart, and why the session ended."""
     server = RadiusServer(lab.router, USERS)
@@ -106,7 +93,7 @@ def test_accounted_for_what_was_sent(lab: Lab) -> None:
     with customer.capture() as wire:
         assert customer.ping(lab.server_address, count=10, size=1000)
         customer.release()
-    sent, got = octets(wire, customer.mac)
+    sent, got = forwarded(wire.frames, customer.mac)
     assert sent[0] >= 10
     wait_until(lambda: len(server.accounted()) == 3, lambda: f"three records: {server.accounted()}")
     on, begun, ended = server.accounted()

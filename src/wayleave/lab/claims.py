@@ -28,6 +28,7 @@ from wayleave.lab.packet import (
     ipv4,
     udp,
 )
+from wayleave.lab.radius import RadiusServer, radius_sections
 from wayleave.lab.topology import GATEWAY_ACCESS_MAC, PINS, Lab, Section
 from wayleave.lab.waiting import wait_until
 from wayleave.net.mac import Mac
@@ -40,7 +41,7 @@ DISCARD_PORT = 9
 FULL_SIZE = 1472
 """ICMP payload that makes an IP packet of 1,500 octets."""
 
-_DHCP_NAMES = {1: "DISCOVER", 2: "OFFER", 3: "REQUEST", 5: "ACK", 6: "NAK", 7: "RELEASE"}
+DHCP_NAMES = {1: "DISCOVER", 2: "OFFER", 3: "REQUEST", 5: "ACK", 6: "NAK", 7: "RELEASE"}
 
 
 class Broken(Exception):
@@ -55,7 +56,10 @@ def expect(holds: object, otherwise: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """Something switched off. `config` changes sections of the configuration; `action` runs at the point `at`."""
+    """Something switched off. `config` changes sections of the configuration; `action` runs at the point `at`.
+
+    Of RADIUS, `radius` is the servers' group; `controllers` as `{"known": False}`: there are none.
+    """
 
     name: str
     words: str
@@ -92,7 +96,17 @@ class Story:
 
     def __init__(self, lab: Lab, mutant: Mutant | None = None) -> None:
         self.lab, self.mutant = lab, mutant
-        self.config = lab.config(**(mutant.config if mutant else {}))  # type: ignore[arg-type]
+        self.radius: RadiusServer | None = None
+        """Who decides about newcomers, once it does."""
+        self.configure()
+
+    def configure(self, tenant: Section | None = None) -> None:
+        """Write the configuration, with what the mutant changes; `tenant`: keys of the tenant's section."""
+        changes = dict(self.mutant.config) if self.mutant else {}
+        group, controllers = changes.pop("radius", {}), changes.pop("controllers", {"known": True})
+        changes["tenant"] = {**(tenant or {}), **changes.get("tenant", {})}
+        more = radius_sections(self.lab.folder, self.lab.router_address, group, bool(controllers["known"]))
+        self.config = self.lab.config(**changes, more=more)
 
     def running(self) -> None:
         """See to it that the gateway runs."""
@@ -154,7 +168,7 @@ def _dhcp_story(story: Story, number: int, client: Client) -> str:
         customer, lease = story.fresh(number, client)
         trunk.settle()
     mine = trunk.matching(lambda f: f.is_dhcp and customer.mac in (f.source, f.udp_payload[28:34]))
-    kinds = [_DHCP_NAMES[dict(dhcp_options(frame.udp_payload))[53][0]] for frame in mine]
+    kinds = [DHCP_NAMES[dict(dhcp_options(frame.udp_payload))[53][0]] for frame in mine]
     expect(kinds[-1:] == ["ACK"] and "REQUEST" in kinds, f"on the trunk: {', '.join(kinds)}")
     others = [frame for frame in mine if frame.tags != line.tags]
     expect(not others, f"tags that are not the line's: {others[:1]}")
@@ -360,7 +374,7 @@ def kernel_dhcp(story: Story) -> str:
         trunk.settle()
     expect(lease.address == address, f"it had {address} and was given {lease.address}")
     mine = trunk.matching(lambda f: f.is_dhcp and customer.mac in (f.source, f.udp_payload[28:34]))
-    kinds = [_DHCP_NAMES[dict(dhcp_options(frame.udp_payload))[53][0]] for frame in mine]
+    kinds = [DHCP_NAMES[dict(dhcp_options(frame.udp_payload))[53][0]] for frame in mine]
     expect(kinds[-1:] == ["ACK"], f"on the trunk: {', '.join(kinds)}")
     expect(customer.ping(story.lab.server_address), "the server does not answer its pings")
     return f"no bng process; {' '.join(kinds)} within {took:.1f}s; {address} again, and pings"

@@ -28,6 +28,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from wayleave.lab import radius_claims as radius_claims  # its claims come behind the others
 from wayleave.lab.claims import CLAIMS, LINES, Broken, Claim, Mutant, Story
 from wayleave.lab.customer import NoLease
 from wayleave.lab.topology import PINS, Lab
@@ -168,6 +169,7 @@ _DRAWING = """
   customers            access node        GATEWAY           router       server
   udhcpc, dhclient ──► pushes S and C ──► acc0   core0 ──►  static  ──►  ping
   untagged             tags as an OLT     XDP               route
+                                                            FreeRADIUS
 """
 
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 import shutil
 import signal
+from collections.abc import Mapping
 from importlib import resources
 from ipaddress import IPv4Address
 from pathlib import Path
 from tempfile import mkdtemp
 
 from wayleave.lab.host import Host
+from wayleave.lab.topology import section
 from wayleave.lab.waiting import wait_until
 
 SECRET = "lab secret"
@@ -106,6 +108,26 @@ server default {{
 }}
 """
 _SIGNS = "update reply {\n\t\t\tMessage-Authenticator := 0x00\n\t\t}"
+
+
+def radius_sections(folder: Path, address: IPv4Address, group: Mapping[str, object], controlled: bool = True) -> str:
+    """Return what a gateway's configuration says of a server at `address`, r1, and of its group, isp.
+
+    Its secret is written into `folder`. `group`: more keys of the group. `controlled`: it may change sessions.
+    """
+    secret = folder / "secret"
+    secret.write_text(SECRET + "\n")
+    secret.chmod(0o600)
+    server = {"name": "r1", "address": address, "secret": secret}
+    sections = [
+        section("[[services]]", {"name": "gold", "up": "20M", "down": "100M"}),
+        section("[[radius.servers]]", server),
+        section("[[radius.groups]]", {"name": "isp", "servers": ["r1"], "pool": "residential"}, group),
+    ]
+    if controlled:
+        sections.append(section("[[radius.controllers]]", {"address": address, "secret": secret}))
+    return "\n".join(sections)
+
 
 Record = dict[str, list[str]]
 """What a request said: attribute → values, as FreeRADIUS writes them."""

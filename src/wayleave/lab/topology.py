@@ -322,12 +322,12 @@ class Lab:
         """
         return "\n".join(
             (
-                _section("[gateway]", self._gateway_section(), gateway),
-                _section("[[tenants]]", {"name": "default", "table": 254}, tenant),
-                _section("[[ports]]", self._subscriber_section(), subscriber),
-                _section("[[ports]]", {"number": 100, "device": "core0", "role": "network"}, network),
-                _section("[[pools]]", self._pool_section(), pool),
-                _section("[authorization]", {"default": "residential"}, authorization),
+                section("[gateway]", self._gateway_section(), gateway),
+                section("[[tenants]]", {"name": "default", "table": 254}, tenant),
+                section("[[ports]]", self._subscriber_section(), subscriber),
+                section("[[ports]]", {"number": 100, "device": "core0", "role": "network"}, network),
+                section("[[pools]]", self._pool_section(), pool),
+                section("[authorization]", {"default": "residential"}, authorization),
                 more,
             )
         )
@@ -375,7 +375,8 @@ def customer_mac(number: int) -> Mac:
     return Mac(b"\x02\xc0\x00" + number.to_bytes(3, "big"))
 
 
-def _section(head: str, values: Section, changes: Section | None) -> str:
+def section(head: str, values: Section, changes: Section | None = None) -> str:
+    """Return a section of TOML. `changes` are other values of keys; None takes a key out."""
     merged = {**values, **(changes or {})}
     lines = [f"{key} = {_toml(value)}" for key, value in merged.items() if value is not None]
     return "\n".join([head, *lines, ""])
