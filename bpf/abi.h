@@ -29,6 +29,8 @@ enum constant {
 	REPLY_SLOTS = 4096,      /* different DHCP replies at once; many sessions share one */
 	REPLY_OPTIONS_MAX = 360, /* octets of options in one */
 	NO_SESSION = 0xffffffff,
+	METER_COST_BITS = 12,    /* of a nanosecond, behind the point, in `struct meter` */
+	METER_TIME_BITS = 6,     /* the same in `usage_direction.metered_until` */
 };
 
 /* Load-time settings: `const volatile struct settings settings SEC(".rodata.settings")`, so that the
@@ -114,6 +116,15 @@ struct encapsulation {
 	__u8 header[34];
 };
 
+/* How fast IP packets may go one way.  Bits a second are sold; an octet's cost is what the program multiplies:
+ * 2^12 * 8e9 / rate, rounded down, so that nobody gets less than was sold.  8 kbit/s is 4,096,000,000 and fits;
+ * at 400 Gbit/s it is 81 and no longer 81.92.  What is given above what was sold is less than 1/cost of it:
+ * 1.24 % at 400 Gbit/s, 0.31 % at 100, 0.031 % at 10, 0.0031 % at 1 Gbit/s and below.  The burst is exact. */
+struct meter {
+	__u32 cost;              /* of an octet, in 1/4096 ns; 0: not metered */
+	__u32 burst;             /* octets that may go at once; a larger packet never goes */
+};
+
 /* Map `sessions`: row -> this.  Two cache lines: upstream reads the first, downstream both.
  * Written only while no key points at it (memory-mapped), never by the BPF program. */
 struct session {
@@ -125,15 +136,14 @@ struct session {
 	be32 netmask;            /* of the subnet the client was told; the gateway proxies ARP inside it */
 	__u32 tenant;
 	__u32 table;             /* the tenant's kernel route table */
-	__u32 flags;             /* enum session_flag */
+	__u16 flags;             /* enum session_flag */
 	__u16 mtu;               /* largest IP packet toward the client */
-	__u16 pad;
 	__u32 reply;             /* index into `replies`, 0: Python answers this client's DHCP */
-	__u32 pad2;
+	struct meter up;         /* what the client sends */
 	struct encapsulation encapsulation;
 	__u64 form;              /* digest of the request's options that the reply was made for */
 	__u64 agent;             /* digest of the option 82 that this client's access node adds, 0: none is believed */
-	__u8 reserved[8];
+	struct meter down;       /* what it is sent */
 };
 
 /* Map `replies`: index -> this.  The options of a DHCPACK as proto/dhcp4 encodes them: 53, 54, 51, 58, 59,
@@ -180,8 +190,9 @@ struct usage_direction {
 	boot_ns seen;            /* upstream: last packet that antispoof passed, to within a second */
 	boot_ns renewed;         /* upstream: last lease renewal that the kernel answered */
 	boot_ns asked;           /* upstream: last packet that left for the network, to within a second */
-	__u64 heard;             /* upstream: how many packets had come down by then */
-	__u64 unanswered;        /* upstream: how many times in a row `asked` moved on, and none had come since */
+	__u32 heard;             /* upstream: how many packets had come down by then, in 32 bits */
+	__u32 unanswered;        /* upstream: how many times in a row `asked` moved on, and none had come since */
+	__u64 metered_until;     /* the meter's virtual time (GCRA): boot time in 1/64 ns, for nine years of it */
 };
 struct usage {
 	struct usage_direction up;
@@ -198,10 +209,11 @@ enum stage {
 	STAGE_PUNT = 4,
 	STAGE_ADMIT = 5,
 	STAGE_ANTISPOOF = 6,
-	STAGE_FORWARD = 7,
-	STAGE_HOST = 8,
-	STAGE_DELIVER = 9,
-	STAGE_COUNT = 10,
+	STAGE_METER = 7,
+	STAGE_FORWARD = 8,
+	STAGE_HOST = 9,
+	STAGE_DELIVER = 10,
+	STAGE_COUNT = 11,
 };
 
 /* Each packet ends in exactly one stage with exactly one of these. */
@@ -255,7 +267,9 @@ enum drop_reason {
 	DROP_DHCP_FRAGMENT = 32,        /* DHCP in fragments is refused */
 	DROP_TOO_BIG = 33,              /* more than the client's MTU, from the kernel; more than a punt record, to Python */
 	DROP_NO_EGRESS = 34,            /* the port it must leave by is not in `egress` */
-	DROP_COUNT = 35,
+	DROP_METERED_UP = 35,           /* more than the client's service lets it send */
+	DROP_METERED_DOWN = 36,         /* more than the receiving client's service lets it be sent */
+	DROP_COUNT = 37,
 };
 
 /* ---- The punt ring --------------------------------------------------------------------- */
@@ -380,7 +394,8 @@ enum policer {
 	POLICE_SAMPLE = 7,       /* samples of dropped packets: all together */
 	POLICE_SAMPLE_CLIENT = 8,/* of one client and reason; without a session on network ports one source and reason */
 	POLICE_SAMPLE_LINE = 9,  /* of what one (port, S, C) sends */
-	POLICER_COUNT = 10,
+	POLICE_SAMPLE_METERED = 10,/* in the place of POLICE_SAMPLE: of what meters drop */
+	POLICER_COUNT = 11,
 };
 struct policer_rate {
 	__u64 cost_ns;

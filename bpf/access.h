@@ -9,6 +9,7 @@ static __always_inline int access(struct packet *p)
 	RUN(punt);
 	RUN(admit);
 	RUN(antispoof);
+	RUN(meter);
 	RUN(forward);
 	return drop(p, DROP_NONE);
 }

@@ -26,6 +26,7 @@
 #include "stages/punt.h"
 #include "stages/admit.h"
 #include "stages/antispoof.h"
+#include "stages/meter.h"
 #include "stages/deliver.h"
 #include "stages/forward.h"
 #include "stages/host.h"

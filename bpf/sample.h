@@ -72,6 +72,15 @@ static __always_inline int put_sample(struct packet *p, const struct dropped *it
 	return 0;
 }
 
+/* What meters drop has a rate of its own: thousands of clients are at theirs at any time, and that is as it should
+ * be; it must not hide what is not. */
+static __always_inline __u32 sample_policer(const struct dropped *it)
+{
+	enum drop_reason reason = it->source >> 48;
+
+	return reason == DROP_METERED_UP || reason == DROP_METERED_DOWN ? POLICE_SAMPLE_METERED : POLICE_SAMPLE;
+}
+
 /* Sample a dropped packet: policed by client, then line, then altogether, as punts are.  A line that has nothing
  * left, or all of them, is refused before that: MACs made up there must not use up other clients' buckets.  What
  * comes in by network ports has no line. */
@@ -81,10 +90,11 @@ static __noinline int sample_it(struct xdp_md *ctx, __u64 line, __u64 source, __
 	struct packet clock = { }, *p = &clock;	/* the policers need no more of it */
 	int has_line = where >> 8 == PORT_SUBSCRIBER;
 	__u32 of_line = has_line ? hashed_bucket(BUCKETS_SAMPLE_LINE, line, 0) : 0;
+	__u32 of_all = sample_policer(&it);
 
-	if (spent(p, POLICE_SAMPLE, POLICE_SAMPLE) || (has_line && spent(p, POLICE_SAMPLE_LINE, of_line)) ||
+	if (spent(p, of_all, of_all) || (has_line && spent(p, POLICE_SAMPLE_LINE, of_line)) ||
 	    !conforms(p, POLICE_SAMPLE_CLIENT, sample_bucket(&it)) ||
-	    (has_line && !conforms(p, POLICE_SAMPLE_LINE, of_line)) || !conforms(p, POLICE_SAMPLE, POLICE_SAMPLE))
+	    (has_line && !conforms(p, POLICE_SAMPLE_LINE, of_line)) || !conforms(p, of_all, of_all))
 		count(p, &samples, SAMPLE_POLICED);
 	else if (put_sample(p, &it))
 		count(p, &samples, SAMPLE_LOST);

@@ -141,7 +141,7 @@ static __always_inline void count_usage(struct usage_direction *direction, const
  * since it did so before.  Only then is the other direction's cache line read. */
 static __always_inline void note_asked(struct usage *counters, boot_ns at)
 {
-	__u64 heard;
+	__u32 heard;
 
 	if (at - counters->up.asked <= SEEN_RESOLUTION_NS)
 		return;

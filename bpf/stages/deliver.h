@@ -13,6 +13,8 @@ static __always_inline int deliver_to(struct packet *p, const struct session *to
 	if (p->total > to->mtu)
 		return drop(p, DROP_TOO_BIG);
 	p->told_to = to;
+	if (is_over(p, to, METER_DOWN))
+		return drop(p, DROP_METERED_DOWN);
 	if (leave_by(p, to->encapsulation.port))
 		return drop(p, DROP_NO_EGRESS);
 	if (encapsulate(p, &to->encapsulation))

@@ -5,20 +5,30 @@ from __future__ import annotations
 from ipaddress import IPv4Address
 
 import pytest
+from msgspec.structs import replace
 
 from wayleave.aaa.local import AuthorizationSettings, LocalAuthorization, Subscriber
 from wayleave.net.mac import Mac
-from wayleave.session.model import Client, Line, Service
+from wayleave.net.units import SECOND, Ns
+from wayleave.session.model import Client, Line, Rate, Service
 from wayleave.session.refusal import Reason, Refusal
 
 MAC = Mac.parse("02:00:00:00:00:0a")
 LINE = Line(1, 100, 7)
 
 
-def decide(client: Client, *entries: Subscriber, default: str | None = "residential") -> Service | Refusal:
-    return LocalAuthorization(AuthorizationSettings(default=default), entries, {1: "isp"}, {"theirs": "other"}).grant(
-        client
-    )
+GOLD = Service(
+    tenant="", pool="", name="gold", up=Rate.of(20_000_000), down=Rate.of(100_000_000), idle_timeout=Ns(60 * SECOND)
+)
+FREE = Service(tenant="", pool="", name="free")
+
+
+def decide(
+    client: Client, *entries: Subscriber, default: str | None = "residential", service: str | None = None
+) -> Service | Refusal:
+    settings = AuthorizationSettings(default=default, service=service)
+    sold = {"gold": GOLD, "free": FREE}
+    return LocalAuthorization(settings, entries, {1: "isp"}, {"theirs": "other"}, sold).grant(client)
 
 
 def test_any_line_gets_the_default_pool_and_its_ports_tenant() -> None:
@@ -67,6 +77,22 @@ def test_an_entry_says_address_tenant_limit_and_antispoof() -> None:
 def test_the_tenant_is_the_pools_where_the_entry_names_none() -> None:
     entry = Subscriber.model_validate({"name": "a", "line": "1:100.7", "pool": "theirs"})
     assert decide(Client(LINE, MAC), entry) == Service(tenant="other", pool="theirs", subscriber="a")
+
+
+def test_an_entry_names_the_service_that_was_sold_and_others_get_the_default_s() -> None:
+    entry = Subscriber.model_validate({"name": "a", "line": "1:100.7", "service": "gold"})
+    assert decide(Client(LINE, MAC), entry) == replace(GOLD, tenant="isp", pool="residential", subscriber="a")
+    other = Client(Line(1, 100, 8), MAC)
+    assert decide(other, entry) == Service(tenant="isp", pool="residential")
+    assert decide(other, entry, service="gold") == replace(GOLD, tenant="isp", pool="residential")
+    plain = Subscriber.model_validate({"name": "b", "line": "1:100.7"})
+    of_default = decide(Client(LINE, MAC), plain, service="gold")
+    assert isinstance(of_default, Service)
+    assert (of_default.name, of_default.up) == ("gold", GOLD.up)
+    unlimited = Subscriber.model_validate({"name": "b", "line": "1:100.7", "service": "free"})
+    free = decide(Client(LINE, MAC), unlimited, service="gold")
+    assert isinstance(free, Service)
+    assert (free.name, free.up, free.down) == ("free", None, None)
 
 
 def test_a_blocked_subscriber_is_refused_though_the_default_would_let_it_on() -> None:

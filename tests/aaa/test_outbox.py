@@ -183,6 +183,22 @@ def test_a_record_that_its_server_never_answers_holds_up_its_own_session_alone()
     assert set(asked) == {(1).to_bytes(4, "big")}, "its Stop waits for its Start"
 
 
+def test_how_long_the_oldest_has_waited() -> None:
+    gateway = Gateway(3)
+    assert gateway.outbox.oldest(gateway.world.now) is None
+    gateway.up(False)
+    gateway.record("a", 1)
+    gateway.run(60)
+    gateway.record("b", 1)
+    assert gateway.outbox.oldest(gateway.world.now) == 60 * SECOND
+    gateway.kill()
+    gateway.run(60)
+    assert gateway.outbox.oldest(gateway.world.now) == 120 * SECOND, "also what an earlier process made"
+    gateway.up(True)
+    gateway.run(60)
+    assert gateway.outbox.oldest(gateway.world.now) is None
+
+
 def test_delay_is_told_and_time_of_an_unset_clock_is_not() -> None:
     world = World(code=Code.ACCOUNTING_REQUEST)
     outbox = Outbox(world.exchange, lambda _: None)

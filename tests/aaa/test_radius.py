@@ -45,6 +45,7 @@ class Asked:
             if decisions:
                 (decision,) = decisions
                 assert decision.ticket == Ticket(newcomer.id, newcomer.since)
+                self.told = decision.says
                 return decision.outcome
         raise AssertionError("nothing was decided")
 
@@ -89,7 +90,7 @@ def test_a_password_of_the_groups_own() -> None:
 def test_rejected_and_not_asked_about_again_for_a_while() -> None:
     asked = Asked()
     asked.says(Code.ACCESS_REJECT, ("Reply-Message", "pay\n first"))
-    refusal = Refusal(Reason.RADIUS_REJECTED, "pay first")
+    refusal = Refusal(Reason.RADIUS_REJECTED, "rejected by r0: pay first")
     assert asked.decide(newcomer()) == refusal
     assert asked.authorizer.decide(newcomer(), asked.world.now) == refusal
     asked.says(Code.ACCESS_ACCEPT)
@@ -122,6 +123,41 @@ def test_no_server_answers() -> None:
     assert isinstance(refusal, Refusal)
     assert refusal.reason is Reason.RADIUS_UNREACHABLE
     assert refusal.why == "no server lives: r0"
+
+
+@pytest.mark.parametrize(
+    ("secret", "signs", "reason"),
+    [(b"another", True, Reason.RADIUS_DOUBTED), (b"secret 0", False, Reason.RADIUS_UNSIGNED)],
+)
+def test_an_answer_that_is_not_believed_is_told_apart(secret: bytes, signs: bool, reason: Reason) -> None:
+    asked = Asked()
+    asked.world.servers[0].secret, asked.world.servers[0].signs = secret, signs
+    refusal = asked.decide(newcomer())
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason is reason
+    assert refusal.why.startswith("answers that are not believed: r0: ")
+
+
+def test_who_is_rejected_and_not_asked_about_is_counted() -> None:
+    asked = Asked()
+    asked.says(Code.ACCESS_REJECT)
+    asked.decide(newcomer(1))
+    asked.decide(newcomer(2))
+    assert asked.authorizer.held(asked.world.now) == 2
+    asked.world.run(seconds=31)
+    assert asked.authorizer.held(asked.world.now) == 0
+
+
+def test_who_grants_what_is_told() -> None:
+    asked = Asked(last_known=Ns(3600 * SECOND))
+    asked.says(Code.ACCESS_ACCEPT, ("Filter-Id", "gold"))
+    asked.decide(newcomer())
+    assert asked.told == "by r0: gold, up 20 Mbit/s, down 100 Mbit/s, pool residential"
+    asked.world.servers[0].up = False
+    asked.decide(newcomer(accounting="another"))
+    assert asked.told == "as last, no server lives: r0: gold, up 20 Mbit/s, down 100 Mbit/s, pool residential"
+    asked.decide(newcomer(2))
+    assert asked.told == ""
 
 
 def test_the_last_answer_is_believed_for_a_while_where_that_is_configured() -> None:

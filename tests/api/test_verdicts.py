@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from pydantic import BaseModel
 
 from wayleave.aaa.local import Subscriber
-from wayleave.api.facts import RECENT, Facts, PortFacts
+from wayleave.api.facts import LATELY, RECENT, Facts, PortFacts
 from wayleave.api.rules.outward import UNANSWERED
 from wayleave.api.rules.rule import Rule
 from wayleave.api.verdicts import RULES, Diagnosis, diagnose
@@ -31,7 +31,7 @@ from wayleave.net.mac import Mac
 from wayleave.net.units import SECOND, BootNs, Ns
 from wayleave.proto.dhcp4.options import BY_NAME
 from wayleave.session.journal import Entry
-from wayleave.session.model import NEVER, Client, Lease, Line, Phase, Service, Session, Subnet
+from wayleave.session.model import NEVER, Client, Lease, Line, Phase, Rate, Service, Session, Subnet
 from wayleave.session.refusal import Reason
 from wayleave.session.settings import Reservation
 
@@ -55,8 +55,8 @@ def ago(seconds: int) -> BootNs:
     return BootNs(NOW - seconds * SECOND)
 
 
-def drop(reason: DropReason, seconds: int) -> Drop:
-    return Drop(reason, Stage.ANTISPOOF, True, 1, ago(seconds), ago(seconds), 60, b"\0" * 60)
+def drop(reason: DropReason, seconds: int, upstream: bool = True) -> Drop:
+    return Drop(reason, Stage.ANTISPOOF, upstream, 1, ago(seconds), ago(seconds), 60, b"\0" * 60)
 
 
 def way(outcome: Outcome, reason: DropReason | None = None) -> Explanation:
@@ -92,6 +92,7 @@ def facts(**unlike: Any) -> Facts:
         large=way(Outcome.TO_NETWORK),
         hop=HOP,
         table=254,
+        servers=[],
     )
     return replace(well, **unlike)
 
@@ -168,6 +169,8 @@ BY_REASON = {
     Reason.RADIUS_CHALLENGED: "radius-rejected",
     Reason.RADIUS_UNUSABLE: "radius-unusable",
     Reason.RADIUS_UNREACHABLE: "radius-unreachable",
+    Reason.RADIUS_UNSIGNED: "radius-unsigned",
+    Reason.RADIUS_DOUBTED: "radius-doubted",
     Reason.RADIUS_BUSY: "radius-busy",
     Reason.SUBSCRIBER_FULL: "subscriber-full",
     Reason.MAC_ON_ANOTHER_CIRCUIT: "other-circuit",
@@ -237,6 +240,30 @@ def test_who_is_known_on_another_line_is_told_of_it_also_if_it_is_served() -> No
     here = {"subscriber": carol.model_copy(update={"line": CLIENT.line}), "reservation": None}
     assert found(**here).notes == []
     assert found(reservation=Reservation(address=NETWORK[7], mac=CLIENT.mac)).notes == []
+
+
+UP, DOWN = DropReason.METERED_UP, DropReason.METERED_DOWN
+GOLD = replace(SERVED, service=Service(tenant="t", pool="p", name="gold", up=Rate.of(20_000_000)))
+
+
+def test_who_uses_all_of_its_rate_is_well_otherwise_and_told_of_it() -> None:
+    told = found(session=GOLD, drops=[drop(UP, 3)])
+    assert told.name == "over-rate"
+    assert told.says == "it sends more than the 20 Mbit/s of its service gold; what was too much 3 s ago was dropped"
+    assert found(session=GOLD, drops=[drop(DOWN, 3, False)]).says.startswith(
+        "it is sent more than its service allowed;"
+    )
+    assert found(session=GOLD, drops=[drop(DOWN, 3)]).says.startswith("it sends another client more than that one's")
+    assert verdict(session=GOLD, drops=[drop(UP, LATELY // SECOND + 1)]) == "well", "anybody is there now and then"
+    assert verdict(small=way(Outcome.DROPPED, UP), large=way(Outcome.DROPPED, UP)) == "over-rate", "and not refused"
+    assert verdict(large=way(Outcome.DROPPED, UP)) == "well", "and no MTU"
+
+
+def test_a_rate_hides_nothing_that_is_wrong() -> None:
+    drops = [drop(UP, 1), drop(DropReason.SPOOFED_IPV4, 2), drop(UP, 0)]
+    told = found(session=GOLD, drops=drops, seen=ago(5))
+    assert told.name == "spoofing"
+    assert told.notes == ["it sends more than the 20 Mbit/s of its service gold; what was too much 0 s ago was dropped"]
 
 
 # ---- nothing comes back ------------------------------------------------------------------------

@@ -28,6 +28,7 @@ from wayleave.lab.namespace import PREFIX, Namespace, create_all, delete_all
 from wayleave.lab.topology import GATEWAY_ACCESS_MAC, GATEWAY_CORE_MAC
 from wayleave.net.mac import Mac
 from wayleave.net.units import after
+from wayleave.session.model import Rate
 
 from . import population
 from .traffic import Traffic
@@ -105,7 +106,8 @@ def on_one_cpu(namespace: Namespace, function: Callable[[], T]) -> T:
 class Plane:
     """The product's data plane with `installed` sessions of `population`, and no Python beside it."""
 
-    def __init__(self, crossing: Crossing, installed: int) -> None:
+    def __init__(self, crossing: Crossing, installed: int, rate: Rate | None = None) -> None:
+        """`rate`: what is sold to every one of them, both ways."""
         settings = {".rodata.settings": settings_of_kernel().pack()}
         self._object = objects.load(objects.PROGRAM, sizes(installed, RING_OCTETS), settings)
         crossing.cleanup.callback(self._object.close)
@@ -114,7 +116,7 @@ class Plane:
         self.usage = Array(self.maps["usage"])
         self.tables = Tables(self.maps, Clock().boot())
         crossing.gateway.call(lambda: self._configure(crossing))
-        self._install(installed)
+        self._install(installed, rate)
 
     def _configure(self, crossing: Crossing) -> None:
         """Fill in the ports; from inside, since `egress` finds devices in the caller's namespace."""
@@ -133,10 +135,10 @@ class Plane:
         tenant = abi.Tenant(population.TENANT.table, 0, 0, nobody, nobody, *pack_prefixes([population.NETWORK]))
         syscall.update(self.maps["tenants"].fd, bytes(4), tenant.pack())
 
-    def _install(self, count: int) -> None:
+    def _install(self, count: int, rate: Rate | None) -> None:
         now = Clock().boot()
         until = after(now, population.LEASE)
-        sessions = (population.session(number, until) for number in range(count))
+        sessions = (population.session(number, until, rate=rate) for number in range(count))
         self.tables.install(population.rows(sessions), now)
 
     def attach(self, crossing: Crossing) -> None:

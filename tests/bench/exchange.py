@@ -70,7 +70,9 @@ class Rig:
         self.table = Table(capacity)
         delivery = Delivery(pool.network, pool.gateway, pool.dns)
         self.ipoe = Ipoe({port.number: port}, {port.number: GATEWAY_ACCESS_MAC}, {pool.name: delivery}, self.table.find)
-        authorization = LocalAuthorization(AuthorizationSettings(default=pool.name), (), {port.number: "default"}, {})
+        authorization = LocalAuthorization(
+            AuthorizationSettings(default=pool.name), (), {port.number: "default"}, {}, {}
+        )
         self.engine = Engine(
             self.table,
             {pool.name: derived.terms_of(pool, ())},

@@ -10,6 +10,7 @@ import statistics
 from dataclasses import dataclass
 
 from wayleave.dataplane.plane import ACCESS, CORE
+from wayleave.session.model import MOST_RATE, Rate
 
 from .crossing import Crossing, Plane, on_one_cpu
 from .report import Aim, Result, Table, Wrong, shown
@@ -18,6 +19,9 @@ from .traffic import Traffic
 SUBSCRIBERS = (1, 1_000, 64_000)
 INSTALLED = 64_000
 GOAL_FLATNESS = 2.3
+METERED = ", metered"
+FAST = Rate.of(MOST_RATE)
+"""No packet of the generator is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,27 +84,26 @@ def measure(
 
 
 def bench(quick: bool) -> Result:
-    """Both directions at each number of subscribers, interleaved round by round."""
+    """Both directions, without a rate and with one, at each number of subscribers, interleaved round by round."""
     rounds, repeats = (3, 300_000) if quick else (9, 2_000_000)
     samples: dict[str, list[float]] = {}
     traffic = Traffic()
     with Crossing() as crossing:
-        plane = Plane(crossing, INSTALLED)
-        cases = [(direction, count) for direction in (UP, DOWN) for count in SUBSCRIBERS]
+        planes = {"": Plane(crossing, INSTALLED), METERED: Plane(crossing, INSTALLED, FAST)}
+        cases = [(direction, sold, count) for direction in (UP, DOWN) for sold in planes for count in SUBSCRIBERS]
         for number in range(rounds):
-            for direction, count in cases if number % 2 == 0 else reversed(cases):
-                net = measure(traffic, plane, crossing, direction, count, repeats)
-                samples.setdefault(_name(direction, count), []).append(net)
+            for direction, sold, count in cases if number % 2 == 0 else reversed(cases):
+                net = measure(traffic, planes[sold], crossing, direction, count, repeats)
+                samples.setdefault(_name(direction, sold, count), []).append(net)
     traffic.close()
     rows = []
     found = []
-    for direction in (UP, DOWN):
-        series = [samples[_name(direction, count)] for count in SUBSCRIBERS]
+    for direction, sold in ((direction, sold) for direction in (UP, DOWN) for sold in ("", METERED)):
+        series = [samples[_name(direction, sold, count)] for count in SUBSCRIBERS]
         flat = [many / some for many, some in zip(series[2], series[1], strict=True)]
-        rows.append((direction.name, *(shown(values) for values in series), shown(flat, 2)))
-        found.append(
-            Aim(f"flatness {direction.name}, program alone", statistics.median(flat), GOAL_FLATNESS, most=True)
-        )
+        name = direction.name + sold
+        rows.append((name, *(shown(values) for values in series), shown(flat, 2)))
+        found.append(Aim(f"flatness {name}, program alone", statistics.median(flat), GOAL_FLATNESS, most=True))
     table = Table(
         f"packet: net ns a packet, median [min…max] of {rounds} rounds; {INSTALLED:,} sessions installed",
         ("subscribers taking part", *(f"{count:,}" for count in SUBSCRIBERS), "64k / 1k"),
@@ -110,5 +113,5 @@ def bench(quick: bool) -> Result:
     return Result([table], found, samples)
 
 
-def _name(direction: Direction, count: int) -> str:
-    return f"{direction.wrapper.removesuffix('_repeat')} {count} ns"
+def _name(direction: Direction, sold: str, count: int) -> str:
+    return f"{direction.wrapper.removesuffix('_repeat')}{sold} {count} ns"

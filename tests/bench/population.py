@@ -55,8 +55,8 @@ def vids(number: int) -> tuple[int, int]:
     return 1 + (number >> VIDS_LOG2), 1 + (number & (1 << VIDS_LOG2) - 1)
 
 
-def session(number: int, until: BootNs, pool: str = "residential") -> model.Session:
-    """Return the subscriber's session, up and promised `until`; its id is its number."""
+def session(number: int, until: BootNs, pool: str = "residential", rate: model.Rate | None = None) -> model.Session:
+    """Return the subscriber's session, up and promised `until`; its id is its number. `rate`: both ways."""
     svid, cvid = vids(number)
     client = mac(number)
     tags = b"\x88\xa8" + svid.to_bytes(2, "big") + b"\x81\x00" + cvid.to_bytes(2, "big")
@@ -66,7 +66,7 @@ def session(number: int, until: BootNs, pool: str = "residential") -> model.Sess
         phase=model.Phase.ACTIVE,
         since=BootNs(1),
         encapsulation=client + GATEWAY_ACCESS_MAC + tags + b"\x08\x00",
-        service=model.Service(tenant=TENANT.name, pool=pool),
+        service=model.Service(tenant=TENANT.name, pool=pool, up=rate, down=rate),
         form=FORM,
         lease=model.Lease(address(number), pool, SUBNET, DURATION, LEASE, until),
         installed=True,

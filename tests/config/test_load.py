@@ -363,6 +363,18 @@ def test_twenty_five_faults_of_one_file_are_told_together(file: Path) -> None:
     assert not extra, "and nothing that follows from another fault"
 
 
+def test_a_service_that_is_named_has_to_be_there(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "people.toml").write_text('[[subscribers]]\nname = "x"\nline = "1:1"\nservice = "gold"\n')
+    text = GOOD + 'service = "silver"\nsubscribers = "people.toml"\n[[services]]\nname = "bronze"\nup = "2M"\n'
+    assert problems(file, text) == [
+        "authorization.service: there is no service 'silver'; there is bronze",
+        f"{tmp_path / 'people.toml'}: subscribers[x].service: there is no service 'gold'; there is bronze",
+    ]
+    file.write_text(text.replace("silver", "gold").replace("bronze", "gold"))
+    tree, (entry,) = load(file)
+    assert (tree.authorization.service, entry.service) == ("gold", "gold")
+
+
 @pytest.mark.parametrize("line", [line for line in GOOD.splitlines() if " = " in line])
 def test_a_value_that_makes_no_sense_is_one_fault_and_no_rule_stumbles_over_it(
     file: Path, tmp_path: Path, line: str

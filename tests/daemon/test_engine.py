@@ -116,6 +116,7 @@ class Stage:
                 subscribers,
                 dict.fromkeys(self.ports, self.tenants[0]),
                 {},
+                {},
             ),
             dict.fromkeys(self.ports, self.admission),
         )

@@ -149,7 +149,9 @@ class Gateway:
         people = self.world.subscribers
         return (
             {POOL.name: terms_of(pool, people)},
-            LocalAuthorization(AuthorizationSettings(default=POOL.name), people, dict.fromkeys(PORTS, "default"), {}),
+            LocalAuthorization(
+                AuthorizationSettings(default=POOL.name), people, dict.fromkeys(PORTS, "default"), {}, {}
+            ),
             {port.number: Admission(port.clients, port.at_limit == "replace") for port in PORTS.values()},
         )
 

@@ -155,6 +155,9 @@ class Subscriber:
     reply: int = 0
     form: int = 0
     agent: int = 0
+    up: tuple[int, int] = (0, 0)
+    """What it may send: the cost of an octet in 1/4096 ns, and the burst in octets."""
+    down: tuple[int, int] = (0, 0)
 
     @property
     def key(self) -> abi.ClientKey:
@@ -185,6 +188,8 @@ class Subscriber:
             encapsulation=abi.Encapsulation(self.port, len(self.header), self.header),
             form=self.form,
             agent=self.agent,
+            up=abi.Meter(*self.up),
+            down=abi.Meter(*self.down),
         )
 
 
@@ -396,7 +401,7 @@ class Bench:
         if who.id >= ROWS:
             return Use()
         words = struct.unpack_from("<16Q", self._usage.view, who.id * self._usage.stride)
-        assert not any((words[4], *words[11:16]))
+        assert not any((words[4], *words[11:15]))
         return Use((words[0], words[1]), (words[8], words[9]), words[2], words[10])
 
     def seen(self, who: Subscriber) -> int:
@@ -408,9 +413,25 @@ class Bench:
         """Pretend that the session was last seen at `when`."""
         struct.pack_into("<Q", self._usage.view, who.id * self._usage.stride + 24, when)
 
+    def metered_until(self, who: Subscriber, way: str) -> int:
+        """usage.`way`.metered_until of a session."""
+        (until,) = struct.unpack_from("<Q", self._usage.view, self._meter(who, way))
+        return int(until)
+
+    def pass_time(self, who: Subscriber, ns: int) -> None:
+        """Pretend, to the session's meters, that so much time has passed."""
+        for way in ("up", "down"):
+            at = self._meter(who, way)
+            (until,) = struct.unpack_from("<Q", self._usage.view, at)
+            struct.pack_into("<Q", self._usage.view, at, max(0, until - (ns << abi.METER_TIME_BITS)))
+
+    def _meter(self, who: Subscriber, way: str) -> int:
+        within = abi.Usage.OFFSET[way] + abi.UsageDirection.OFFSET["metered_until"]
+        return who.id * self._usage.stride + within
+
     def asking(self, who: Subscriber) -> tuple[int, int, int]:
         """usage.up of a session: asked, heard, unanswered."""
-        asked, heard, unanswered = struct.unpack_from("<40xQQQ", self._usage.view, who.id * self._usage.stride)
+        asked, heard, unanswered = struct.unpack_from("<40xQII", self._usage.view, who.id * self._usage.stride)
         return int(asked), int(heard), int(unanswered)
 
     def ask_long_ago(self, who: Subscriber) -> None:

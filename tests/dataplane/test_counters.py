@@ -56,7 +56,7 @@ def test_an_id_past_the_table_counts_nothing(counters: Counters) -> None:
 
 def asks(counters: Counters, asked: BootNs, heard: int, unanswered: int) -> None:
     start = ID * counters._usage.stride + UsageDirection.OFFSET["asked"]
-    struct.pack_into("<QQQ", counters._usage.view, start, asked, heard, unanswered)
+    struct.pack_into("<QII", counters._usage.view, start, asked, heard, unanswered)
 
 
 def test_what_another_session_asked_in_vain_is_not_held_against_the_next(counters: Counters) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -153,6 +155,21 @@ def test_what_has_nothing_left_refuses_before_the_client_is_charged(bench: Bench
     bench.police(empty, 0, 0)
     bench.run(forged(2))
     assert [sample.source[-1] for sample, _ in taken(bench)] == [1, 2]
+
+
+def test_clients_that_use_all_of_their_rates_hide_no_other_drops(bench: Bench) -> None:
+    """Of what meters drop as many samples are taken as of all else, and no more."""
+    bench.police(Policer.SAMPLE, HOUR, HOUR)
+    bench.police(Policer.SAMPLE_METERED, HOUR, 3 * HOUR)
+    bench.place([replace(ALICE, up=(1 << 31, 1), down=(1 << 31, 1))])
+    for _ in range(20):
+        bench.run(up(packet()))
+        bench.run(into(packet("9.9.9.9", ALICE.address)), "net")
+    for _ in range(5):
+        bench.run(SPOOFED)
+    reasons = Counter(DropReason(sample.reason) for sample, _ in taken(bench))
+    metered = reasons.pop(DropReason.METERED_UP) + reasons.pop(DropReason.METERED_DOWN)
+    assert (metered, reasons) == (4, {DropReason.SPOOFED_IPV4: 2})
 
 
 def test_on_network_ports_there_is_no_line(bench: Bench) -> None:

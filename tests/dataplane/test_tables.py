@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from wayleave.dataplane import objects
-from wayleave.dataplane.abi import ClientKey, Encapsulation, Host4Key, Reply, Session, Slot
+from wayleave.dataplane.abi import ClientKey, Encapsulation, Host4Key, Meter, Reply, Session, Slot
 from wayleave.dataplane.maps import TableFull
 from wayleave.dataplane.rows import Rows
 from wayleave.dataplane.syscall import lookup, update
@@ -51,9 +51,11 @@ def rows(id_: int, address: str | None = None, promise: int = 1) -> Rows:
         0,
         1500,
         0,
+        Meter(0, 0),
         Encapsulation(1, 14, b""),
         0,
         0,
+        Meter(0, 0),
     )
     return Rows(id_, key.pack(), Host4Key(0, ip).pack(), row.pack())
 

@@ -303,10 +303,10 @@ def test_files_that_cannot_be_used(authority: Authority, ours: tuple[Path, Path]
         return str(caught.value)
 
     assert "r1].ca: " in why(ca=empty)
-    assert "it has to be PEM" in why(ca=empty)
+    assert "write it there, as PEM" in why(ca=empty)
     assert "No such file" in why(certificate=tmp_path / "nothing")
     assert "r1].key: " in why(key=tmp_path / "nothing")
     assert "is not the key of" in why(key=authority.issue("other")[1])
-    assert "it has to be PEM" in why(certificate=empty)
+    assert "write it there, as PEM" in why(certificate=empty)
     key.chmod(0o640)
     assert f"can be read by others (mode 640): chmod 600 {key}" in why()

@@ -318,14 +318,13 @@ def test_a_record_is_durable_with_its_lease_and_gone_once_it_is_acknowledged(fol
     assert opened.store.accounts("isp", -1, 10) == [start, other]
     assert opened.store.accounts("isp", start.seq, 10) == [other]
     assert opened.store.accounts("another", -1, 10) == []
-    assert opened.store.authorities() == {"isp"}
     opened.store.acknowledged([start.seq])
     opened.store.flush()
     opened.written()
     opened.store.close()
     after = Opened(folder, opened.clock)
     assert after.store.accounts("isp", -1, 10) == [other]
-    assert (after.store.last_seq, after.store.waiting()) == (other.seq, 1)
+    assert (after.store.last_seq, after.store.waiting()) == (other.seq, {"isp": 1})
     (found,) = [*after.store.load()]
     assert found.used == Used(10, 1, 20, 2)
     after.store.close()

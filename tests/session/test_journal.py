@@ -50,6 +50,10 @@ EVENTS: list[tuple[life.Event, tuple[str, str]]] = [
     (life.Exhausted(Refusal(Reason.POOL_EMPTY, "pool home is empty")), ("no-address", "DISCOVER: pool home is empty")),
     (life.RecordFailed(Refusal(Reason.STORE_FAILED, "disk full")), ("not-recorded", "DISCOVER: disk full")),
     (life.InstallFailed(Refusal(Reason.TABLE_FULL, "table full")), ("not-installed", "DISCOVER: table full")),
+    (
+        life.Changed(Service(tenant="t", pool="home", name="gold", up=Rate.of(5_000_000))),
+        ("changed", "gold, up 5 Mbit/s"),
+    ),
 ]
 NOT_YOURS = Refusal(Reason.ADDRESS_NOT_ITS_OWN, "not yours")
 ANSWERS: list[tuple[Session, Reply, tuple[str, str]]] = [

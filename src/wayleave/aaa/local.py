@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from pydantic import Field
 
+from wayleave.aaa.policy import sold_as
 from wayleave.net.ipv4 import Address4
 from wayleave.net.mac import Mac
 from wayleave.net.units import BootNs
@@ -27,6 +28,7 @@ class Subscriber(Leaf):
     pool: str | None = Field(default=None, description="absent: authorization.default")
     address: Address4 | None = None
     tenant: str | None = Field(default=None, description="absent: the pool's")
+    service: str | None = Field(default=None, description="one of `services`; absent: authorization.service")
     limit: int | None = Field(default=None, ge=1, description="clients on the line at once; absent: the port's")
     antispoof: bool = True
     blocked: bool = Field(default=False, description="refused, whatever authorization.default says")
@@ -53,6 +55,9 @@ class AuthorizationSettings(Leaf):
     default: str | None = Field(
         default=None, description="pool for clients not in the subscribers file; absent: refused"
     )
+    service: str | None = Field(
+        default=None, description="what is sold to who has no other: one of `services`; absent: as fast as it goes"
+    )
     subscribers: str | None = Field(default=None, description="path of the subscribers file, relative to this one")
     antispoof: bool = Field(default=True, description="check sources of clients not in the subscribers file")
 
@@ -60,7 +65,8 @@ class AuthorizationSettings(Leaf):
 class LocalAuthorization:
     """Implements session.ports.Authorization: answers at once from memory.
 
-    `tenants` maps a port's number to its tenant's name, `pools` a pool's name.
+    `tenants` maps a port's number to its tenant's name, `pools` a pool's name. `services` are what can be sold, by
+    name: the caller has seen to it that whatever is named elsewhere is among them.
     """
 
     def __init__(
@@ -69,9 +75,10 @@ class LocalAuthorization:
         subscribers: Iterable[Subscriber],
         tenants: Mapping[int, str],
         pools: Mapping[str, str],
+        services: Mapping[str, Service],
     ) -> None:
         self._settings = settings
-        self._tenants, self._pools = tenants, pools
+        self._tenants, self._pools, self._services = tenants, pools, services
         self._entries = {entry.key: entry for entry in subscribers}
 
     def find(self, client: Client) -> Subscriber | None:
@@ -106,14 +113,15 @@ class LocalAuthorization:
             if self._settings.default is None:
                 why = "not in the subscribers file, and authorization.default is absent"
                 return Refusal(Reason.UNKNOWN_CLIENT, why)
-            return Service(tenant=tenant, pool=self._settings.default, antispoof=self._settings.antispoof)
+            service = Service(tenant=tenant, pool=self._settings.default, antispoof=self._settings.antispoof)
+            return self._sold(service, None)
         if entry.blocked:
             return Refusal(Reason.BLOCKED, f"subscriber {entry.name} is blocked")
         pool = entry.pool or self._settings.default
         if pool is None:
             why = f"subscriber {entry.name} has no pool, and authorization.default is absent"
             return Refusal(Reason.NO_POOL, why)
-        return Service(
+        service = Service(
             tenant=entry.tenant or self._pools.get(pool, tenant),
             pool=pool,
             subscriber=entry.name,
@@ -121,3 +129,8 @@ class LocalAuthorization:
             limit=entry.limit,
             antispoof=entry.antispoof,
         )
+        return self._sold(service, entry.service)
+
+    def _sold(self, service: Service, name: str | None) -> Service:
+        name = name or self._settings.service
+        return sold_as(service, self._services[name]) if name is not None else service

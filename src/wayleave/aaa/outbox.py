@@ -74,7 +74,8 @@ class Outbox:
         self._ready: deque[str] = deque()
         self._resting: list[tuple[int, str]] = []
         self._flying: dict[int, Account] = {}
-        self._held = 0
+        self._held: dict[int, Account] = {}
+        """By number, in order."""
         self._eras: deque[int] = deque([0])
         """How many are held of each era, from the present one on."""
         self._era = 0
@@ -88,7 +89,17 @@ class Outbox:
 
     def __len__(self) -> int:
         """Records in memory."""
-        return self._held
+        return len(self._held)
+
+    def oldest(self, now: BootNs) -> Ns | None:
+        """How long the one that was made first has waited; None: none waits, or nobody knows."""
+        account = next(iter(self._held.values()), None)
+        if account is None:
+            return None
+        if account.at:
+            return Ns(now - account.at)
+        wall = self._wall(now)
+        return None if wall is None or account.utc is None else Ns(max(0, wall - account.utc))
 
     @property
     def behind(self) -> bool:
@@ -98,7 +109,7 @@ class Outbox:
     @property
     def wants(self) -> int:
         """After which number the disk should be read on; 0: it need not be."""
-        return self._last or -1 if self.behind and self._held <= self._memory // 2 else 0
+        return self._last or -1 if self.behind and len(self) <= self._memory // 2 else 0
 
     # ---- in -----------------------------------------------------------------------------
 
@@ -110,7 +121,7 @@ class Outbox:
         """Take a record that is on disk by now; where others wait there, it does, too."""
         if account.seq <= self._last:
             return  # the disk told of it first
-        if self.behind or self._held >= self._memory:
+        if self.behind or len(self) >= self._memory:
             self._left_to = max(self._left_to, account.seq)
         else:
             self._hold(account)
@@ -130,7 +141,7 @@ class Outbox:
         self._eras[-1] += 1
         if account.about_all:
             self._eras.append(0)
-        self._held += 1
+        self._held[account.seq] = account
         self._last = max(self._last, account.seq)
         if not line.flying and len(line.waiting) == 1:
             self._ready.append(account.session)
@@ -189,8 +200,8 @@ class Outbox:
         return done
 
     def _leave(self, session: str, line: _Line) -> None:
-        era, _ = line.waiting.popleft()
-        self._held -= 1
+        era, account = line.waiting.popleft()
+        del self._held[account.seq]
         self._eras[era - self._era] -= 1
         if line.waiting:
             self._ready.append(session)

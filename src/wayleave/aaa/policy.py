@@ -56,6 +56,18 @@ class Row(Struct, frozen=True):
 # ---- What values do ---------------------------------------------------------------------
 
 
+def sold_as(service: Service, named: Service) -> Service:
+    """Return a service with what one of the configuration says of rates and timeouts, under that one's name."""
+    return replace(
+        service,
+        name=named.name,
+        up=named.up,
+        down=named.down,
+        session_timeout=named.session_timeout or service.session_timeout,
+        idle_timeout=named.idle_timeout or service.idle_timeout,
+    )
+
+
 def _address(service: Service, value: IPv4Address, _: Known) -> Service:
     """RFC 2865 5.8: 255.255.255.254 leaves it to the gateway, 255.255.255.255 to the client: any of the pool's."""
     if int(value) >= 0xFFFFFFFE:
@@ -84,16 +96,7 @@ def _tenant(service: Service, value: str, known: Known) -> Service:
 
 
 def _named(service: Service, value: str, known: Known) -> Service:
-    """Take over what a service of the configuration says of rates and timeouts."""
-    named = _service(value, known)
-    return replace(
-        service,
-        name=value,
-        up=named.up,
-        down=named.down,
-        session_timeout=named.session_timeout or service.session_timeout,
-        idle_timeout=named.idle_timeout or service.idle_timeout,
-    )
+    return sold_as(service, _service(value, known))
 
 
 def _service(value: str, known: Known) -> Service:

@@ -22,14 +22,16 @@ from wayleave.aaa.policy import PLAIN, Known, Reading, Unusable
 from wayleave.aaa.request import Caller, Subject
 from wayleave.net.units import SECOND, BootNs, Ns
 from wayleave.proto.radius.dictionary import STANDARD, Dictionary
-from wayleave.proto.radius.exchange import Answered, Exchange, Hide, Outcome, Secret
-from wayleave.proto.radius.packet import Avp, Code, Packet
+from wayleave.proto.radius.exchange import Answered, Exchange, Hide, Outcome, Secret, Unanswered
+from wayleave.proto.radius.packet import Avp, Code, Doubt, Packet
 from wayleave.session.model import Client, Service, Session
 from wayleave.session.recent import Recent
 from wayleave.session.refusal import Reason, Refusal
 from wayleave.session.table import Key
 
 REPLY_MESSAGE = 18
+_SILENT = {None: Reason.RADIUS_UNREACHABLE, Doubt.NO_MESSAGE_AUTHENTICATOR: Reason.RADIUS_UNSIGNED}
+"""Why there is no answer; what is not here came with another secret."""
 
 
 class Terms(Struct, frozen=True, kw_only=True):
@@ -64,8 +66,11 @@ class Last(Struct, frozen=True, gc=False):
 
 
 class Decision(Struct, frozen=True):
+    """`says`: who grants what, for people."""
+
     ticket: Ticket
     outcome: Service | Refusal
+    says: str = ""
 
 
 class _Asked(Struct, frozen=True):
@@ -193,27 +198,29 @@ class Authorizer:
             why = f"the servers' group {asked.group} left the configuration meanwhile"
             return Decision(outcome.key, Refusal(Reason.RADIUS_UNREACHABLE, why))
         if not isinstance(outcome, Answered):
-            return Decision(outcome.key, self._without(asked, terms, outcome.why, now))
-        return Decision(outcome.key, self._told(asked, terms, outcome, now))
+            decided = self._without(asked, terms, outcome, now)
+            return Decision(outcome.key, decided, _granted(f"as last, {outcome.why}", decided))
+        decided = self._told(asked, terms, outcome, now)
+        return Decision(outcome.key, decided, _granted(f"by {outcome.server}", decided))
 
     def _told(self, asked: _Asked, terms: Terms, answer: Answered, now: BootNs) -> Service | Refusal:
         packet, key = answer.packet, asked.client.key
         if packet.code == Code.ACCESS_ACCEPT:
-            decided = self._granted(asked, terms, packet)
+            decided = self._accepted(asked, terms, packet)
             if isinstance(decided, Service):
                 self._rejected.pop(key)
                 self._learn(key, Last(now, decided) if terms.last_known else None)
                 return decided
         elif packet.code == Code.ACCESS_REJECT:
             self._learn(key, None)
-            decided = Refusal(Reason.RADIUS_REJECTED, _message(packet, f"rejected by {answer.server}"))
+            decided = Refusal(Reason.RADIUS_REJECTED, f"rejected by {answer.server}{_message(packet)}")
         else:
             why = f"{answer.server} sends a challenge, which a DHCP client cannot answer"
             decided = Refusal(Reason.RADIUS_CHALLENGED, why)
         self._rejected.put(key, (BootNs(now + terms.hold_rejects), decided))
         return decided
 
-    def _granted(self, asked: _Asked, terms: Terms, packet: Packet) -> Service | Refusal:
+    def _accepted(self, asked: _Asked, terms: Terms, packet: Packet) -> Service | Refusal:
         service = Service(
             tenant=asked.tenant,
             pool=terms.pool,
@@ -228,12 +235,16 @@ class Authorizer:
         except Unusable as error:
             return Refusal(Reason.RADIUS_UNUSABLE, f"{error}")
 
-    def _without(self, asked: _Asked, terms: Terms, why: str, now: BootNs) -> Service | Refusal:
+    def _without(self, asked: _Asked, terms: Terms, outcome: Unanswered, now: BootNs) -> Service | Refusal:
         """No server answered: perhaps it is known what they last said."""
         last = self._last.get(asked.client.key)
         if last is not None and last.service.authority == terms.name and now - last.at < terms.last_known:
             return replace(last.service, provisional=True)
-        return Refusal(Reason.RADIUS_UNREACHABLE, why)
+        return Refusal(_SILENT.get(outcome.doubt, Reason.RADIUS_DOUBTED), outcome.why)
+
+    def held(self, now: BootNs) -> int:
+        """How many clients were rejected, and are not asked about again yet."""
+        return self._rejected.count(lambda held: now < held[0])
 
     # ---- what was last said -------------------------------------------------------------
 
@@ -260,8 +271,16 @@ def _access(of: Subject, terms: Terms, session_id: str, password: Secret | None,
     return request.access(of, terms.caller, session_id, hide, password)
 
 
-def _message(packet: Packet, otherwise: str) -> str:
-    """Reply-Message, for people."""
+def _message(packet: Packet) -> str:
+    """Reply-Message, for people; empty, or behind a colon."""
     said = packet.first(REPLY_MESSAGE)
-    text = (said or b"").decode("utf-8", "replace")
-    return "".join(char for char in text if char.isprintable())[:120] or otherwise
+    text = "".join(char for char in (said or b"").decode("utf-8", "replace") if char.isprintable())
+    return f": {text[:120]}" if text else ""
+
+
+def _granted(by: str, decided: Service | Refusal) -> str:
+    """Who granted what, for people; empty: nothing."""
+    if isinstance(decided, Refusal):
+        return ""
+    speeds = (f"up {decided.up}" if decided.up else "", f"down {decided.down}" if decided.down else "")
+    return f"{by}: {', '.join(filter(None, (decided.name, *speeds, f'pool {decided.pool}')))}"

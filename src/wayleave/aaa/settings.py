@@ -15,7 +15,7 @@ from wayleave.net.rate import BitRate
 from wayleave.net.units import Ns
 from wayleave.proto.radius.dictionary import STANDARD
 from wayleave.proto.radius.packet import ACCT_PORT, AUTH_PORT, DYNAUTH_PORT, RADSEC_PORT
-from wayleave.session.model import LEAST_RATE, MOST_RATE, Rate, Service
+from wayleave.session.model import LEAST_RATE, MOST_BURST, MOST_RATE, Rate, Service
 from wayleave.session.settings import AT_START, Duration, Leaf, NameText, Problem, Rule
 
 
@@ -42,9 +42,12 @@ class ServiceSettings(Leaf):
     up: SpeedText | None = Field(default=None, description="what a client may send; absent: as fast as it goes")
     down: SpeedText | None = Field(default=None, description="what it is sent")
     burst_up: int | None = Field(
-        default=None, ge=1600, description="octets at once above `up`; absent: 100 ms of it, and at least 15000"
+        default=None,
+        ge=1600,
+        le=MOST_BURST,
+        description="octets at once above `up`; absent: 250 ms of it, and at least 15000",
     )
-    burst_down: int | None = Field(default=None, ge=1600, description="the same for `down`")
+    burst_down: int | None = Field(default=None, ge=1600, le=MOST_BURST, description="the same for `down`")
     session_timeout: Duration | None = Field(default=None, description="sessions end after this")
     idle_timeout: Duration | None = Field(default=None, description="sessions end when their client sends nothing")
 
@@ -273,3 +276,14 @@ class RadiusSettings(Leaf):
     servers: tuple[ServerSettings, ...] = Field(default=(), json_schema_extra=AT_START)
     groups: tuple[GroupSettings, ...] = Field(default=(), json_schema_extra=AT_START)
     controllers: tuple[ControllerSettings, ...] = Field(default=(), json_schema_extra=AT_START)
+
+    def secrets(self) -> Iterator[tuple[str, str]]:
+        """Yield the files that have to be there: each setting that names one, and the path."""
+        for server in self.servers:
+            if server.secret is not None:
+                yield f"radius.servers[{server.name}].secret", server.secret
+        for group in self.groups:
+            if group.password is not None:
+                yield f"radius.groups[{group.name}].password", group.password
+        for controller in self.controllers:
+            yield f"radius.controllers[{controller.address}].secret", controller.secret

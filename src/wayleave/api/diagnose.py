@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from wayleave.api.explain import from_client
 from wayleave.api.facts import Facts, PortFacts
 from wayleave.api.journal import EntryView, entries_of, entry_views, heard_last
+from wayleave.api.radius import ServerView, servers, view_server
 from wayleave.api.search import Filter, first
 from wayleave.api.verdicts import diagnose
 from wayleave.dataplane.counters import Asking
@@ -27,10 +28,12 @@ from wayleave.session.table import Key
 if TYPE_CHECKING:
     from wayleave.aaa.local import Subscriber
     from wayleave.access.settings import PortSettings
+    from wayleave.api.radius import Deciding
     from wayleave.api.schema import PoolView
     from wayleave.config.schema import Configuration
     from wayleave.dataplane.plane import DataPlane
     from wayleave.dataplane.samples import Drops
+    from wayleave.net.units import BootNs
     from wayleave.session.journal import Journal
     from wayleave.session.model import Tenant
     from wayleave.session.ports import Clock
@@ -74,6 +77,9 @@ class Diagnosing(Protocol):
     def awaits_clock(self, id_: int) -> bool: ...
 
     def lost_ports(self) -> list[int]: ...
+
+    @property
+    def authority(self) -> Deciding: ...
 
     def dropped(self) -> Drops: ...
 
@@ -163,6 +169,7 @@ async def answer(gateway: Diagnosing, whom: Whom, to: IPv4Address) -> DiagnosisV
             large=large,
             hop=seen.hop,
             table=tenant.table if tenant is not None else MAIN_TABLE,
+            servers=_servers(gateway, client, session, now),
         )
     )
     journal = entry_views(entries, drops.of(client.key), now) if client is not None else []
@@ -248,6 +255,14 @@ def _tenant(gateway: Diagnosing, client: Client, session: Session | None) -> str
         return session.service.tenant
     port = gateway.ports.get(client.line.port)
     return port.tenant if port is not None else ""
+
+
+def _servers(gateway: Diagnosing, client: Client | None, session: Session | None, now: BootNs) -> list[ServerView]:
+    """The RADIUS servers that are asked about it."""
+    name = _tenant(gateway, client, session) if client is not None else ""
+    group = next((item.radius for item in gateway.settings.tenants if item.name == name), None)
+    asked = servers(gateway.authority)
+    return [view_server(item, now) for item in asked if (item.group, item.purpose) == (group, "access")]
 
 
 def _entries(gateway: Diagnosing, client: Client | None, session: Session | None) -> list[Entry]:

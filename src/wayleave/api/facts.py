@@ -7,6 +7,7 @@ from ipaddress import IPv4Address
 from msgspec import Struct
 
 from wayleave.aaa.local import Subscriber
+from wayleave.api.radius import ServerView
 from wayleave.api.schema import PoolView
 from wayleave.dataplane.abi import DropReason
 from wayleave.dataplane.counters import Asking, Usage
@@ -21,6 +22,12 @@ from wayleave.session.settings import Reservation
 
 RECENT = Ns(900 * SECOND)
 """How old an entry or a drop may be to count."""
+
+LATELY = Ns(60 * SECOND)
+"""How old a packet above the rate may be: above it is where anybody is now and then."""
+
+METERED = frozenset((DropReason.METERED_UP, DropReason.METERED_DOWN))
+"""Dropped because the service says so."""
 
 
 class PortFacts(Struct, frozen=True):
@@ -71,6 +78,8 @@ class Facts(Struct, frozen=True, kw_only=True):
     """Where the kernel would send it."""
     table: int
     """The route table of its tenant."""
+    servers: list[ServerView]
+    """The RADIUS servers that decide about it."""
 
     @property
     def subscriber_elsewhere(self) -> str | None:
@@ -91,6 +100,25 @@ class Facts(Struct, frozen=True, kw_only=True):
     def _is_elsewhere(self, line: Line | None) -> bool:
         """As far as port and tags tell: of who has no session the circuit is not known."""
         return line is not None and self.client is not None and Client(line, self.client.mac).key != self.client.key
+
+    @property
+    def over_rate(self) -> str | None:
+        """That it sends, or is sent, more than its service allows: the rest is dropped, as it should be."""
+        last = max((drop for drop in self.drops if drop.reason in METERED), key=lambda drop: drop.last, default=None)
+        if last is not None and self.now - last.last <= LATELY:
+            return f"{self._over(last)}; what was too much {(self.now - last.last) // SECOND} s ago was dropped"
+        if self.small is not None and self.small.reason in METERED:
+            return f"a packet to {self.destination} would be too much just now"
+        return None
+
+    def _over(self, drop: Drop) -> str:
+        service = self.session.service if self.session is not None else None
+        if drop.upstream and drop.reason is DropReason.METERED_DOWN:
+            return "it sends another client more than that one's service allows"
+        rate = None if service is None else service.up if drop.upstream else service.down
+        name = service.name if service is not None else ""
+        allowed = f"the {rate} of its service {name}".rstrip() if rate is not None else "its service allowed"
+        return f"it {'sends' if drop.upstream else 'is sent'} more than {allowed}"
 
     @property
     def names(self) -> dict[str, str]:
@@ -145,9 +173,10 @@ class Facts(Struct, frozen=True, kw_only=True):
     def dropped(self, *reasons: DropReason) -> Drop | None:
         """The last drop of what it sent, if for one of these reasons and nothing has got through since.
 
-        What was dropped before it was served is over as well.
+        What was dropped before it was served is over as well; what its service does not allow is another matter.
         """
-        found = [drop for drop in self.drops if drop.upstream and drop.last > max(self.seen, self._served_since())]
+        since = max(self.seen, self._served_since())
+        found = [drop for drop in self.drops if drop.upstream and drop.last > since and drop.reason not in METERED]
         last = max(found, key=lambda drop: drop.last, default=None)
         if last is None or last.reason not in reasons or self.now - last.last > RECENT:
             return None

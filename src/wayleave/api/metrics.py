@@ -6,19 +6,31 @@ A row of `METRICS` is a whole metric: name, kind, help, labels, and how it is re
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Literal
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from msgspec import Struct
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.core import Metric as Family
 
 from wayleave import __version__
+from wayleave.api.radius import exchanges, servers, view_radius
+from wayleave.proto.radius.exchange import BUCKETS_MS, Peer
 
 if TYPE_CHECKING:
     from wayleave.api.routes import Running
 
-Samples = Iterable[tuple[tuple[str, ...], float]]
+
+class Spread(Struct, frozen=True):
+    """What a histogram has of one set of labels: counts up to each bound, the last without one; and their sum."""
+
+    bounds: tuple[float, ...]
+    counts: tuple[int, ...]
+    total: float
+
+
+Samples = Iterable[tuple[tuple[str, ...], float | Spread]]
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -26,7 +38,7 @@ class Metric(Struct, frozen=True):
     """A row. `read` yields the values of the labels with the value; counters count since the maps or bng began."""
 
     name: str
-    kind: Literal["counter", "gauge"]
+    kind: Literal["counter", "gauge", "histogram"]
     help: str
     labels: tuple[str, ...]
     read: Callable[[Reading], Samples]
@@ -40,6 +52,7 @@ class Reading:
         self.counters = gateway.plane.counters
         self.happenings: dict[str, Any] = gateway.happenings()
         self.pools = gateway.pool_views()
+        self.radius = view_radius(gateway.authority, gateway.clock.boot())
 
     def counted(self, *path: str) -> Samples:
         """A table of names and counts among the happenings."""
@@ -65,6 +78,51 @@ def _addresses(now: Reading) -> Samples:
 
 def _phases(now: Reading) -> Samples:
     return (((phase.value,), count) for phase, count in now.gateway.table.phases.items())
+
+
+_SERVER = ("group", "server", "purpose")
+
+
+def _of_servers(name: str) -> Callable[[Reading], Samples]:
+    """A field of every server."""
+
+    def read(now: Reading) -> Samples:
+        return (((item.group, item.server, item.purpose), float(getattr(item, name))) for item in now.radius.servers)
+
+    return read
+
+
+def _kinds_of_servers(name: str) -> Callable[[Reading], Samples]:
+    """A table of names and counts of every server."""
+
+    def read(now: Reading) -> Samples:
+        for item in now.radius.servers:
+            for kind, count in getattr(item, name).items():
+                yield (item.group, item.server, item.purpose, kind), count
+
+    return read
+
+
+def _waiting(now: Reading) -> Samples:
+    return (((group, purpose), len(exchange.waiting)) for group, purpose, exchange in exchanges(now.gateway.authority))
+
+
+def _latency(now: Reading) -> Samples:
+    return ((asked.labels, _spread(asked.peer)) for asked in servers(now.gateway.authority))
+
+
+def _spread(peer: Peer) -> Spread:
+    return Spread(tuple(most / 1000 for most in BUCKETS_MS), tuple(peer.latency), peer.latency_ns / 1e9)
+
+
+def _backlog(now: Reading) -> Samples:
+    for item in now.radius.backlogs:
+        yield (item.group, "memory"), item.in_memory
+        yield (item.group, "disk"), item.waiting - item.in_memory
+
+
+def _oldest(now: Reading) -> Samples:
+    return (((item.group,), item.oldest_s or 0) for item in now.radius.backlogs)
 
 
 METRICS = (
@@ -147,6 +205,62 @@ METRICS = (
         "wayleave_store_groups", "counter", "groups of writes that reached the disk", (),
         lambda now: [((), now.happenings["store_groups"])],
     ),
+    Metric(
+        "wayleave_radius_server_alive", "gauge", "1, or 0 for a RADIUS server that is left out as dead", _SERVER,
+        _of_servers("alive"),
+    ),
+    Metric(
+        "wayleave_radius_in_flight", "gauge", "packets to RADIUS servers that may still be answered", _SERVER,
+        _of_servers("in_flight"),
+    ),
+    Metric("wayleave_radius_requests", "counter", "packets sent to RADIUS servers", _SERVER, _of_servers("requests")),
+    Metric("wayleave_radius_repeated", "counter", "those of them that were repeated", _SERVER, _of_servers("repeated")),
+    Metric(
+        "wayleave_radius_timeouts", "counter", "waits for an answer that ended without one", _SERVER,
+        _of_servers("timeouts"),
+    ),
+    Metric(
+        "wayleave_radius_deaths", "counter", "how often a RADIUS server was found dead", _SERVER, _of_servers("deaths")
+    ),
+    Metric(
+        "wayleave_radius_answers", "counter", "answers of RADIUS servers, by kind", (*_SERVER, "answer"),
+        _kinds_of_servers("answers"),
+    ),
+    Metric(
+        "wayleave_radius_doubts", "counter", "what came from RADIUS servers and was not believed, by reason",
+        (*_SERVER, "reason"), _kinds_of_servers("doubts"),
+    ),
+    Metric(
+        "wayleave_radius_latency_seconds", "histogram", "from the first transmission to the answer", _SERVER, _latency
+    ),
+    Metric(
+        "wayleave_radius_waiting", "gauge", "questions that wait until they may be sent", ("group", "purpose"),
+        _waiting,
+    ),
+    Metric(
+        "wayleave_accounting_waiting", "gauge",
+        "records that no server has acknowledged: on disk alone, or also in memory", ("group", "where"), _backlog,
+    ),
+    Metric(
+        "wayleave_accounting_oldest_seconds", "gauge", "for how long the oldest of them has waited", ("group",),
+        _oldest,
+    ),
+    Metric(
+        "wayleave_accounting_acknowledged", "counter", "records that servers have acknowledged", ("group",),
+        lambda now: (((item.group,), item.acknowledged) for item in now.radius.backlogs),
+    ),
+    Metric(
+        "wayleave_dynauth", "counter", "CoA and Disconnect requests, by what became of them", ("result",),
+        lambda now: _flat(now.radius.controllers),
+    ),
+    Metric(
+        "wayleave_radius_rejected_clients", "gauge", "clients that were rejected, and are not asked about again yet",
+        (), lambda now: [((), now.radius.rejected)],
+    ),
+    Metric(
+        "wayleave_sessions_provisional", "gauge", "sessions that go by what was granted last", (),
+        lambda now: [((), now.radius.provisional)],
+    ),
 )  # fmt: skip
 
 
@@ -162,12 +276,25 @@ class _Collector:
     def collect(self) -> Iterator[Family]:
         now = Reading(self._gateway)
         for metric in METRICS:
-            family = (CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily)(
-                metric.name, metric.help, labels=metric.labels
-            )
-            for labels, value in metric.read(now):
-                family.add_metric(labels, value)
-            yield family
+            yield _family(metric, metric.read(now))
+
+
+def _family(metric: Metric, samples: Samples) -> Family:
+    family: Any = _FAMILIES[metric.kind](metric.name, metric.help, labels=metric.labels)
+    for labels, value in samples:
+        if isinstance(value, Spread):
+            names = [*map(str, value.bounds), "+Inf"]
+            family.add_metric(labels, list(zip(names, accumulate(value.counts), strict=True)), value.total)
+        else:
+            family.add_metric(labels, value)
+    return cast("Family", family)
+
+
+_FAMILIES: dict[str, Any] = {
+    "counter": CounterMetricFamily,
+    "gauge": GaugeMetricFamily,
+    "histogram": HistogramMetricFamily,
+}
 
 
 def exposition(gateway: Running) -> bytes:

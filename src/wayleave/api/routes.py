@@ -22,6 +22,7 @@ from wayleave.api.diagnose import answer as diagnosed
 from wayleave.api.explain import Absent, Question, Verdict, answer
 from wayleave.api.journal import JournalsView, JournalView, of_session, of_strangers
 from wayleave.api.metrics import CONTENT_TYPE, exposition
+from wayleave.api.radius import RadiusView, view_radius
 from wayleave.api.schema import (
     DhcpView,
     Page,
@@ -208,6 +209,10 @@ def application(gateway: Running, configuration: Changing) -> FastAPI:
             )
             for number, port in sorted(gateway.ports.items())
         ]
+
+    @app.get("/radius")
+    async def radius() -> RadiusView:
+        return view_radius(gateway.authority, gateway.clock.boot())
 
     @app.get("/drops")
     async def drops() -> dict[str, int]:

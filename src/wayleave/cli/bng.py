@@ -95,7 +95,7 @@ def doctor(*, config: Path = DEFAULT_CONFIG) -> int:
         print(error, file=sys.stderr)
         return 2
     worst = 0
-    for finding in examine(settings):
+    for finding in examine(settings, config.parent):
         cure = f": {finding.cure}" if finding.cure else ""
         print(f"{finding.level.value:8} {finding.what}: {finding.says}{cure}")
         worst = max(worst, int(finding.level is Level.BAD))
@@ -280,7 +280,7 @@ def diagnose(which: str, /, *, to: str | None = None, target: Target | None = No
         ("", ""),
         rows + [("", f"{age(item['ago_s'])} ago: {item['what']} {item['says']}") for item in found["journal"]],
     )
-    return 0 if found["verdict"] == "well" else 1
+    return 0 if found["verdict"] in ("well", "over-rate") else 1
 
 
 @clear.command(name="session")

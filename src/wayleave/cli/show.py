@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable
 from typing import Annotated, Any
 
@@ -197,6 +198,59 @@ def version(*, target: View | None = None) -> int:
     rows = [*found.items()][:3] + [("why not", why) for why in ready["why"]]
     target.print(found, ("", ""), rows)
     return 0
+
+
+@show.command
+@watched
+def radius(*, target: View | None = None) -> int:
+    """How the RADIUS servers do, since the gateway started; what is accounted and waits; what controllers asked for."""
+    target = target or View()
+    found = target.call("GET", "/radius")
+    if target.as_json:
+        target.print(found, (), ())
+        return 0
+    if not found["servers"]:
+        remark("no RADIUS group is configured: the gateway itself decides")
+        return 0
+    target.table(_SERVER_COLUMNS, map(_server, found["servers"]), _SERVER_SPARE)
+    print()
+    target.table(("server", "for", "answer", "count"), (row for item in found["servers"] for row in _answers(item)))
+    print()
+    columns = ("accounted to", "waiting", "in memory", "oldest", "acknowledged")
+    backlogs = [
+        (item["group"], item["waiting"], item["in_memory"], age(item["oldest_s"]), item["acknowledged"])
+        for item in found["backlogs"]
+    ]
+    target.table(columns, backlogs)
+    print()
+    rows = [(f"{item['group']}, {item['purpose']}: clients or records that wait to be sent", item["waiting"])
+            for item in found["queues"] if item["waiting"]]  # fmt: skip
+    rows += [(f"controllers: {what}", count) for what, count in found["controllers"].items()]
+    rows += [("rejected, and not asked about again yet", found["rejected"])]
+    rows += [("served by what was granted last, as no server could be asked", found["provisional"])]
+    target.table(("", ""), rows)
+    for item in found["servers"]:
+        if item["hint"]:
+            print(textwrap.fill(f"{item['server']}, {item['purpose']}: {item['hint']}", 80, subsequent_indent="  "))
+    return 0
+
+
+_SERVER_COLUMNS = ("group", "server", "for", "state", "open", "sent", "again", "lost", "mean", "p95")
+_SERVER_SPARE = ("group", "p95", "again")
+
+
+def _server(item: dict[str, Any]) -> list[object]:
+    """A row of it. Latencies are in milliseconds."""
+    state = "alive" if item["alive"] else f"dead {age(item['dead_s']) or ''}".rstrip()
+    counts = [item[key] for key in ("in_flight", "requests", "repeated", "timeouts")]
+    mean, p95 = (None if item[key] is None else f"{item[key]:g}ms" for key in ("mean_ms", "p95_ms"))
+    return [item["group"], item["server"], item["purpose"], state, *counts, mean, p95]
+
+
+def _answers(item: dict[str, Any]) -> Iterable[tuple[object, ...]]:
+    who = item["server"], item["purpose"]
+    yield from ((*who, kind, count) for kind, count in item["answers"].items())
+    yield from ((*who, f"not believed: {why}", count) for why, count in item["doubts"].items())
 
 
 @show.command

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from typing import TypeVar
 
 from wayleave.aaa.local import Subscriber
-from wayleave.aaa.settings import GroupSettings, ServerSettings
+from wayleave.aaa.settings import GroupSettings, ServerSettings, ServiceSettings
 from wayleave.access.settings import PortSettings
 from wayleave.config.schema import Configuration, SubscribersFile
 from wayleave.proto.dhcp4.options import BY_NAME
@@ -20,7 +20,7 @@ from wayleave.session.settings import contradictions as rules_of
 
 Section = TypeVar("Section", bound=Leaf)
 
-Named = PoolSettings | TenantSettings | ServerSettings | GroupSettings
+Named = PoolSettings | TenantSettings | ServerSettings | GroupSettings | ServiceSettings
 
 SERVICES_MAX = 8
 """Services that the data plane's table holds."""
@@ -28,7 +28,7 @@ SERVICES_MAX = 8
 
 def contradictions(tree: Configuration) -> Iterator[Problem]:
     """Yield what one value alone cannot know to be wrong. Those of `tree` that make no sense are not asked about."""
-    for rule in (_tenants, _services, _ports, _roles, _pools, _default, _sold, _radius):
+    for rule in (_tenants, _services, _ports, _roles, _pools, _default, _default_service, _sold, _radius):
         yield from sensible(rule(tree))
 
 
@@ -137,6 +137,11 @@ def _default(tree: Configuration) -> Iterator[Problem]:
         yield from _exists("authorization.default", "pool", tree.authorization.default, tree.pools)
 
 
+def _default_service(tree: Configuration) -> Iterator[Problem]:
+    if tree.authorization.service is not None:
+        yield from _exists("authorization.service", "service", tree.authorization.service, tree.services)
+
+
 def _of_a_tenant(path: str, item: PortSettings | PoolSettings, tree: Configuration) -> Iterator[Problem]:
     yield from _exists(f"{path}.tenant", "tenant", item.tenant, tree.tenants)
 
@@ -175,6 +180,7 @@ def _subscribers(file: SubscribersFile, tree: Configuration) -> Iterator[Problem
         yield from sensible(_tenant(path, entry, tree))
         yield from sensible(_address(path, entry, addresses))
         yield from sensible(_pool(path, entry, tree))
+        yield from sensible(_service(path, entry, tree))
         yield from sensible(_in_its_pool(path, entry, tree))
 
 
@@ -215,6 +221,11 @@ def _pool(path: str, entry: Subscriber, tree: Configuration) -> Iterator[Problem
         yield from _exists(f"{path}.pool", "pool", entry.pool, tree.pools)
     elif tree.authorization.default is None and not entry.blocked:
         yield f"{path}.pool", "is missing, and so is authorization.default: the subscriber would get nothing"
+
+
+def _service(path: str, entry: Subscriber, tree: Configuration) -> Iterator[Problem]:
+    if entry.service is not None:
+        yield from _exists(f"{path}.service", "service", entry.service, tree.services)
 
 
 def _in_its_pool(path: str, entry: Subscriber, tree: Configuration) -> Iterator[Problem]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 import structlog
@@ -46,7 +47,7 @@ class Accounting:
         self.outboxes = {name: Outbox(exchange, self._wall) for name, exchange in exchanges.items()}
         self._deciders, self._store, self._clock = deciders, store, clock
         self._durable = store.last_seq
-        self._made = store.waiting()
+        self._made = Counter(store.waiting())
         self._interims: list[tuple[int, str, int]] = []
         self._armed: dict[str, int] = {}
         self._unwritten: list[Write] = []
@@ -113,7 +114,7 @@ class Accounting:
         return self._account(service.authority, session.accounting, body, now)
 
     def _account(self, group: str, session: str, body: Iterable[Avp], now: BootNs) -> Account:
-        self._made += 1
+        self._made[group] += 1
         return Account(self._store.next_seq(), group, session, tuple(body), now, self._wall(now))
 
     # ---- interims -----------------------------------------------------------------------
@@ -154,13 +155,24 @@ class Accounting:
         """At the start: what an earlier process left on the disk goes first."""
         for outbox in self.outboxes.values():
             outbox.resume(self._durable)
-        for name in self._store.authorities() - self.outboxes.keys():
+        for name in self._made.keys() - self.outboxes.keys():
             log.warning("accounting-to-nobody", group=name, why="no radius group of that name accounts: records stay")
 
     @property
+    def waiting(self) -> dict[str, int]:
+        """Records that no server has acknowledged yet, on the disk or on their way there, by group.
+
+        Of a group that is not accounted to any more as well: those stay.
+        """
+        return {
+            name: made - (self.outboxes[name].acked if name in self.outboxes else 0)
+            for name, made in self._made.items()
+        }
+
+    @property
     def backlog(self) -> int:
-        """Records that no server has acknowledged yet, be they in memory, on the disk or on their way there."""
-        return self._made - sum(outbox.acked for outbox in self.outboxes.values())
+        """How many of them a server can acknowledge."""
+        return sum(count for name, count in self.waiting.items() if name in self.outboxes)
 
     def durable(self, group: Iterable[Write]) -> None:
         """Records that are on disk by now may go."""
@@ -172,8 +184,16 @@ class Accounting:
                     self.outboxes[account.group].add(account)
 
     def failed(self, group: Iterable[Write]) -> None:
-        """The disk refused a group: records that nobody else would make again are tried again later."""
-        self._unwritten += [write for write in group if isinstance(write, Report | Rename)]
+        """The disk refused a group: records that nobody else would make again are tried again later.
+
+        The others were made in vain: whoever tries again to begin or end a session makes a new one.
+        """
+        for write in group:
+            account: Account | None = getattr(write, "account", None)
+            if isinstance(write, Report | Rename):
+                self._unwritten.append(write)
+            elif account is not None:
+                self._made[account.group] -= 1
 
     def try_again(self) -> None:
         """To be called every second."""

@@ -7,12 +7,13 @@ without a server is asked about again once one answers.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
 from msgspec.structs import replace
 
+from wayleave.aaa.outbox import Outbox
 from wayleave.aaa.radius import Authorizer, Deciders, Decision, Last
 from wayleave.aaa.settings import RadiusSettings
 from wayleave.daemon.accounting import Accounting
@@ -22,7 +23,9 @@ from wayleave.daemon.radius import Radius
 from wayleave.io.clock import Clock
 from wayleave.io.lease import Restored
 from wayleave.io.store import Save, Store, Write
+from wayleave.net.units import BootNs
 from wayleave.proto.radius.dictionary import STANDARD, Dictionary, load
+from wayleave.proto.radius.exchange import Exchange
 from wayleave.session import lifecycle
 from wayleave.session.model import Phase, Session
 
@@ -91,6 +94,35 @@ class Authority:
         self.dynauth.stop()
         self.radius.stop()
 
+    # ---- for the API ----------------------------------------------------------------------
+
+    @property
+    def access(self) -> Mapping[str, Exchange]:
+        return self.radius.access
+
+    @property
+    def accounted(self) -> Mapping[str, Exchange]:
+        return self.radius.accounting
+
+    @property
+    def outboxes(self) -> Mapping[str, Outbox]:
+        return self.accounting.outboxes
+
+    @property
+    def backlog(self) -> Mapping[str, int]:
+        return self.accounting.waiting
+
+    @property
+    def changes(self) -> Mapping[str, int]:
+        return self.dynauth.listener.counts
+
+    @property
+    def provisional(self) -> int:
+        return len(self._provisional)
+
+    def held(self, now: BootNs) -> int:
+        return self.authorizer.held(now)
+
     # ---- the turn -----------------------------------------------------------------------
 
     def transition(self, session: Session, before: Session | None) -> None:
@@ -115,8 +147,10 @@ class Authority:
 
     def _decided(self, decision: Decision) -> None:
         ticket, now = decision.ticket, self._clock.boot()
-        take = self._engine.reconsider if ticket.again else self._engine.decided
-        take(ticket.id, ticket.since, decision.outcome, now)
+        if ticket.again:
+            self._engine.reconsider(ticket.id, ticket.since, decision.outcome, now)
+        else:
+            self._engine.decided(ticket.id, ticket.since, decision.outcome, now, decision.says)
 
     def recorded(self, group: Sequence[Write], error: str | None) -> None:
         """Take a completed group of the store, or why it was refused."""

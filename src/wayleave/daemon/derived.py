@@ -61,7 +61,7 @@ def _deciders(settings: Configuration, subscribers: Sequence[Subscriber]) -> Dec
     groups = {group.name: _terms(group, settings) for group in settings.radius.groups}
     return Deciders(
         local=LocalAuthorization(
-            settings.authorization, subscribers, tenants, {name: pool[1] for name, pool in pools.items()}
+            settings.authorization, subscribers, tenants, {name: pool[1] for name, pool in pools.items()}, services
         ),
         tenants=tenants,
         groups={item.name: groups[item.radius] for item in settings.tenants if item.radius is not None},

@@ -22,6 +22,8 @@ from wayleave.dataplane.plane import settings_of_kernel, sizes
 from wayleave.io import devices, hostlink, machine, privileges
 from wayleave.io.clock import Clock
 from wayleave.io.occupant import occupant
+from wayleave.io.routes import reachable
+from wayleave.io.secrets import SecretError, read_secret
 from wayleave.session.model import Tenant
 
 FLOOR = (6, 1)
@@ -52,10 +54,11 @@ class Finding(Struct, frozen=True):
 Findings = Iterator[Finding]
 
 
-def examine(settings: Configuration) -> Findings:
-    """Yield what every check finds, in the order in which things would go wrong."""
+def examine(settings: Configuration, folder: Path) -> Findings:
+    """Yield what every check finds, in the order in which things would go wrong. `folder`: of the configuration."""
     for check in CHECKS:
         yield from check(settings)
+    yield from _radius(settings, folder)
 
 
 def _verdict(holds: bool, what: str, good: str, bad: str, cure: str, level: Level = Level.BAD) -> Finding:
@@ -196,6 +199,31 @@ def _host_link(tenant: Tenant, what: str, pools: Sequence[hostlink.Routed]) -> F
         return
     cure = "`bng` puts it back while it runs: start it, or see in its log what keeps it from doing so"
     yield _verdict(not lacks, what, "whole", f"lacks {', '.join(lacks)}", cure)
+
+
+def _radius(settings: Configuration, folder: Path) -> Findings:
+    for setting, path in settings.radius.secrets():
+        try:
+            read_secret(folder / path, setting)
+        except SecretError as error:
+            yield Finding(Level.BAD, setting, error.says, error.cure)
+        else:
+            yield Finding(Level.GOOD, setting, "for its owner alone")
+    for server in settings.radius.servers:
+        what = f"radius server {server.name}"
+        yield _verdict(
+            reachable(server.address, settings.radius.address),
+            what,
+            f"there is a route to {server.address}",
+            f"there is no route to {server.address}",
+            f"ip route add {server.address} via ROUTER",
+            Level.WARNING,
+        )
+        if not server.message_authenticator:
+            says = "its answers are believed without a Message-Authenticator: they can be forged (CVE-2024-3596)"
+            yield Finding(
+                Level.WARNING, what, says, "have it sign (docs/operations/radius.md), and take that setting out"
+            )
 
 
 def _room(settings: Configuration) -> Findings:

@@ -16,7 +16,7 @@ from itertools import count, islice
 from wayleave.daemon.review import Outcome, PoolTerms, as_told, no_pool, review
 from wayleave.net.units import SECOND, BootNs, Ns, after
 from wayleave.session import lifecycle
-from wayleave.session.journal import ENDING, IGNORED, NOTED, RESTORED, Journal
+from wayleave.session.journal import ENDING, GRANTED, IGNORED, NOTED, RESTORED, Journal
 from wayleave.session.lifecycle import Event
 from wayleave.session.model import NEVER, Client, CloseCause, Lease, Line, Phase, Service, Session, Used
 from wayleave.session.pool import Exhaustion
@@ -163,11 +163,16 @@ class Engine:
             self._queue.append((session.id, due))
         self._run()
 
-    def decided(self, id_: int, since: BootNs, outcome: Service | Refusal, now: BootNs) -> None:
-        """Take what authorization says about a client that it was asked about; `since` is when that session began."""
+    def decided(self, id_: int, since: BootNs, outcome: Service | Refusal, now: BootNs, says: str = "") -> None:
+        """Take what authorization says about a client that it was asked about.
+
+        `since` is when that session began; `says`, who granted what, for its journal.
+        """
         self._now = now
         session = self.table.get(id_)
         if session is not None and session.since == since and session.phase is Phase.AUTHORIZING:
+            if says:
+                self.journal.note(id_, GRANTED, now, says)
             self._queue.append((id_, self._admit(session, outcome)))
             self._run()
 

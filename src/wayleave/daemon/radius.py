@@ -22,8 +22,6 @@ from wayleave.proto.radius.packet import Code
 
 RADSEC_SECRET = b"radsec"
 """Over TLS there is nothing for a secret to do (RFC 6614 2.3)."""
-
-
 TIMER_GRAIN_S = 0.001
 """What the loop's timers may be early by: it would come back at once, again and again, until it is time."""
 

@@ -14,7 +14,7 @@ from wayleave.net.units import BootNs
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-LAYOUT = "7c03004cfa83"
+LAYOUT = "33e57283994f"
 """Changes whenever a struct, enum or constant of abi.h does."""
 
 PORT_MAX = 1024
@@ -31,6 +31,8 @@ PREFIX_ALL = 65535
 REPLY_SLOTS = 4096
 REPLY_OPTIONS_MAX = 360
 NO_SESSION = 0xFFFFFFFF
+METER_COST_BITS = 12
+METER_TIME_BITS = 6
 
 
 @dataclass(slots=True)
@@ -233,10 +235,29 @@ class Encapsulation:
 
 
 @dataclass(slots=True)
+class Meter:
+    """struct meter: 8 octets."""
+
+    FORMAT: ClassVar[Struct] = Struct("<II")
+    SIZE: ClassVar[int] = 8
+    OFFSET: ClassVar[dict[str, int]] = {"cost": 0, "burst": 4}
+    cost: int
+    burst: int
+
+    def pack(self) -> bytes:
+        return self.FORMAT.pack(self.cost, self.burst)
+
+    @classmethod
+    def unpack(cls, data: Buffer, offset: int = 0) -> Meter:
+        cost, burst = cls.FORMAT.unpack_from(data, offset)
+        return cls(cost, burst)
+
+
+@dataclass(slots=True)
 class Session:
     """struct session: 128 octets."""
 
-    FORMAT: ClassVar[Struct] = Struct("<QII16s4s4sIIIH2xI4x40sQQ8x")
+    FORMAT: ClassVar[Struct] = Struct("<QII16s4s4sIIHHI8s40sQQ8s")
     SIZE: ClassVar[int] = 128
     OFFSET: ClassVar[dict[str, int]] = {
         "promise_until": 0,
@@ -248,11 +269,13 @@ class Session:
         "tenant": 40,
         "table": 44,
         "flags": 48,
-        "mtu": 52,
-        "reply": 56,
+        "mtu": 50,
+        "reply": 52,
+        "up": 56,
         "encapsulation": 64,
         "form": 104,
         "agent": 112,
+        "down": 120,
     }
     promise_until: BootNs
     generation: int
@@ -265,9 +288,11 @@ class Session:
     flags: int
     mtu: int
     reply: int
+    up: Meter
     encapsulation: Encapsulation
     form: int
     agent: int
+    down: Meter
 
     def pack(self) -> bytes:
         return self.FORMAT.pack(
@@ -282,9 +307,11 @@ class Session:
             self.flags,
             self.mtu,
             self.reply,
+            self.up.pack(),
             self.encapsulation.pack(),
             self.form,
             self.agent,
+            self.down.pack(),
         )
 
     @classmethod
@@ -301,9 +328,11 @@ class Session:
             flags,
             mtu,
             reply,
+            up,
             encapsulation,
             form,
             agent,
+            down,
         ) = cls.FORMAT.unpack_from(data, offset)
         return cls(
             BootNs(promise_until),
@@ -317,9 +346,11 @@ class Session:
             flags,
             mtu,
             reply,
+            Meter.unpack(up),
             Encapsulation.unpack(encapsulation),
             form,
             agent,
+            Meter.unpack(down),
         )
 
 
@@ -370,7 +401,7 @@ class Dhcp4Result(IntEnum):
 class UsageDirection:
     """struct usage_direction: 64 octets."""
 
-    FORMAT: ClassVar[Struct] = Struct("<QQQQQQQQ")
+    FORMAT: ClassVar[Struct] = Struct("<QQQQQQIIQ")
     SIZE: ClassVar[int] = 64
     OFFSET: ClassVar[dict[str, int]] = {
         "packets": 0,
@@ -380,7 +411,8 @@ class UsageDirection:
         "renewed": 32,
         "asked": 40,
         "heard": 48,
-        "unanswered": 56,
+        "unanswered": 52,
+        "metered_until": 56,
     }
     packets: int
     octets: int
@@ -390,16 +422,29 @@ class UsageDirection:
     asked: BootNs
     heard: int
     unanswered: int
+    metered_until: int
 
     def pack(self) -> bytes:
         return self.FORMAT.pack(
-            self.packets, self.octets, self.dropped, self.seen, self.renewed, self.asked, self.heard, self.unanswered
+            self.packets,
+            self.octets,
+            self.dropped,
+            self.seen,
+            self.renewed,
+            self.asked,
+            self.heard,
+            self.unanswered,
+            self.metered_until,
         )
 
     @classmethod
     def unpack(cls, data: Buffer, offset: int = 0) -> UsageDirection:
-        packets, octets, dropped, seen, renewed, asked, heard, unanswered = cls.FORMAT.unpack_from(data, offset)
-        return cls(packets, octets, dropped, BootNs(seen), BootNs(renewed), BootNs(asked), heard, unanswered)
+        packets, octets, dropped, seen, renewed, asked, heard, unanswered, metered_until = cls.FORMAT.unpack_from(
+            data, offset
+        )
+        return cls(
+            packets, octets, dropped, BootNs(seen), BootNs(renewed), BootNs(asked), heard, unanswered, metered_until
+        )
 
 
 @dataclass(slots=True)
@@ -431,9 +476,10 @@ class Stage(IntEnum):
     PUNT = 4
     ADMIT = 5
     ANTISPOOF = 6
-    FORWARD = 7
-    HOST = 8
-    DELIVER = 9
+    METER = 7
+    FORWARD = 8
+    HOST = 9
+    DELIVER = 10
 
 
 class Outcome(IntEnum):
@@ -486,6 +532,8 @@ class DropReason(IntEnum):
     DHCP_FRAGMENT = 32
     TOO_BIG = 33
     NO_EGRESS = 34
+    METERED_UP = 35
+    METERED_DOWN = 36
 
 
 class PuntClass(IntEnum):
@@ -704,6 +752,7 @@ class Policer(IntEnum):
     SAMPLE = 7
     SAMPLE_CLIENT = 8
     SAMPLE_LINE = 9
+    SAMPLE_METERED = 10
 
 
 @dataclass(slots=True)

@@ -22,7 +22,7 @@ from wayleave.net.units import BootNs
 from wayleave.session.model import NEVER
 
 _MOMENT = struct.Struct("<Q")
-_ASKING = struct.Struct("<QQQ")  # asked, heard, unanswered
+_ASKING = struct.Struct("<QII")  # asked, heard, unanswered
 _SEEN, _RENEWED, _ASKED = (UsageDirection.OFFSET[name] for name in ("seen", "renewed", "asked"))
 """Of the upstream direction, which comes first."""
 
@@ -52,7 +52,7 @@ class Asking:
     """What a client asks of the network, looked at once a second in which it asks.
 
     `asked`: when it last did, to a second; `unanswered`: how many times in a row nothing had come down since the time
-    before; `heard` is how many packets had come down when it last did, since the maps were made.
+    before; `heard` is how many packets had come down when it last did, since the maps were made, in 32 bits.
     """
 
     asked: BootNs = NEVER

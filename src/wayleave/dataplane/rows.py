@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, IPv4Network
 from msgspec import Struct
 
 from wayleave.dataplane import abi
-from wayleave.dataplane.abi import ClientKey, Encapsulation, Host4Key, Session, SessionFlag
+from wayleave.dataplane.abi import METER_COST_BITS, ClientKey, Encapsulation, Host4Key, Meter, Session, SessionFlag
 from wayleave.dataplane.digest import digest_agent, digest_form
 from wayleave.net.mac import Mac
 from wayleave.net.units import SECOND, BootNs
@@ -24,6 +24,8 @@ from wayleave.session import model
 FOREVER = BootNs(0xFFFF_FFFF_FFFF_FFFF)
 FIRST_LOCAL_ID = 0xFFFF_0000
 """LOCAL rows have ids past every table: nothing is counted under them."""
+
+NOT_METERED = Meter(0, 0)
 
 _NO_CLIENT = ClientKey(0, 0, 0, 0, Mac(bytes(6)))
 _NO_ENCAPSULATION = Encapsulation(0, 0, b"")
@@ -66,13 +68,25 @@ def project(session: model.Session, tenant: model.Tenant, standing: StandingRepl
         flags=SessionFlag.CHECK_SOURCE if service.antispoof else 0,
         mtu=service.mtu,
         reply=0,
+        up=meter(service.up),
         encapsulation=Encapsulation(line.port, len(header), header),
         form=digest_form(session.form or b"") if standing is not None else 0,
         agent=digest_agent(session.agent) if standing is not None else 0,
+        down=meter(service.down),
     )
     packed_key = None if session.relayed else key.pack()
     host = Host4Key(tenant.number, lease.address).pack()
     return Rows(session.id, packed_key, host, row.pack(), pack_reply(standing) if standing is not None else None)
+
+
+def meter(rate: model.Rate | None) -> Meter:
+    """Return what the program charges an octet; None: nothing.
+
+    Rounded down, so the client gets what `rate` says or up to 1/cost of it more (bpf/abi.h, struct meter).
+    """
+    if rate is None:
+        return NOT_METERED
+    return Meter((8 * SECOND << METER_COST_BITS) // rate.bits_s, rate.burst)
 
 
 @lru_cache(maxsize=abi.REPLY_SLOTS)
@@ -106,9 +120,11 @@ def project_local(number: int, address: IPv4Address, tenant: model.Tenant) -> Ro
         flags=SessionFlag.LOCAL,
         mtu=0,
         reply=0,
+        up=NOT_METERED,
         encapsulation=_NO_ENCAPSULATION,
         form=0,
         agent=0,
+        down=NOT_METERED,
     )
     return Rows(row.id, None, Host4Key(tenant.number, address).pack(), row.pack())
 

@@ -39,7 +39,9 @@ class PuntSettings(Leaf):
     client: Rate = _rate(5, 10, "DHCP of one client")
     link: Rate = _rate(5_000, 1_000, "packets for the local kernel to answer: all together")
     link_line: Rate = _rate(100, 100, "the same of one line, in shared VLANs one client, on network ports one source")
-    sample: Rate = _rate(200, 200, "samples of dropped packets, for the journals: all together")
+    sample: Rate = _rate(
+        200, 200, "samples of dropped packets, for the journals: all together; of what meters drop the same again"
+    )
     sample_line: Rate = _rate(20, 20, "the same of what one line sends")
     sample_client: Rate = _rate(1, 3, "the same of one client and drop reason")
 
@@ -56,4 +58,5 @@ class PuntSettings(Leaf):
             Policer.SAMPLE: self.sample.row(),
             Policer.SAMPLE_CLIENT: self.sample_client.row(),
             Policer.SAMPLE_LINE: self.sample_line.row(),
+            Policer.SAMPLE_METERED: self.sample.row(),
         }

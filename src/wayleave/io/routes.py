@@ -55,6 +55,16 @@ def next_hop(source: IPv4Address, destination: IPv4Address, arriving_by: str) ->
     return NextHop(link.get_attr("IFLA_IFNAME"), address, state, link.get_attr("IFLA_MTU"))
 
 
+def reachable(destination: IPv4Address, source: IPv4Address | None) -> bool:
+    """Whether the machine itself has a way there, from an address of its own if that is said."""
+    given = {} if source is None else {"src": str(source)}
+    try:
+        with IPRoute() as netlink:
+            return bool(netlink.route("get", dst=str(destination), **given))
+    except NetlinkError:
+        return False
+
+
 _SOL_NETLINK, _NETLINK_GET_STRICT_CHK = 270, 12
 _NLMSG_ERROR, _NLMSG_DONE, _RTM_GETROUTE, _REQUEST_DUMP = 2, 3, 26, 0x301
 _RTA_DST, _RTA_OIF, _RTA_TABLE = 1, 4, 15

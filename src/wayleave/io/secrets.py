@@ -10,12 +10,16 @@ from pathlib import Path
 class SecretError(Exception):
     """A secret or a certificate cannot be used; the text says which, why, and what to do."""
 
+    def __init__(self, setting: str, says: str, cure: str) -> None:
+        super().__init__(f"{setting}: {says}: {cure}")
+        self.says, self.cure = says, cure
+
 
 def read_secret(path: Path, setting: str) -> bytes:
     """Return what a file holds, without the end of its line. `setting` is what names it. Raises: SecretError."""
     held = read_private(path, setting, "the secret", 4096).rstrip(b"\r\n")
     if not held:
-        raise SecretError(f"{setting}: {path} is empty: write the secret into it")
+        raise SecretError(setting, f"{path} is empty", "write the secret into it")
     return held
 
 
@@ -26,7 +30,7 @@ def read_private(path: Path, setting: str, what: str, most: int) -> bytes:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             held = file.read(most)
     except OSError as error:
-        raise SecretError(f"{setting}: {path}: {error.strerror}: write {what} into that file") from None
+        raise SecretError(setting, f"{path}: {error.strerror}", f"write {what} into that file") from None
     if mode & 0o077:
-        raise SecretError(f"{setting}: {path} can be read by others (mode {mode:o}): chmod 600 {path}")
+        raise SecretError(setting, f"{path} can be read by others (mode {mode:o})", f"chmod 600 {path}")
     return held

@@ -282,15 +282,9 @@ class Store:
             rows = db.execute(_ACCOUNTS, (authority, after, limit)).fetchall()
         return [_account(row, self._clock.boot_id) for row in rows]
 
-    def waiting(self) -> int:
-        """Records of accounting on the disk. To be called before the first `flush`."""
-        count: int = self._db.execute("SELECT count(*) FROM accounting").fetchone()[0]
-        return count
-
-    def authorities(self) -> set[str]:
-        """Whose records wait."""
-        with closing(self._reader()) as db:
-            return {name for (name,) in db.execute("SELECT DISTINCT authority FROM accounting")}
+    def waiting(self) -> dict[str, int]:
+        """How many records of accounting each authority has on the disk. To be called before the first `flush`."""
+        return dict(self._db.execute("SELECT authority, count(*) FROM accounting GROUP BY authority").fetchall())
 
     def _reader(self) -> sqlite3.Connection:
         return sqlite3.connect(f"file:{self._path}?mode=ro", uri=True)

@@ -13,6 +13,9 @@ KEY_MOST = 1 << 16
 """Octets of a file with a key, at most."""
 
 
+PEM = "write it there, as PEM"
+
+
 def client_context(certificate: Path, key: Path, ca: Path, setting: str) -> ssl.SSLContext:
     """Return what verifies a server's chain and name, and shows it our certificate; TLS 1.2 at least.
 
@@ -24,15 +27,17 @@ def client_context(certificate: Path, key: Path, ca: Path, setting: str) -> ssl.
     try:
         context.load_verify_locations(ca)
     except OSError as error:
-        raise SecretError(f"{setting}.ca: {ca}: {_of_file(error)}") from None
+        raise SecretError(f"{setting}.ca", f"{ca}: {_of_file(error)}", PEM) from None
     try:
         context.load_cert_chain(certificate, key, password=_no_password)
     except _LockedError:
-        raise SecretError(f"{setting}.key: {key} is locked with a password: write it without one") from None
+        raise SecretError(f"{setting}.key", f"{key} is locked with a password", "write it without one") from None
     except OSError as error:
         if getattr(error, "reason", "") == "KEY_VALUES_MISMATCH":
-            raise SecretError(f"{setting}.key: {key} is not the key of {certificate}") from None
-        raise SecretError(f"{setting}.certificate, key: {certificate}, {key}: {_of_file(error)}") from None
+            raise SecretError(
+                f"{setting}.key", f"{key} is not the key of {certificate}", "give the two that belong together"
+            ) from None
+        raise SecretError(f"{setting}.certificate, key", f"{certificate}, {key}: {_of_file(error)}", PEM) from None
     return context
 
 
@@ -45,7 +50,7 @@ def _no_password() -> str:
 
 
 def _of_file(error: OSError) -> str:
-    return "there is nothing of the kind in it: it has to be PEM" if isinstance(error, ssl.SSLError) else _plain(error)
+    return "there is nothing of the kind in it" if isinstance(error, ssl.SSLError) else _plain(error)
 
 
 def in_words(error: BaseException | None, where: str, name: str) -> str:

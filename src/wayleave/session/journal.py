@@ -123,6 +123,8 @@ RENEWED = Kind(16, "renewed")
 ENDING = Kind(17, "ending")
 RESTORED = Kind(18, "restored", Number.ADDRESS)
 """From the disk, after a restart."""
+GRANTED = Kind(21, "granted")
+"""By a server, or as it last did."""
 IGNORED = Kind(19, "ignored")
 """A message that led to nothing; the words say why."""
 
@@ -142,6 +144,7 @@ KINDS = (
     Kind(14, "refused", of=Answer.REFUSE, note=_refused),
     Kind(15, "told", of=Answer.TELL, note=_told),
     Kind(20, "changed", of=lifecycle.Changed, note=_changed),
+    GRANTED,
     RENEWED,
     ENDING,
     RESTORED,

@@ -83,6 +83,9 @@ class Tenant(Struct, frozen=True):
 LEAST_RATE, MOST_RATE = 8_000, 400_000_000_000
 """Bits a second."""
 
+MOST_BURST = 0xFFFF_FFFF
+"""Octets that a row has room for: 250 ms of 137 Gbit/s, 86 ms of 400."""
+
 
 class Rate(Struct, frozen=True, gc=False):
     """How fast IP packets may go: on the average, and how many octets at once above that."""
@@ -93,8 +96,12 @@ class Rate(Struct, frozen=True, gc=False):
 
     @classmethod
     def of(cls, bits_s: int, burst: int | None = None) -> Rate:
-        """Return a rate; without a burst it is 100 ms of it, and at least ten packets."""
-        return cls(bits_s, max(15_000, bits_s // 80) if burst is None else burst)
+        """Return a rate; without a burst it is 250 ms of it, and at least ten packets.
+
+        A TCP whose whole window is dropped, as happens where the round trip is short, is silent for its least
+        retransmission timeout, on Linux 200 ms; with less in the bucket it would never make up for that (ADR 11).
+        """
+        return cls(bits_s, min(max(15_000, bits_s // 32), MOST_BURST) if burst is None else burst)
 
     def __str__(self) -> str:
         return f"{self.bits_s / 1_000_000:g} Mbit/s"

@@ -7,7 +7,7 @@ there may be more of them: many lines may be behind one VLAN, and a session is n
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 from wayleave.session.table import Key
@@ -34,6 +34,10 @@ class Recent(Generic[V]):
 
     def get(self, key: Key) -> V | None:
         return self._kept.get(key)
+
+    def count(self, wanted: Callable[[V], bool]) -> int:
+        """How many values are as wanted. Looks at all."""
+        return sum(map(wanted, self._kept.values()))
 
     def put(self, key: Key, value: V, *, stranger: bool = True) -> None:
         """Keep a client's value, as the last one put. Its line's oldest goes if that has more than its share."""

@@ -36,6 +36,10 @@ class Reason(IntEnum):
     RADIUS_UNUSABLE = auto()
     """A server grants what the gateway cannot do."""
     RADIUS_UNREACHABLE = auto()
+    RADIUS_DOUBTED = auto()
+    """Servers answer with another secret."""
+    RADIUS_UNSIGNED = auto()
+    """Servers answer without a Message-Authenticator."""
     RADIUS_BUSY = auto()
     """Too many clients wait for an answer."""
     SUBSCRIBER_FULL = auto()
@@ -57,5 +61,5 @@ class Refusal(Struct, frozen=True, gc=False):
     why: str
 
 
-PASSING = frozenset((Reason.RADIUS_UNREACHABLE, Reason.RADIUS_BUSY))
+PASSING = frozenset((Reason.RADIUS_UNREACHABLE, Reason.RADIUS_DOUBTED, Reason.RADIUS_UNSIGNED, Reason.RADIUS_BUSY))
 """A client that is refused for one of these hears nothing: it may be right about its address, and asks again."""

@@ -7,8 +7,8 @@ import pytest
 from tests.conftest import PROFILE
 from tests.proto.radius.world import MILLISECOND, World
 from wayleave.net.units import SECOND, BootNs, Ns
-from wayleave.proto.radius.exchange import Channel, Secret, Server
-from wayleave.proto.radius.packet import Code, decode, reveal
+from wayleave.proto.radius.exchange import NEVER, Channel, Secret, Server, Unanswered
+from wayleave.proto.radius.packet import Code, Doubt, decode, reveal
 
 SEEDS = {"test": 60, "soak": 10_000}[PROFILE]
 
@@ -123,7 +123,7 @@ def test_a_server_that_answers_others_is_not_dead():
     world.run(seconds=1)
     world.ask("even", lambda _at, _hide: [(1, b"even")])
     world.run(lambda: len(world.outcomes) == 2)
-    assert world.unanswered() == {"odd": "no server answered"}
+    assert world.unanswered() == {"odd": "no server answered: r0"}
     assert not world.exchange.peers[0].dead
 
 
@@ -183,6 +183,37 @@ def test_a_reply_without_message_authenticator_is_not_believed_unless_that_serve
         world.run(lambda: bool(world.outcomes))  # noqa: B023
         assert bool(world.answered()) is not required
         assert world.doubts["no-message-authenticator"] == required
+
+
+def test_who_answers_what_is_not_believed_is_told_from_who_is_silent():
+    world = World(count=2, tries=1)
+    world.servers[0].secret, world.servers[1].up = b"another", False
+    world.ask(1)
+    world.run(lambda: bool(world.outcomes))
+    (outcome,) = world.outcomes
+    assert outcome == Unanswered(1, "answers that are not believed: r0: bad-authenticator", Doubt.BAD_AUTHENTICATOR)
+    world.ask(2)
+    assert world.unanswered()[2] == outcome.why, "also to who asks later"
+    world.servers[0].secret = b"secret 0"
+    world.run(lambda: world.exchange.alive)
+    world.ask(3)
+    world.run(lambda: 3 in world.answered())
+    assert world.exchange.peers[0].doubted is None
+
+
+def test_since_when_a_server_is_dead():
+    world = World(tries=1)
+    peer = world.exchange.peers[0]
+    assert (peer.dead_since, peer.ever) == (NEVER, False)
+    world.servers[0].up = False
+    world.ask(1)
+    world.run(lambda: bool(world.outcomes))
+    died = world.now
+    world.run(seconds=100)
+    assert (peer.dead_since, peer.ever) == (died, False)
+    world.servers[0].up = True
+    world.run(lambda: not peer.dead, seconds=10)
+    assert (peer.dead_since, peer.ever) == (NEVER, True)
 
 
 def test_nothing_malformed_or_out_of_place_is_believed():

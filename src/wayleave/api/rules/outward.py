@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wayleave.api.facts import RECENT, Facts
+from wayleave.api.facts import METERED, RECENT, Facts
 from wayleave.api.rules.rule import Rules
 from wayleave.dataplane.abi import DropReason, Outcome
 from wayleave.dataplane.counters import spoken
@@ -40,6 +40,8 @@ def _blackhole(facts: Facts) -> str | None:
 def _destination_refused(facts: Facts) -> str | None:
     if facts.small is None or facts.small.outcome is not Outcome.DROPPED or facts.small.reason is None:
         return None
+    if facts.small.reason in METERED:
+        return None
     return f"a packet to {facts.destination} would be dropped: {spoken(facts.small.reason.name)}"
 
 
@@ -64,6 +66,8 @@ def _neighbour_unresolved(facts: Facts) -> str | None:
 )
 def _mtu(facts: Facts) -> str | None:
     if facts.small is None or facts.large is None or facts.large.outcome is facts.small.outcome:
+        return None
+    if facts.large.reason in METERED:
         return None
     device = f"{facts.hop.device} has MTU {facts.hop.mtu}" if facts.hop is not None else "the way out is too narrow"
     return f"packets of {len(facts.large.packet)} octets with tags do not get through: {device}"
@@ -94,6 +98,16 @@ def _idle(facts: Facts) -> str | None:
     if facts.session is None or facts.now - max(facts.seen, facts.session.since) < RECENT:
         return None
     return f"no packet of it was let through in the last {RECENT // SECOND // 60} minutes"
+
+
+@RULES.rule(
+    "over-rate",
+    "It is served, and sends or is sent more than its service allows: what is above that is dropped, as it should be.",
+    "nothing, or a faster service: `services.up` and `services.down`, or its RADIUS server's word; `bng capture {who}` "
+    "shows what fills its line",
+)
+def _over_rate(facts: Facts) -> str | None:
+    return facts.over_rate
 
 
 @RULES.rule(

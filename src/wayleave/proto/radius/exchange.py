@@ -103,10 +103,11 @@ class Answered(Struct, frozen=True):
 
 
 class Unanswered(Struct, frozen=True):
-    """No server gave an answer; `why` for people."""
+    """No server gave an answer; `why` for people. `doubt`: some did, which was not believed."""
 
     key: Hashable
     why: str
+    doubt: Doubt | None = None
 
 
 Outcome = Answered | Unanswered
@@ -143,8 +144,12 @@ class Peer:
         self._all = len(self.free)
         self.heard = NEVER
         self.dead_until = _UNTIL_REGAINED if server.reliable else NEVER
+        self.dead_since = NEVER
+        """NEVER: it lives, as far as is known, or there has been no connection yet."""
         self.why = ""
         """What is known of why it is dead, for people."""
+        self.doubted: Doubt | None = None
+        """Why its last answer to what was asked was not believed; None: it was, or there was none."""
         self.probing: _Question | None = None
         self.sent = self.repeated = self.timeouts = self.deaths = 0
         self.answers: Counter[str] = Counter()
@@ -159,6 +164,11 @@ class Peer:
     @property
     def dead(self) -> bool:
         return self.dead_until != NEVER
+
+    @property
+    def ever(self) -> bool:
+        """It was heard of."""
+        return self.heard != NEVER
 
     def __str__(self) -> str:
         return f"{self.server.name} ({self.why})" if self.why else self.server.name
@@ -217,7 +227,7 @@ class Exchange:
         self.forget(key)
         question = _Question(key, attributes, now, slots=[])
         if not self.alive:
-            self._outcomes.append(Unanswered(key, self._nobody()))
+            self._outcomes.append(self._unanswered(key, self._nobody()))
             return True
         if self.waiting and len(self.waiting) >= self._queue:
             self.refused += 1
@@ -257,10 +267,12 @@ class Exchange:
         required = peer.server.required and self._code is Code.ACCESS_REQUEST and not probe
         doubt = doubt_response(data, packet, authenticator, peer.server.secret, required)
         if doubt is not None:
+            peer.doubted = doubt
             return doubt
         peer.heard = now
         self._revive(peer, now)
         if not probe:
+            peer.doubted = None
             peer.answered(packet.code, now - question.since)
             self._by_key.pop(question.key, None)
             self._outcomes.append(Answered(question.key, packet, peer.server.name))
@@ -382,7 +394,7 @@ class Exchange:
         """Go on with another server. Earlier ones may still answer."""
         number = self._choose(question)
         if number is None:
-            self._give_up(question, self._nobody() if not self.alive else "no server answered")
+            self._give_up(question, self._nobody() if not self.alive else self._nobody("answered"))
         elif not self._next_server(question, now):
             self._wait(question, now)
 
@@ -403,11 +415,18 @@ class Exchange:
 
     def _give_up(self, question: _Question, why: str) -> None:
         self._by_key.pop(question.key, None)
-        self._outcomes.append(Unanswered(question.key, why))
+        self._outcomes.append(self._unanswered(question.key, why))
         self._end(question)
 
-    def _nobody(self) -> str:
-        return f"no server lives: {', '.join(map(str, self.peers))}"
+    def _unanswered(self, key: Hashable, why: str) -> Unanswered:
+        doubted = [(peer.server.name, peer.doubted) for peer in self.peers if peer.doubted is not None]
+        if not doubted:
+            return Unanswered(key, why)
+        said = ", ".join(f"{name}: {doubt.value}" for name, doubt in doubted)
+        return Unanswered(key, f"answers that are not believed: {said}", doubted[0][1])
+
+    def _nobody(self, did: str = "lives") -> str:
+        return f"no server {did}: {', '.join(map(str, self.peers))}"
 
     def _end(self, question: _Question) -> None:
         question.over = True
@@ -421,7 +440,7 @@ class Exchange:
     def _bury(self, peer: Peer, now: BootNs) -> None:
         if peer.dead:
             return
-        peer.dead_until = after(now, peer.server.dead_for)
+        peer.dead_until, peer.dead_since = after(now, peer.server.dead_for), now
         peer.deaths += 1
         self._probe(peer, now)
 
@@ -449,7 +468,7 @@ class Exchange:
     def _revive(self, peer: Peer, now: BootNs) -> None:
         if not peer.dead:
             return
-        peer.dead_until, peer.why = NEVER, ""
+        peer.dead_until, peer.dead_since, peer.why = NEVER, NEVER, ""
         peer.heard = max(peer.heard, now)
         if peer.probing is not None:
             self._end(peer.probing)
