@@ -429,3 +429,50 @@ def test_what_makes_no_sense_is_not_said_to_be_missing_as_well(file: Path, was: 
 
 def test_an_empty_file_lacks_everything(file: Path) -> None:
     assert problems(file, "") == ["gateway: is missing", "ports: is missing", "pools: is missing"]
+
+
+def radius_server(file: Path, text: str) -> list[str]:
+    return problems(file, f'{GOOD}\n[[radius.servers]]\nname = "r1"\naddress = "192.0.2.2"\n{text}')
+
+
+def test_a_server_over_udp_has_a_secret_and_nothing_of_radsec(file: Path) -> None:
+    assert radius_server(file, 'certificate = "x.pem"\nserver_name = "radius.example"') == [
+        "radius.servers[r1].secret: is missing: the path of the file with the secret that the server knows "
+        "this gateway by",
+        'radius.servers[r1].certificate: counts for nothing over UDP: say transport = "radsec", or leave it out',
+        'radius.servers[r1].server_name: counts for nothing over UDP: say transport = "radsec", or leave it out',
+    ]
+
+
+def test_a_server_over_radsec_has_certificates_and_no_repetitions(file: Path) -> None:
+    assert radius_server(file, 'transport = "radsec"\nca = "ca.pem"\ntries = 3\nserver_name = "a b"') == [
+        "radius.servers[r1].server_name: 'a b' is no name: write letters, digits, `.`, `_` and `-`, "
+        "first a letter or a digit",
+        "radius.servers[r1].certificate: is missing: with RadSec, the path of this gateway's certificate",
+        "radius.servers[r1].key: is missing: with RadSec, the path of the certificate's private key",
+        "radius.servers[r1].tries: RadSec repeats nothing, TCP does: leave it out",
+    ]
+
+
+def test_what_a_server_is_asked_like_follows_from_its_transport(file: Path) -> None:
+    file.write_text(
+        GOOD
+        + """
+[[radius.servers]]
+name = "r1"
+address = "192.0.2.2"
+secret = "s"
+
+[[radius.servers]]
+name = "r2"
+address = "192.0.2.2"
+transport = "radsec"
+certificate = "c"
+key = "k"
+ca = "a"
+acct_port = 2084
+"""
+    )
+    udp, tls = load(file)[0].radius.servers
+    assert (udp.ports, udp.channels, udp.patience) == ((1812, 1813), 4, (1 * SECOND, 3))
+    assert (tls.ports, tls.channels, tls.patience) == ((2083, 2084), 1, (5 * SECOND, 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -9,10 +10,10 @@ from wayleave.lab.host import Host
 from wayleave.lab.namespace import run
 from wayleave.lab.radius import RadiusServer
 from wayleave.lab.waiting import wait_until
+from wayleave.proto.radius.packet import RADSEC_PORT
 
 CONFIGURATION = """
-ListenTLS *:{port}
-ListenUDP 127.0.0.1:{unused}
+ListenTLS *:2083
 LogLevel 2
 tls default {{
 	CACertificateFile {ca}
@@ -22,7 +23,6 @@ tls default {{
 client gateway {{
 	host {client}
 	type tls
-	secret radsec
 	certificateNameCheck off
 }}
 server auth {{
@@ -76,28 +76,26 @@ class Authority:
         run(["openssl", *command.split(), *map(str, options)])
 
 
-class Proxy:
-    """radsecproxy on the host of a server, which it asks. `certificate`: its own, with its key; `ca`: the clients'."""
+def forwarding(server: RadiusServer, certificate: tuple[Path, Path], ca: Path, client: IPv4Address) -> str:
+    """Return a configuration of radsecproxy on the server's host, with `certificate`; `client` has one by `ca`."""
+    return CONFIGURATION.format(
+        ca=ca,
+        certificate=certificate[0],
+        key=certificate[1],
+        client=client,
+        auth=server.auth,
+        acct=server.acct,
+        secret=server.secret,
+    )
 
-    def __init__(
-        self, host: Host, server: RadiusServer, certificate: tuple[Path, Path], ca: Path, client: str, port: int = 2083
-    ) -> None:
-        self._host, self._port = host, port
-        folder = Path(mkdtemp(prefix="radsecproxy-", dir=host.folder))
-        self._file = folder / "radsecproxy.conf"
-        self._file.write_text(
-            CONFIGURATION.format(
-                port=port,
-                unused=port + 1,
-                ca=ca,
-                certificate=certificate[0],
-                key=certificate[1],
-                client=client,
-                auth=server.auth,
-                acct=server.acct,
-                secret=server.secret,
-            )
-        )
+
+class Proxy:
+    """radsecproxy, with a configuration that has it listen at port 2083."""
+
+    def __init__(self, host: Host, configuration: str) -> None:
+        self._host = host
+        self._file = Path(mkdtemp(prefix="radsecproxy-", dir=host.folder)) / "radsecproxy.conf"
+        self._file.write_text(configuration)
         self.start()
 
     def start(self) -> None:
@@ -106,8 +104,8 @@ class Proxy:
         wait_until(self._listens, lambda: f"radsecproxy that listens:\n{self.process.output()[-3000:]}", 10)
 
     def _listens(self) -> bool:
-        return f":{self._port} " in self._host.run("ss", "-Hltn")
+        return bool(self._host.run("ss", "-Hltn", f"sport = :{RADSEC_PORT}"))
 
     def stop(self) -> None:
-        """As a machine that lost its power, but for the kernel: that closes its connections."""
+        """SIGKILL: what closes its connections is the kernel."""
         self.process.kill()
