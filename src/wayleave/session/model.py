@@ -99,7 +99,7 @@ class Rate(Struct, frozen=True, gc=False):
         """Return a rate; without a burst it is 250 ms of it, and at least ten packets.
 
         A TCP whose whole window is dropped, as happens where the round trip is short, is silent for its least
-        retransmission timeout, on Linux 200 ms; with less in the bucket it would never make up for that (ADR 11).
+        retransmission timeout, on Linux 200 ms; with less in the bucket it would never make up for that (ADR 12).
         """
         return cls(bits_s, min(max(15_000, bits_s // 32), MOST_BURST) if burst is None else burst)
 
