@@ -1,4 +1,4 @@
-"""Write docs/reference from the code: configuration and its JSON Schemas, drop reasons, DHCP options, metrics.
+"""Write docs/reference from the code: configuration and its JSON Schemas, drop reasons, protocols, metrics.
 
 python tools/gendocs.py            write the files
 python tools/gendocs.py --check    exit 1 if one is not what the code says
@@ -11,13 +11,16 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from wayleave.aaa import order, policy, request
 from wayleave.aaa.local import Subscriber
+from wayleave.aaa.request import Status
 from wayleave.api.metrics import METRICS
 from wayleave.api.verdicts import RULES
 from wayleave.config.changes import restart_of
@@ -27,7 +30,21 @@ from wayleave.config.wording import section_of
 from wayleave.dataplane.abi import Dhcp4Result, DropReason
 from wayleave.dataplane.counters import spoken
 from wayleave.net.duration import spoken_duration
+from wayleave.net.mac import Mac
+from wayleave.net.units import BootNs, Ns
 from wayleave.proto.dhcp4.options import BY_CODE
+from wayleave.proto.radius.dictionary import STANDARD
+from wayleave.session.model import (
+    NOTHING_USED,
+    Client,
+    CloseCause,
+    Lease,
+    Line,
+    Phase,
+    Service,
+    Session,
+    Subnet,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "docs" / "reference"
@@ -153,6 +170,107 @@ def metrics() -> str:
     return "\n".join([*lines, ""])
 
 
+def radius() -> str:
+    """What servers are told, and what their answers mean."""
+    return "\n".join([*_sent(), *_placeholders(), *_understood(), *_controllers()])
+
+
+def _table(*rows: Sequence[object]) -> list[str]:
+    """The first row is the head."""
+    lines = [f"| {' | '.join(map(str, row))} |" for row in rows]
+    return [lines[0], "|" + " --- |" * len(rows[0]), *lines[1:], ""]
+
+
+SAMPLE = Session(
+    id=0,
+    client=Client(Line(1, 100, 7, b"olt1/1/3"), Mac(b"\2\0\0\0\0\x0a")),
+    phase=Phase.CLOSED,
+    since=BootNs(1),
+    accounting="0000000100000001",
+    cause=CloseCause.USER_REQUEST,
+    service=Service(tenant="isp", pool="residential", subscriber="alice", name="gold", classes=(b"c",)),
+    lease=Lease(
+        IPv4Address("100.64.0.2"), "residential",
+        Subnet(IPv4Network("100.64.0.0/22"), IPv4Address("100.64.0.1")), Ns(0), Ns(0), BootNs(1),
+    ),
+)  # fmt: skip
+"""A client with all that there is to say of one."""
+
+
+def _sent() -> list[str]:
+    of = request.Subject(SAMPLE.client, "bng1", b"olt1/1/3", b"alice-cpe")
+    caller = request.Caller(identifier="bng1", gateway="bng1", address=IPv4Address("192.0.2.1"))
+    packets = {"Access-Request": [(80, b""), *request.access(of, caller, SAMPLE.accounting, bytes, None)]}
+    for name, status in (("Start", Status.START), ("Interim", Status.INTERIM), ("Stop", Status.STOP)):
+        packets[name] = [*request.accounting(SAMPLE, of, caller, status, NOTHING_USED, Ns(0)), *WHEN]
+    packets["On, Off"] = [*request.on_off(Status.ON, caller), *WHEN]
+    names = {kind: [row.name for row, _ in STANDARD.explode(avps)] for kind, avps in packets.items()}
+    every = dict.fromkeys(name for said in names.values() for name in said)
+    return [
+        "# RADIUS attributes",
+        "",
+        "What to do with them: [operations/radius.md](../operations/radius.md).",
+        "",
+        "## What a server is told",
+        "",
+        "As far as there is something to say: a circuit of an access node that is trusted, `radius.address`.",
+        "",
+        *_table(("attribute", *names), *((f"`{name}`", *("x" if name in said else "" for said in names.values()))
+                                         for name in every)),
+    ]  # fmt: skip
+
+
+WHEN = [STANDARD[name].encode(0) for name in ("Acct-Delay-Time", "Event-Timestamp")]
+
+
+def _placeholders() -> list[str]:
+    of = request.Subject(SAMPLE.client, "bng1", b"olt1/1/3", b"alice-cpe")
+    rows = [(f"`{{{name}}}`", f"`{fill(of)}`") for name, fill in request.PLACEHOLDERS.items()]
+    says = "In `radius.groups.username`, `calling` and `called`."
+    return ["## Placeholders", "", says, "", *_table(("placeholder", "for example"), *rows)]
+
+
+def _understood() -> list[str]:
+    rows = [
+        (f"`{row.attribute}`", STANDARD[row.attribute].type.name, row.means, "yes" if row.live else "no")
+        for row in policy.ROWS
+    ]
+    return [
+        "## What an answer means",
+        "",
+        "Of Access-Accept, and of a CoA-Request where the last column says yes. They count in this order, whatever",
+        "order a packet has. A value that cannot be honoured refuses the client, or the CoA, and is named.",
+        "",
+        *_table(("attribute", "type", "what it means", "CoA"), *rows),
+        "What asks for something that the gateway does not do refuses as well, unless `radius.groups.ignore` names it:",
+        "",
+        *_table(("attribute", "why"), *((f"`{name}`", why) for name, why in policy.REFUSED.items())),
+        "All others mean nothing in an Access-Accept, and refuse a CoA.",
+        "",
+    ]
+
+
+def _controllers() -> list[str]:
+    identifying = [(f"`{name}`", "x" if name in order.SELECTING else "") for name in order.IDENTIFYING]
+    causes = [(cause.value, cause.name.title().replace("_", "-")) for cause in order.ErrorCause]
+    ends = [(cause.value, number) for cause, number in request.TERMINATED.items()]
+    passed = ", ".join(f"`{name}`" for name in sorted(order.PASSED_OVER))
+    return [
+        "## Which session a controller means",
+        "",
+        "Everything that is said has to be true of one session; one of the marked ones has to be there.",
+        f"`NAS-Identifier` and `NAS-IP-Address` have to be this gateway's. These change nothing: {passed}.",
+        "",
+        *_table(("attribute", "finds"), *identifying),
+        "What cannot be done is refused whole, with an Error-Cause (RFC 5176 3.5):",
+        "",
+        *_table(("number", "Error-Cause"), *causes),
+        "## Acct-Terminate-Cause",
+        "",
+        *_table(("how a session ends", "number (RFC 2866 5.10)"), *ends),
+    ]
+
+
 def diagnoses() -> str:
     """What `bng diagnose` can say, in the order in which it is looked for."""
     lines = [
@@ -180,6 +298,7 @@ WRITERS = {
     "dhcp4.md": lambda: NOTE + results(),
     "dhcp4-options.md": lambda: NOTE + options(),
     "metrics.md": lambda: NOTE + metrics(),
+    "radius-attributes.md": lambda: NOTE + radius(),
     "gateway.schema.json": lambda: _schema("gateway"),
     "subscribers.schema.json": lambda: _schema("subscribers"),
 }

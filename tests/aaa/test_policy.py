@@ -175,3 +175,14 @@ def test_an_attribute_of_the_operators_own_means_what_another_one_means() -> Non
 def test_what_means_nothing_is_passed_over() -> None:
     assert granted(("Reply-Message", "hello")) == BASE
     assert apply(BASE, STANDARD.explode([(26, b"\0\0\0\1\1\3x"), (250, b"y")]), KNOWN) == BASE
+
+
+@pytest.mark.parametrize(
+    "pairs", [("ip:addr-pool=business",), ("ip:vrf-id=other", "ip:addr-pool=there"), ("ip:dns-servers=192.0.2.1",)]
+)
+def test_a_pair_of_ciscos_changes_no_more_of_a_live_session_than_other_attributes(pairs: tuple[str, ...]) -> None:
+    there = Known(KNOWN.services, {**KNOWN.pools, "there": (IPv4Network("10.2.0.0/24"), "other")}, KNOWN.tenants)
+    said = attributes(*(("Cisco-AVPair", pair) for pair in pairs))
+    assert apply(BASE, said, there) != BASE, "before it lives, it may"
+    with pytest.raises(Unusable, match=r"^Cisco-AVPair: its (pool|tenant|dns) cannot change while the session lives"):
+        change(BASE, said, there)

@@ -66,7 +66,7 @@ def test_what_it_says_of_a_client_s_packet_is_what_happens(lab: Lab) -> None:
     assert internet["verdict"] == "to-network by port 100 (core0)"
     assert "untagged icmp" in internet["leaves"]
     assert "ttl 63" in internet["leaves"]
-    assert internet["stages"] == "parse > session > arp > dhcp4 > punt > admit > antispoof > forward"
+    assert internet["stages"] == "parse > session > arp > dhcp4 > punt > admit > antispoof > meter > forward"
     assert hairpin["verdict"] == "to-subscriber by port 1 (acc0)"
     assert "0x88a8/100 0x8100/2" in hairpin["leaves"]
     assert gateway["verdict"] == "dropped: local-service"

@@ -44,11 +44,13 @@ class Known(Struct, frozen=True):
 class Row(Struct, frozen=True):
     """`apply(service, value, known)` returns the changed service. Raises: ValueError with why it cannot.
 
+    `means`: for the reference. `live`: a CoA may change it.
     `gathers`: the field that takes all values of a packet together, instead of what stood there before.
     """
 
     attribute: str
     apply: Callable[[Service, Any, Known], Service]
+    means: str
     live: bool = True
     gathers: str = ""
 
@@ -271,44 +273,53 @@ def _only(value: int, why: str) -> Callable[[Service, Any, Known], Service]:
 
 
 ROWS = (
-    Row("User-Name", _subscriber, live=False),
-    Row("Wayleave-Tenant", _tenant, live=False),
-    Row("ERX-Virtual-Router-Name", _tenant, live=False),
-    Row("Framed-Pool", _pool, live=False),
-    Row("ERX-Address-Pool-Name", _pool, live=False),
-    Row("Framed-IP-Address", _address, live=False),
-    Row("Framed-IP-Netmask", _netmask, live=False),
-    Row("Framed-MTU", _mtu),
-    Row("Wayleave-Service", _named),
-    Row("Filter-Id", _filter),
-    Row("Alc-SLA-Prof-Str", _named),
-    Row("ERX-Ingress-Policy-Name", _named_up),
-    Row("ERX-Egress-Policy-Name", _named_down),
-    Row("Cisco-AVPair", _cisco),
-    Row("Mikrotik-Rate-Limit", _mikrotik),
-    Row("WISPr-Bandwidth-Max-Up", _wispr_up),
-    Row("WISPr-Bandwidth-Max-Down", _wispr_down),
-    Row("Wayleave-Rate-Up", _up),
-    Row("Wayleave-Rate-Down", _down),
-    Row("Wayleave-Burst-Up", _burst_up),
-    Row("Wayleave-Burst-Down", _burst_down),
-    Row("MS-Primary-DNS-Server", _dns, live=False, gathers="dns"),
-    Row("MS-Secondary-DNS-Server", _dns, live=False, gathers="dns"),
-    Row("ERX-Primary-Dns", _dns, live=False, gathers="dns"),
-    Row("ERX-Secondary-Dns", _dns, live=False, gathers="dns"),
-    Row("Alc-Primary-Dns", _dns, live=False, gathers="dns"),
-    Row("Alc-Secondary-Dns", _dns, live=False, gathers="dns"),
-    Row("Session-Timeout", _session_timeout),
-    Row("Idle-Timeout", _idle_timeout),
-    Row("Acct-Interim-Interval", _interim),
-    Row("Class", _class, gathers="classes"),
-    Row("Wayleave-Session-Limit", _sessions, live=False),
-    Row("Wayleave-Antispoof", _antispoof),
-    Row("Wayleave-NAT", _only(0, "there is no NAT")),
-    Row("Wayleave-Garden", _only(0, "there is no walled garden")),
-    Row("Service-Type", _only(2, "only Framed-User is served")),
-    Row("Framed-Protocol", _only(1, "only PPP is framed")),
-    Row("Termination-Action", _only(0, "a session that times out ends; it is authorized anew when it comes back")),
+    Row("User-Name", _subscriber, "what accounting calls the subscriber", live=False),
+    Row("Wayleave-Tenant", _tenant, "its tenant", live=False),
+    Row("ERX-Virtual-Router-Name", _tenant, "its tenant", live=False),
+    Row("Framed-Pool", _pool, "its pool", live=False),
+    Row("ERX-Address-Pool-Name", _pool, "its pool", live=False),
+    Row(
+        "Framed-IP-Address",
+        _address,
+        "its address, of one of the tenant's pools; 255.255.255.254 and .255: any",
+        live=False,
+    ),
+    Row("Framed-IP-Netmask", _netmask, "has to be the pool's, or 255.255.255.255", live=False),
+    Row("Framed-MTU", _mtu, "what it is told of the MTU, 576 to 1500"),
+    Row("Wayleave-Service", _named, "a service of the configuration"),
+    Row("Filter-Id", _filter, "a service of the configuration; `NAME.in`, `NAME.out`: one direction of it"),
+    Row("Alc-SLA-Prof-Str", _named, "a service of the configuration"),
+    Row("ERX-Ingress-Policy-Name", _named_up, "what a service says of what it sends"),
+    Row("ERX-Egress-Policy-Name", _named_down, "what a service says of what it is sent"),
+    Row("Cisco-AVPair", _cisco, f"of its pairs: {', '.join(CISCO)}"),
+    Row("Mikrotik-Rate-Limit", _mikrotik, "`UP/DOWN`, as `10M/50M`; bursts and priorities are refused"),
+    Row("WISPr-Bandwidth-Max-Up", _wispr_up, "bit/s that it may send; 0: as fast as it goes"),
+    Row("WISPr-Bandwidth-Max-Down", _wispr_down, "bit/s that it is sent; 0: as fast as it goes"),
+    Row("Wayleave-Rate-Up", _up, "kbit/s that it may send; 0: as fast as it goes"),
+    Row("Wayleave-Rate-Down", _down, "kbit/s that it is sent; 0: as fast as it goes"),
+    Row("Wayleave-Burst-Up", _burst_up, "octets at once above the rate"),
+    Row("Wayleave-Burst-Down", _burst_down, "octets at once above the rate"),
+    Row("MS-Primary-DNS-Server", _dns, "a name server", live=False, gathers="dns"),
+    Row("MS-Secondary-DNS-Server", _dns, "another", live=False, gathers="dns"),
+    Row("ERX-Primary-Dns", _dns, "a name server", live=False, gathers="dns"),
+    Row("ERX-Secondary-Dns", _dns, "another", live=False, gathers="dns"),
+    Row("Alc-Primary-Dns", _dns, "a name server", live=False, gathers="dns"),
+    Row("Alc-Secondary-Dns", _dns, "another", live=False, gathers="dns"),
+    Row("Session-Timeout", _session_timeout, "seconds after which it ends"),
+    Row("Idle-Timeout", _idle_timeout, "seconds of silence after which it ends"),
+    Row("Acct-Interim-Interval", _interim, "seconds between interim records; 0: none"),
+    Row("Class", _class, "comes back in every record", gathers="classes"),
+    Row("Wayleave-Session-Limit", _sessions, "sessions that the subscriber may have at once", live=False),
+    Row("Wayleave-Antispoof", _antispoof, "0: its source addresses are not checked"),
+    Row("Wayleave-NAT", _only(0, "there is no NAT"), "has to be 0"),
+    Row("Wayleave-Garden", _only(0, "there is no walled garden"), "has to be 0"),
+    Row("Service-Type", _only(2, "only Framed-User is served"), "has to be Framed-User"),
+    Row("Framed-Protocol", _only(1, "only PPP is framed"), "has to be PPP"),
+    Row(
+        "Termination-Action",
+        _only(0, "a session that times out ends; it is authorized anew when it comes back"),
+        "has to be Default",
+    ),
 )
 """In the order in which they count, whatever order a packet has: names first, then what says more than they do."""
 
@@ -370,7 +381,17 @@ def change(service: Service, attributes: Exploded, known: Known, reading: Readin
         place = _PLACE.get(reading.aliases.get(attribute.name, attribute.name))
         if place is not None and not ROWS[place].live and attribute.name not in reading.ignored:
             raise Unusable(attribute.name, "cannot change while the session lives", known=False)
-    return apply(service, exploded, known, reading)
+    changed = apply(service, exploded, known, reading)
+    for field in _FIXED:
+        if getattr(changed, field) != getattr(
+            service, field
+        ):  # a pair of Cisco's can do what rows of their own may not
+            raise Unusable("Cisco-AVPair", f"its {field} cannot change while the session lives", known=False)
+    return changed
+
+
+_FIXED = ("tenant", "pool", "address", "dns")
+"""What a client has been told, or stands by; rows that are not live change these."""
 
 
 def _counting(attributes: Exploded, reading: Reading) -> list[tuple[Row, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
@@ -137,6 +138,11 @@ class ServerSettings(Leaf):
     @property
     def channels(self) -> int:
         return self.sources or (1 if self.radsec else 4)
+
+    def pem(self, folder: Path) -> tuple[Path, Path, Path]:
+        """RadSec: certificate, key and CA; `folder` is what their paths are relative to."""
+        certificate, key, ca = (folder / str(path) for path in (self.certificate, self.key, self.ca))
+        return certificate, key, ca
 
     @property
     def patience(self) -> tuple[Ns, int]:

@@ -64,7 +64,7 @@ class ServerView(BaseModel):
     doubts: dict[str, int] = Field(description="answers that were not believed, by reason")
     mean_ms: float | None = Field(description="of its answers, from the first transmission; None: there were none")
     p95_ms: int | None = Field(description="at most so long took 95 % of them; None: longer than the last bucket")
-    hint: str | None = Field(description="what its doubts mean, or why there is no connection, and what to do")
+    hint: str | None = Field(description="what is wrong with it as far as is known, and what to do")
 
 
 class QueueView(BaseModel):
@@ -139,10 +139,10 @@ NEVER_HEARD = (
 
 
 def _hint(peer: Peer) -> str | None:
-    if peer.dead and peer.why:
-        return peer.why
     if peer.doubted is not None and peer.doubted in HINTS:
         return HINTS[peer.doubted]
+    if peer.server.reliable:
+        return peer.why or None
     return NEVER_HEARD if peer.dead and not peer.ever else None
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from wayleave.aaa.settings import ServerSettings
 from wayleave.access.settings import PortSettings
 from wayleave.config.schema import Configuration
 from wayleave.daemon.hostlinks import number_of, routed
@@ -24,6 +25,7 @@ from wayleave.io.clock import Clock
 from wayleave.io.occupant import occupant
 from wayleave.io.routes import reachable
 from wayleave.io.secrets import SecretError, read_secret
+from wayleave.io.tls import client_context
 from wayleave.session.model import Tenant
 
 FLOOR = (6, 1)
@@ -219,11 +221,23 @@ def _radius(settings: Configuration, folder: Path) -> Findings:
             f"ip route add {server.address} via ROUTER",
             Level.WARNING,
         )
-        if not server.message_authenticator:
+        if server.radsec:
+            yield from _certificate(server, folder)
+        elif not server.message_authenticator:
             says = "its answers are believed without a Message-Authenticator: they can be forged (CVE-2024-3596)"
             yield Finding(
                 Level.WARNING, what, says, "have it sign (docs/operations/radius.md), and take that setting out"
             )
+
+
+def _certificate(server: ServerSettings, folder: Path) -> Findings:
+    what = f"radius.servers[{server.name}]"
+    try:
+        client_context(*server.pem(folder), what)
+    except SecretError as error:
+        yield Finding(Level.BAD, error.setting, error.says, error.cure)
+    else:
+        yield Finding(Level.GOOD, what, "certificate, key and CA can be read")
 
 
 def _room(settings: Configuration) -> Findings:

@@ -62,8 +62,7 @@ class Radius:
         return Secret(self._read(server.secret, f"servers[{server.name}].secret"))
 
     def _context(self, server: ServerSettings) -> ssl.SSLContext:
-        certificate, key, ca = (self._folder / str(path) for path in (server.certificate, server.key, server.ca))
-        return client_context(certificate, key, ca, f"radius.servers[{server.name}]")
+        return client_context(*server.pem(self._folder), f"radius.servers[{server.name}]")
 
     def _server(self, name: str) -> ServerSettings:
         return next(server for server in self._settings.servers if server.name == name)

@@ -12,7 +12,7 @@ class SecretError(Exception):
 
     def __init__(self, setting: str, says: str, cure: str) -> None:
         super().__init__(f"{setting}: {says}: {cure}")
-        self.says, self.cure = says, cure
+        self.setting, self.says, self.cure = setting, says, cure
 
 
 def read_secret(path: Path, setting: str) -> bytes:

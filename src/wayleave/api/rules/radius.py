@@ -51,7 +51,9 @@ def _stands(facts: Facts) -> str:
     told = []
     for item in facts.servers:
         heard = "never heard" if item.heard_s is None else f"heard {_ago(item.heard_s)} ago"
-        told.append(f"{item.server} {'lives' if item.alive else f'dead for {_ago(item.dead_s or 0)}'}, {heard}")
+        dead = "no connection yet" if item.dead_s is None else f"dead for {_ago(item.dead_s)}"
+        state = "lives" if item.alive else dead
+        told.append(f"{item.server} {state}, {heard}")
     return "; ".join(told)
 
 
