@@ -112,6 +112,8 @@ def test_a_server_of_an_unknown_authority_is_asked_nothing(isp: Isp) -> None:
     assert isp.server.asked() == []
     told = isp.lab.gateway.bng("diagnose", FIRST, "--config", str(isp.lab.gateway.config_file), check=False)
     assert why in " ".join(told.split())
+    shown = isp.lab.gateway.bng("show", "radius", "--config", str(isp.lab.gateway.config_file))
+    assert f"r1, access: {why}" in " ".join(shown.split())
     assert isp.lab.gateway.log.count("radsec-lost") == 2, "once a cause, for access and for accounting"
 
 
