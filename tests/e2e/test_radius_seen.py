@@ -234,6 +234,14 @@ def test_a_server_without_a_route_and_one_that_need_not_sign_are_told(lab: Lab) 
     assert "CVE-2024-3596" in told[1]
 
 
+def test_a_certificate_that_is_missing_is_told(lab: Lab) -> None:
+    radsec = 'transport = "radsec"\ncertificate = "bng.pem"\nkey = "bng.key"\nca = "ca.pem"'
+    status, lines = doctor(lab, lab.config(tenant={"radius": "isp"}, more=section(lab.folder, server=radsec)))
+    assert status == 1
+    (line,) = (line for line in lines if line.startswith("bad "))
+    assert f"radius.servers[r1].key: {lab.folder}/bng.key: No such file" in line
+
+
 # ---- secrets -----------------------------------------------------------------------------------
 
 
