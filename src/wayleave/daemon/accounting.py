@@ -191,7 +191,9 @@ class Accounting:
         for write in group:
             account: Account | None = getattr(write, "account", None)
             if isinstance(write, Report | Rename):
-                self._unwritten.append(write)
+                # under a number of its own: others may have gone out since
+                again = account and replace(account, seq=self._store.next_seq())
+                self._unwritten.append(replace(write, account=again))
             elif account is not None:
                 self._made[account.group] -= 1
 
