@@ -11,7 +11,7 @@ from wayleave.net.mac import Mac
 from wayleave.session.model import Line, Phase, Session
 from wayleave.session.table import Table
 
-PAGE = 250
+PAGE = 150
 """Sessions in an answer, at most: telling one takes longer than looking at ten."""
 
 LOOK = 2048
