@@ -40,15 +40,16 @@ from wayleave.dataplane.rows import FIRST_LOCAL_ID, Rows, project_local
 from wayleave.dataplane.samples import Drops
 from wayleave.dataplane.tables import OUTDATED
 from wayleave.io import devices, hostlink
+from wayleave.io.alarm import Alarm
 from wayleave.io.clock import Clock
 from wayleave.io.frames import Transmitter
 from wayleave.io.occupant import Occupant, occupant
 from wayleave.io.store import Erase, Save, Store, Write
 from wayleave.io.supervisor import Supervisor
 from wayleave.net.mac import Mac
-from wayleave.net.units import SECOND, BootNs
+from wayleave.net.units import BootNs
 from wayleave.session import lifecycle
-from wayleave.session.model import NEVER, CloseCause, Phase, Session, Tenant
+from wayleave.session.model import CloseCause, Phase, Session, Tenant
 from wayleave.session.table import Table
 
 log = structlog.get_logger()
@@ -111,8 +112,7 @@ class Gateway:
         self.authority.serve(self.engine)
         self.recovery = Recovery(self.engine, self.clock)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = NEVER
+        self._alarm = Alarm(self.clock.boot, self._on_deadline)
         self._watch = devices.LinkWatch()
         self._stopping = asyncio.Event()
         self.store_failed: str | None = None
@@ -239,7 +239,7 @@ class Gateway:
         gc.set_threshold(COLLECT_EVERY)
         loop.add_reader(self.plane.ring.fileno(), self._on_ring)
         loop.add_reader(self._watch.fileno(), self._on_links)
-        self._on_timer()
+        self._on_deadline()
         self._every_second()
         keeping = loop.create_task(self.links.keep())
         self.lag.start(loop)
@@ -293,7 +293,8 @@ class Gateway:
         self.authority.pump()
         self.frames.flush()
         logs.LINES.flush()
-        self._wake_at(self.table.next_deadline)
+        if self._loop is not None:
+            self._alarm.set(self._loop, self.table.next_deadline)
 
     def _reply(self, session: Session, reply: lifecycle.Reply) -> None:
         answer = self.ipoe.reply(session, reply)
@@ -323,18 +324,9 @@ class Gateway:
         self.authority.recorded(group, error)
         self.end_turn()
 
-    def _on_timer(self) -> None:
-        self._timer, self._timer_at = None, NEVER
+    def _on_deadline(self) -> None:
         self.engine.due(self.clock.boot())
         self.end_turn()
-
-    def _wake_at(self, deadline: BootNs) -> None:
-        if deadline == NEVER or self._loop is None or (self._timer is not None and self._timer_at <= deadline):
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        wait = max(0, deadline - self.clock.boot()) / SECOND
-        self._timer, self._timer_at = self._loop.call_later(wait, self._on_timer), deadline
 
     def _every_second(self) -> None:
         assert self._loop is not None

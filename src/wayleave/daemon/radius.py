@@ -11,19 +11,17 @@ from typing import Literal
 
 from wayleave.aaa.radius import Authorizer, Decision
 from wayleave.aaa.settings import GroupSettings, RadiusSettings, ServerSettings
+from wayleave.io.alarm import Alarm
 from wayleave.io.clock import Clock
 from wayleave.io.radius import Sockets
 from wayleave.io.radsec import Connections, End
 from wayleave.io.secrets import read_secret
 from wayleave.io.tls import client_context
-from wayleave.net.units import SECOND, BootNs
 from wayleave.proto.radius.exchange import Channel, Exchange, Secret, Server
 from wayleave.proto.radius.packet import Code
 
 RADSEC_SECRET = b"radsec"
 """Over TLS there is nothing for a secret to do (RFC 6614 2.3)."""
-TIMER_GRAIN_S = 0.001
-"""What the loop's timers may be early by: it would come back at once, again and again, until it is time."""
 
 
 class Radius:
@@ -49,9 +47,18 @@ class Radius:
         }
         self._transports: dict[Exchange, list[Sockets | Connections]] = {}
         """Of each exchange: what every server's questions go to, by its number."""
-        self._timers: dict[Exchange, tuple[asyncio.Handle, BootNs]] = {}
+        self._alarms = {
+            exchange: self._alarm(exchange) for exchange in (*self.access.values(), *self.accounting.values())
+        }
         self._loop: asyncio.AbstractEventLoop | None = None
         self._turn: Callable[[], None] = lambda: None
+
+    def _alarm(self, exchange: Exchange) -> Alarm:
+        def ring() -> None:
+            exchange.expire(self._clock.boot())
+            self._turn()
+
+        return Alarm(self._clock.boot, ring)
 
     def _read(self, path: str, setting: str) -> bytes:
         return read_secret(self._folder / path, f"radius.{setting}")
@@ -133,8 +140,8 @@ class Radius:
             transport.listen(loop)
 
     def stop(self) -> None:
-        for timer, _ in self._timers.values():
-            timer.cancel()
+        for alarm in self._alarms.values():
+            alarm.cancel()
         for transport in self._each():
             if self._loop is not None:
                 transport.unlisten(self._loop)
@@ -151,24 +158,8 @@ class Radius:
         for exchange, transports in self._transports.items():
             for datagram in exchange.take():
                 transports[datagram.channel.server].send(datagram)
-            self._wake(exchange)
-
-    def _wake(self, exchange: Exchange) -> None:
-        deadline = exchange.deadline
-        if self._loop is None or not deadline:
-            return
-        timer, at = self._timers.get(exchange, (None, deadline))
-        if timer is not None and at <= deadline:
-            return
-        if timer is not None:
-            timer.cancel()
-        wait = max(0, deadline - self._clock.boot()) / SECOND + TIMER_GRAIN_S
-        self._timers[exchange] = self._loop.call_later(wait, self._expire, exchange), deadline
-
-    def _expire(self, exchange: Exchange) -> None:
-        del self._timers[exchange]
-        exchange.expire(self._clock.boot())
-        self._turn()
+            if self._loop is not None:
+                self._alarms[exchange].set(self._loop, exchange.deadline)
 
 
 def _accounting(group: GroupSettings) -> Sequence[str]:

@@ -16,9 +16,10 @@ from typing import cast
 import structlog
 from msgspec import Struct
 
+from wayleave.io.alarm import Alarm
 from wayleave.io.tls import in_words
-from wayleave.net.units import SECOND, BootNs, Ns
-from wayleave.proto.radius.exchange import NEVER, Channel, Datagram, Exchange, Secret
+from wayleave.net.units import BootNs, Ns
+from wayleave.proto.radius.exchange import Channel, Datagram, Exchange, Secret
 from wayleave.proto.radius.stream import Stream
 
 log = structlog.get_logger()
@@ -27,9 +28,6 @@ CONNECT_S = 10.0
 """For TCP and TLS to be agreed upon."""
 SOONEST_S, LATEST_S = 0.2, 30.0
 """Before a connection is tried again, at first and at last; half more or less of it."""
-
-TIMER_GRAIN_S = 0.001
-"""What the loop's timers may be early by."""
 
 
 class End(Struct, frozen=True, kw_only=True):
@@ -126,8 +124,7 @@ class _Connection(asyncio.Protocol):
         self._stream: Stream | None = None
         self._transport: asyncio.Transport | None = None
         self._over: asyncio.Future[BaseException | None] | None = None
-        self._timer: asyncio.Handle | None = None
-        self._timer_at = NEVER
+        self._alarm = Alarm(all_.clock, self._on_time)
 
     @property
     def stands(self) -> bool:
@@ -182,8 +179,7 @@ class _Connection(asyncio.Protocol):
         return True
 
     def drop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        self._alarm.cancel()
         if self._transport is not None:
             self._transport.abort()
             self._transport = None
@@ -227,16 +223,9 @@ class _Connection(asyncio.Protocol):
             transport.write(probe)
         if stream.broken:
             transport.abort()
-        deadline = stream.deadline
-        if deadline == NEVER or (self._timer is not None and self._timer_at <= deadline):
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        wait = max(0, deadline - self._all.clock()) / SECOND + TIMER_GRAIN_S
-        self._timer, self._timer_at = asyncio.get_running_loop().call_later(wait, self._on_time), deadline
+        self._alarm.set(asyncio.get_running_loop(), stream.deadline)
 
     def _on_time(self) -> None:
-        self._timer = None
         if self._stream is not None:
             self._stream.expire(self._all.clock())
             self._look()
