@@ -24,8 +24,8 @@ from wayleave.access.settings import PortSettings
 from wayleave.daemon import app, derived, logs
 from wayleave.daemon.engine import Admission, Engine, Told
 from wayleave.dataplane.rows import project
-from wayleave.io import store
 from wayleave.io.lease import row
+from wayleave.io.writes import Collected, Save, Write, saved, to_json
 from wayleave.lab.topology import GATEWAY_ACCESS_MAC
 from wayleave.net import frame
 from wayleave.net.mac import BROADCAST
@@ -34,7 +34,7 @@ from wayleave.proto.dhcp4 import message
 from wayleave.proto.dhcp4.message import ZERO, MessageType
 from wayleave.session import lifecycle
 from wayleave.session.journal import ROOM, Journal
-from wayleave.session.model import NEVER, Line, Session
+from wayleave.session.model import NEVER, NOTHING_USED, Line, Session, Used
 from wayleave.session.settings import PoolSettings
 from wayleave.session.table import Table
 
@@ -58,10 +58,11 @@ STAGES = {
 }
 
 
-class Rig:
+class Rig(Collected):
     """Everything between the ring and the wire. It is the engine's plane and records too."""
 
     def __init__(self, capacity: int) -> None:
+        super().__init__()
         port = PortSettings(number=population.ACCESS_PORT, device="olt0", role="subscriber", clients=1)
         network = population.NETWORK
         pool = PoolSettings(
@@ -84,7 +85,6 @@ class Rig:
             app._log_transition,
         )
         self.sent: list[bytes] = []
-        self.collected: list[store.Save] = []
 
     def _reply(self, session: Session, reply: lifecycle.Reply) -> None:
         answer = self.ipoe.reply(session, reply)
@@ -108,11 +108,13 @@ class Rig:
 
     renewed = seen
 
-    def save(self, session: Session, promise_until: BootNs) -> None:
-        self.collected.append(store.Save(session, promise_until))
+    def counted(self, id_: int) -> Used:  # noqa: ARG002
+        return NOTHING_USED
 
-    def erase(self, id_: int) -> None:  # noqa: ARG002
-        raise AssertionError("nobody leaves here")
+    def taken(self) -> list[Write]:
+        """What was collected since the last call."""
+        group, self._collected = self._collected, []
+        return group
 
     def flush(self) -> None:
         """They lie there until the turn takes them."""
@@ -131,8 +133,8 @@ def _requests(offers: Iterable[bytes]) -> Iterator[bytes]:
         yield _frame(said.xid, MessageType.REQUEST, {50: said.yiaddr.packed, 54: said.options[54]})
 
 
-def _encode(group: Sequence[store.Save]) -> None:
-    store._json([row(write.session, write.promise_until, NOW) for write in group])
+def _encode(group: Sequence[Write]) -> None:
+    to_json([row(write.session, write.promise_until, NOW) for write in group if isinstance(write, Save)])
 
 
 def turns(rig: Rig, clients: Iterable[int], spent: dict[str, list[float]]) -> None:
@@ -151,10 +153,9 @@ def turns(rig: Rig, clients: Iterable[int], spent: dict[str, list[float]]) -> No
         offers, rig.sent = rig.sent, []
         requests = list(_requests(offers))
         timed("claim", partial(rig.engine.take, timed("hear REQUEST", partial(rig.hear, requests)), NOW))
-        group, rig.collected = rig.collected, []
+        group = rig.taken()
         timed("encode lease", partial(_encode, group))
-        ids = [write.session.id for write in group]
-        timed("confirm", partial(rig.engine.recorded, ids, (), None, NOW))
+        timed("confirm", partial(rig.engine.recorded, saved(group), (), None, NOW))
         assert len(offers) == len(group) == len(rig.sent) == len(turn), "somebody was not served"
         rig.sent.clear()
         logs.LINES.flush()

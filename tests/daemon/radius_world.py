@@ -28,7 +28,8 @@ from wayleave.daemon.accounting import Accounting
 from wayleave.daemon.derived import terms_of
 from wayleave.daemon.engine import Admission, Engine
 from wayleave.daemon.recovery import Recovery
-from wayleave.io.store import Erase, Save, Store, Write
+from wayleave.io.store import Store
+from wayleave.io.writes import Write, erased, saved
 from wayleave.net.mac import Mac
 from wayleave.net.units import SECOND, Ns
 from wayleave.proto.radius.dictionary import STANDARD
@@ -304,9 +305,7 @@ class Process:
         error = self.store._write(group)
         assert error is None, error
         self.accounting.durable(group)
-        saved = [write.session.id for write in group if isinstance(write, Save) and write.awaited]
-        erased = [write.id for write in group if isinstance(write, Erase)]
-        self.engine.recorded(saved, erased, error, self.world.clock.boot())
+        self.engine.recorded(saved(group), erased(group), error, self.world.clock.boot())
         self.turn()
 
     def die(self, written: int) -> None:

@@ -11,12 +11,13 @@ from structlog.testing import capture_logs
 
 from tests.fakes.clock import FakeClock
 from tests.fakes.plane import Plane
-from tests.fakes.records import Disk, Records, erased, saved
+from tests.fakes.records import Disk, Records
 from wayleave.aaa.local import AuthorizationSettings, LocalAuthorization, Subscriber
 from wayleave.daemon.derived import terms_of
 from wayleave.daemon.engine import Admission, Engine, Told
 from wayleave.daemon.recovery import Recovery
 from wayleave.daemon.review import Outcome, PoolTerms
+from wayleave.io.writes import erased, saved
 from wayleave.net.mac import Mac
 from wayleave.net.units import SECOND, BootNs, Ns, UtcNs
 from wayleave.session import lifecycle as life

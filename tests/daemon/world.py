@@ -17,7 +17,7 @@ from typing import Any
 
 from tests.fakes.clock import FakeClock
 from tests.fakes.plane import Plane
-from tests.fakes.records import Disk, Records, erased, saved
+from tests.fakes.records import Disk, Records
 from tests.fakes.router import Router, State
 from wayleave.aaa.local import AuthorizationSettings, LocalAuthorization, Subscriber
 from wayleave.access.ipoe import Delivery, Ipoe
@@ -26,7 +26,7 @@ from wayleave.daemon.derived import terms_of
 from wayleave.daemon.engine import Admission, Engine
 from wayleave.daemon.recovery import Recovery
 from wayleave.daemon.review import PoolTerms
-from wayleave.io.store import Write
+from wayleave.io.writes import Write, erased, saved
 from wayleave.net import frame
 from wayleave.net.mac import BROADCAST, Mac
 from wayleave.net.units import MILLISECOND, SECOND, BootNs, UtcNs

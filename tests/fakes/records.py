@@ -11,12 +11,11 @@ from ipaddress import IPv4Address
 from typing import NamedTuple
 
 from tests.fakes.clock import FakeClock
-from wayleave.aaa.outbox import Account
 from wayleave.io import lease
 from wayleave.io.lease import Restored
-from wayleave.io.store import Erase, Save, Write
+from wayleave.io.writes import Collected, Erase, Save, Write
 from wayleave.net.units import BootNs, UtcNs
-from wayleave.session.model import Client, Session
+from wayleave.session.model import Client
 
 
 class Record(NamedTuple):
@@ -76,26 +75,13 @@ class Disk:
 Submitted = Callable[[], None]
 
 
-class Records:
+class Records(Collected):
     """Implements session.ports.Records. What is submitted waits in `pending` until somebody calls `commit`."""
 
     def __init__(self, disk: Disk, clock: FakeClock, submitted: Submitted = lambda: None) -> None:
+        super().__init__()
         self._disk, self._clock, self._submitted = disk, clock, submitted
-        self._collected: list[Write] = []
         self.pending: list[list[Write]] = []
-
-    def save(self, session: Session, promise_until: BootNs, account: object = None) -> None:
-        assert account is None or isinstance(account, Account)
-        self._collected.append(Save(session, promise_until, account=account))
-
-    def keep(self, session: Session) -> None:
-        assert session.lease is not None
-        until = BootNs(max(session.lease.promise_until, session.promising))
-        self._collected.append(Save(session, until, awaited=False))
-
-    def erase(self, id_: int, account: object = None) -> None:
-        assert account is None or isinstance(account, Account)
-        self._collected.append(Erase(id_, account))
 
     def flush(self) -> None:
         if self._collected:
@@ -115,11 +101,3 @@ class Records:
             self._disk.write(group, self._clock)
         self.pending.clear()
         self._collected.clear()
-
-
-def saved(group: Sequence[Write]) -> list[int]:
-    return [write.session.id for write in group if isinstance(write, Save) and write.awaited]
-
-
-def erased(group: Sequence[Write]) -> list[int]:
-    return [write.id for write in group if isinstance(write, Erase)]

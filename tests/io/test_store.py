@@ -15,7 +15,8 @@ from msgspec.structs import replace
 from tests.fakes.clock import FakeClock
 from wayleave.aaa.outbox import Account
 from wayleave.io.clock import BUILT
-from wayleave.io.store import Erase, Reclock, Save, Store, StoreError, Write
+from wayleave.io.store import Store, StoreError
+from wayleave.io.writes import Erase, Reclock, Save, Write
 from wayleave.net.mac import Mac
 from wayleave.net.units import SECOND, BootNs, Ns, UtcNs
 from wayleave.session.model import LEASE_GRACE, NEVER, Client, Lease, Line, Phase, Rate, Service, Session, Subnet, Used

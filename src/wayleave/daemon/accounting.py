@@ -20,7 +20,8 @@ from wayleave.aaa.radius import Deciders
 from wayleave.aaa.request import Status
 from wayleave.io.clock import Clock
 from wayleave.io.lease import Restored
-from wayleave.io.store import Rename, Report, Store, Write
+from wayleave.io.store import Store
+from wayleave.io.writes import Rename, Report, Write, accounts_of
 from wayleave.net.units import BootNs, Ns, UtcNs
 from wayleave.proto.radius.exchange import Exchange
 from wayleave.proto.radius.packet import Avp
@@ -176,12 +177,10 @@ class Accounting:
 
     def durable(self, group: Iterable[Write]) -> None:
         """Records that are on disk by now may go."""
-        for write in group:
-            account: Account | None = getattr(write, "account", None)
-            if account is not None:
-                self._durable = max(self._durable, account.seq)
-                if account.group in self.outboxes:
-                    self.outboxes[account.group].add(account)
+        for account in accounts_of(group):
+            self._durable = max(self._durable, account.seq)
+            if account.group in self.outboxes:
+                self.outboxes[account.group].add(account)
 
     def failed(self, group: Iterable[Write]) -> None:
         """The disk refused a group: records that nobody else would make again are tried again later.

@@ -44,8 +44,9 @@ from wayleave.io.alarm import Alarm
 from wayleave.io.clock import Clock
 from wayleave.io.frames import Transmitter
 from wayleave.io.occupant import Occupant, occupant
-from wayleave.io.store import Erase, Save, Store, Write
+from wayleave.io.store import Store
 from wayleave.io.supervisor import Supervisor
+from wayleave.io.writes import Write, erased, saved
 from wayleave.net.mac import Mac
 from wayleave.net.units import BootNs
 from wayleave.session import lifecycle
@@ -314,13 +315,12 @@ class Gateway:
             self._loop.call_soon_threadsafe(self._on_recorded, group, error)
 
     def _on_recorded(self, group: Sequence[Write], error: str | None) -> None:
-        saved = [write.session.id for write in group if isinstance(write, Save) and write.awaited]
-        erased = [write.id for write in group if isinstance(write, Erase)]
-        if saved:  # a full disk often takes an end, and no beginning
+        sessions = saved(group)
+        if sessions:  # a full disk often takes an end, and no beginning
             self.store_failed = error
         if error is not None:
             log.error("store-failed", why=error, writes=len(group))
-        self.engine.recorded(saved, erased, error, self.clock.boot())
+        self.engine.recorded(sessions, erased(group), error, self.clock.boot())
         self.authority.recorded(group, error)
         self.end_turn()
 

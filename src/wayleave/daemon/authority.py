@@ -22,7 +22,8 @@ from wayleave.daemon.engine import Engine
 from wayleave.daemon.radius import Radius
 from wayleave.io.clock import Clock
 from wayleave.io.lease import Restored
-from wayleave.io.store import Save, Store, Write
+from wayleave.io.store import Store
+from wayleave.io.writes import Save, Write
 from wayleave.net.units import BootNs
 from wayleave.proto.radius.dictionary import STANDARD, Dictionary, load
 from wayleave.proto.radius.exchange import Exchange

@@ -40,7 +40,7 @@ def _says_more(service: Service) -> bool:
     return bool(service.authority or service.name or service.up or service.down)
 
 
-def sold(service: Service) -> Sold:
+def _sold(service: Service) -> Sold:
     """What a service says besides an address, to be written down."""
     return Sold(
         service.name,
@@ -57,8 +57,8 @@ def sold(service: Service) -> Sold:
     )
 
 
-def bought(sold: Sold) -> dict[str, Any]:
-    """The fields of a service that `sold` wrote down."""
+def _bought(sold: Sold) -> dict[str, Any]:
+    """The fields of a service that `_sold` wrote down."""
     return {
         "name": sold.name,
         "up": Rate(*sold.up) if sold.up else None,
@@ -98,7 +98,7 @@ def grant_text(service: Service) -> str:
         service.limit,
         service.antispoof,
         service.mtu,
-        sold(service),
+        _sold(service),
     )
     return msgspec.json.encode(grant).decode()
 
@@ -106,16 +106,7 @@ def grant_text(service: Service) -> str:
 def grant_of(text: str) -> Service:
     """Read a service that `grant_text` wrote."""
     kept = msgspec.json.decode(text, type=Grant)
-    return Service(
-        tenant=kept.tenant,
-        pool=kept.pool,
-        subscriber=kept.subscriber,
-        address=IPv4Address(kept.static) if kept.static else None,
-        limit=kept.limit,
-        antispoof=kept.antispoof,
-        mtu=kept.mtu,
-        **bought(kept.sold),
-    )
+    return _service(kept.tenant, kept)
 
 
 class Body(msgspec.Struct, frozen=True, gc=False):
@@ -147,6 +138,19 @@ class Body(msgspec.Struct, frozen=True, gc=False):
     ends: int = 0
     sold: Sold | None = None
     counted: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+
+def _service(tenant: str, kept: Grant | Body) -> Service:
+    return Service(
+        tenant=tenant,
+        pool=kept.pool,
+        subscriber=kept.subscriber,
+        address=IPv4Address(kept.static) if kept.static else None,
+        limit=kept.limit,
+        antispoof=kept.antispoof,
+        mtu=kept.mtu,
+        **_bought(kept.sold) if kept.sold is not None else {},
+    )
 
 
 class Restored(msgspec.Struct, frozen=True):
@@ -205,7 +209,7 @@ def row(session: Session, promise_until: BootNs, boot: BootNs) -> tuple[int, str
         session.accounting,
         session.opened_at,
         session.ends_at,
-        sold(service) if _says_more(service) else None,
+        _sold(service) if _says_more(service) else None,
         msgspec.structs.astuple(session.counted_before),
     )
     return session.id, service.tenant, int(lease.address), promise_until, msgspec.json.encode(body).decode()
@@ -269,16 +273,6 @@ def session_of(id_: int, tenant: str, address: int, body: str, now: BootNs) -> S
         horizon=Ns(kept.horizon),
         promise_until=LONG_PAST,
     )
-    service = Service(
-        tenant=tenant,
-        pool=kept.pool,
-        subscriber=kept.subscriber,
-        address=IPv4Address(kept.static) if kept.static else None,
-        limit=kept.limit,
-        antispoof=kept.antispoof,
-        mtu=kept.mtu,
-        **bought(kept.sold) if kept.sold is not None else {},
-    )
     return Session(
         id=id_,
         client=Client(Line(kept.port, kept.svid, kept.cvid, kept.circuit), Mac(kept.mac), kept.pppoe),
@@ -294,6 +288,6 @@ def session_of(id_: int, tenant: str, address: int, body: str, now: BootNs) -> S
         hostname=kept.hostname,
         form=_shared(kept.form) if kept.form is not None else None,
         agent=kept.agent,
-        service=service,
+        service=_service(tenant, kept),
         lease=lease,
     )

@@ -1,0 +1,281 @@
+"""What can be written to the store: each kind is a row of its table, the statement, and what the engine hands over.
+
+A kind of write is added here, and nowhere else: `put` writes many of one kind, inside the transaction of their group.
+What of a write is accounted goes to the disk in that transaction, too.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import msgspec
+
+from wayleave.aaa.outbox import Account
+from wayleave.io.lease import grant_text, row
+from wayleave.net.mac import Mac
+from wayleave.net.units import SECOND, BootNs, UtcNs
+from wayleave.session.model import NOTHING_USED, Service, Session, Used
+from wayleave.session.table import Key
+
+CLOCK_STEP = SECOND
+"""What the wall clock must differ by to have been set, rather than to drift."""
+
+TABLES = """
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS lease (
+    id INTEGER PRIMARY KEY,
+    tenant TEXT NOT NULL,
+    address INTEGER NOT NULL,
+    promise_utc INTEGER,
+    boot_id TEXT NOT NULL,
+    promise_boot INTEGER NOT NULL,
+    written_utc INTEGER NOT NULL,
+    body TEXT NOT NULL,
+    UNIQUE (tenant, address)
+);
+CREATE TABLE IF NOT EXISTS accounting (
+    seq INTEGER PRIMARY KEY,
+    authority TEXT NOT NULL,
+    session TEXT NOT NULL,
+    boot_id TEXT NOT NULL,
+    at_boot INTEGER NOT NULL,
+    at_utc INTEGER,
+    body TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS known (
+    client TEXT PRIMARY KEY,
+    at_utc INTEGER,
+    body TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS used (id INTEGER PRIMARY KEY, body TEXT NOT NULL);
+"""
+
+
+class Moment(NamedTuple):
+    """When a group is written. `utc` None: the wall clock is not plausible."""
+
+    boot: BootNs
+    boot_id: str
+    utc: UtcNs | None
+
+
+# One statement a group: sqlite3 lets go of the interpreter's lock at every step, and a busy loop takes 5 ms to give it
+# back. A body travels as a text of its own: as a part of the whole it would be parsed twice and written once more, and
+# a lease cost twice as much. What is the same for all is not repeated.
+_SAVE = """
+INSERT INTO lease
+SELECT value ->> 0, value ->> 1, value ->> 2, (value ->> 3) + :offset, :boot_id, value ->> 3, :utc, value ->> 4
+FROM json_each(:rows) WHERE true
+ON CONFLICT (id) DO UPDATE SET
+    tenant = excluded.tenant, address = excluded.address, promise_utc = excluded.promise_utc,
+    boot_id = excluded.boot_id, promise_boot = excluded.promise_boot, written_utc = excluded.written_utc,
+    body = excluded.body
+"""
+
+
+class Save(msgspec.Struct, frozen=True, gc=False):
+    """Write this session's lease with this promise. `awaited`: somebody wants to hear that it is done."""
+
+    session: Session
+    promise_until: BootNs
+    awaited: bool = True
+    account: Account | None = None
+
+    @staticmethod
+    def put(db: sqlite3.Connection, writes: Sequence[Save], at: Moment) -> None:
+        rows = to_json([row(write.session, write.promise_until, at.boot) for write in writes])
+        offset = None if at.utc is None else at.utc - at.boot
+        db.execute(_SAVE, {"rows": rows, "offset": offset, "boot_id": at.boot_id, "utc": at.utc or 0})
+
+
+class Erase(msgspec.Struct, frozen=True):
+    """The session with this id has ended."""
+
+    id: int
+    account: Account | None = None
+
+    @staticmethod
+    def put(db: sqlite3.Connection, writes: Sequence[Erase], _: Moment) -> None:
+        gone = (to_json([write.id for write in writes]),)
+        db.execute("DELETE FROM lease WHERE id IN (SELECT value FROM json_each(?))", gone)
+        db.execute("DELETE FROM used WHERE id IN (SELECT value FROM json_each(?))", gone)
+
+
+class Report(msgspec.Struct, frozen=True):
+    """A record of accounting; `id` and `used`: of the session that it is about, if it still is there."""
+
+    account: Account
+    id: int | None = None
+    used: Used = NOTHING_USED
+
+    @staticmethod
+    def put(db: sqlite3.Connection, writes: Sequence[Report], _: Moment) -> None:
+        used = [(write.id, msgspec.structs.astuple(write.used)) for write in writes if write.id is not None]
+        statement = "INSERT OR REPLACE INTO used SELECT value ->> 0, value ->> 1 FROM json_each(?)"
+        db.execute(statement, (to_json(used),))
+
+
+_RENAME = """
+UPDATE lease SET body = json_set(body, '$.accounting', ?, '$.opened', ?, '$.counted', json('[0,0,0,0]')) WHERE id = ?
+"""
+
+
+class Rename(msgspec.Struct, frozen=True):
+    """The session with this id is another one to accounting, since `opened_at`."""
+
+    id: int
+    name: str
+    opened_at: BootNs
+    account: Account | None = None
+
+    @staticmethod
+    def put(db: sqlite3.Connection, writes: Sequence[Rename], _: Moment) -> None:
+        db.executemany(_RENAME, [(write.name, write.opened_at, write.id) for write in writes])
+
+
+class Learn(msgspec.Struct, frozen=True):
+    """What authorization last granted to clients; None: nothing is believed of one any more."""
+
+    known: Mapping[Key, Service | None]
+
+    @staticmethod
+    def put(db: sqlite3.Connection, writes: Sequence[Learn], at: Moment) -> None:
+        learned = [item for write in writes for item in write.known.items()]
+        granted = [(client_text(key), at.utc, grant_text(service)) for key, service in learned if service is not None]
+        db.executemany("INSERT OR REPLACE INTO known VALUES (?, ?, ?)", granted)
+        doubted = [(client_text(key),) for key, service in learned if service is None]
+        db.executemany("DELETE FROM known WHERE client = ?", doubted)
+
+
+class Acknowledged(msgspec.Struct, frozen=True):
+    """These records of accounting are a server's by now."""
+
+    seqs: tuple[int, ...]
+
+    @staticmethod
+    def put(db: sqlite3.Connection, writes: Sequence[Acknowledged], _: Moment) -> None:
+        seqs = to_json([seq for write in writes for seq in write.seqs])
+        db.execute("DELETE FROM accounting WHERE seq IN (SELECT value FROM json_each(?))", (seqs,))
+
+
+_RECLOCK = """
+UPDATE lease SET promise_utc = promise_boot + ?, written_utc = ?
+WHERE boot_id = ? AND (promise_utc IS NULL OR abs(promise_utc - promise_boot - ?) > ?)
+"""
+_DATE = "UPDATE accounting SET at_utc = at_boot + ? WHERE boot_id = ? AND at_utc IS NULL"
+
+
+class Reclock(msgspec.Struct, frozen=True):
+    """The wall clock was set: UTC is now `offset` ns ahead of the boot clock. What this boot promised says so too."""
+
+    offset: int
+
+    @staticmethod
+    def put(db: sqlite3.Connection, writes: Sequence[Reclock], at: Moment) -> None:
+        for write in writes:
+            offset = write.offset
+            db.execute(_RECLOCK, (offset, at.boot + offset, at.boot_id, offset, CLOCK_STEP))
+            db.execute(_DATE, (offset, at.boot_id))
+
+
+Write = Save | Erase | Reclock | Report | Rename | Learn | Acknowledged
+
+
+def put(db: sqlite3.Connection, group: Sequence[Write], at: Moment) -> None:
+    """Write a group in order, those of a kind that stand together at once; and what of them is accounted."""
+    for kind, writes in groupby(group, key=type):
+        of_kind: Any = kind
+        of_kind.put(db, list(writes), at)
+    accounts = accounts_of(group)
+    if accounts:
+        db.execute(_REPORT, (at.boot_id, to_json([_account_row(account) for account in accounts])))
+
+
+# ---- Records of accounting --------------------------------------------------------------
+
+_REPORT = """
+INSERT INTO accounting
+SELECT value ->> 0, value ->> 1, value ->> 2, ?, value ->> 3, value ->> 4, value ->> 5 FROM json_each(?)
+"""
+_ACCOUNTS = """
+SELECT seq, authority, session, boot_id, at_boot, at_utc, body FROM accounting
+WHERE authority = ? AND seq > ? ORDER BY seq LIMIT ?
+"""
+
+
+def accounts_of(group: Iterable[Write]) -> list[Account]:
+    """The records that travel with a group of writes, in order."""
+    return [account for write in group if (account := getattr(write, "account", None)) is not None]
+
+
+def read_accounts(db: sqlite3.Connection, authority: str, after: int, limit: int, boot_id: str) -> list[Account]:
+    """Read an authority's records with numbers over `after`, in order."""
+    return [_account(row, boot_id) for row in db.execute(_ACCOUNTS, (authority, after, limit)).fetchall()]
+
+
+def _account_row(account: Account) -> tuple[int, str, str, int, int | None, str]:
+    """What of a record's row is its own: number, authority, session, moment on the boot clock, UTC, attributes."""
+    body = to_json([(kind, octets.hex()) for kind, octets in account.body])
+    return account.seq, account.group, account.session, account.at, account.utc, body
+
+
+def _account(row: tuple[int, str, str, str, int, int | None, str], boot_id: str) -> Account:
+    seq, group, session, of_boot, at, utc, body = row
+    avps = tuple((kind, bytes.fromhex(octets)) for kind, octets in msgspec.json.decode(body))
+    moment = BootNs(at if of_boot == boot_id else 0)
+    return Account(seq, group, session, avps, moment, None if utc is None else UtcNs(utc))
+
+
+# ---- Texts ------------------------------------------------------------------------------
+
+
+def to_json(rows: Any) -> str:
+    return msgspec.json.encode(rows).decode()
+
+
+def client_text(key: Key) -> str:
+    """A client as a column has it."""
+    port, svid, cvid, mac, pppoe = key
+    return f"{port}/{svid}/{cvid}/{mac}/{pppoe}"
+
+
+def client_of(text: str) -> Key:
+    """Read what `client_text` wrote."""
+    port, svid, cvid, mac, pppoe = text.split("/")
+    return int(port), int(svid), int(cvid), Mac.parse(mac), int(pppoe)
+
+
+class Collected:
+    """What the engine wants written, until the next flush: a part of session.ports.Records."""
+
+    def __init__(self) -> None:
+        self._collected: list[Write] = []
+
+    def save(self, session: Session, promise_until: BootNs, account: object = None) -> None:
+        """Have a lease written with the next `flush`, and with it what is accounted of that."""
+        assert account is None or isinstance(account, Account)
+        self._collected.append(Save(session, promise_until, account=account))
+
+    def keep(self, session: Session) -> None:
+        """Have what a recorded session is like by now written with the next `flush`; its promise stays."""
+        assert session.lease is not None
+        until = BootNs(max(session.lease.promise_until, session.promising))
+        self._collected.append(Save(session, until, awaited=False))
+
+    def erase(self, id_: int, account: object = None) -> None:
+        """Have a session's lease removed with the next `flush`, and with it what is accounted of that."""
+        assert account is None or isinstance(account, Account)
+        self._collected.append(Erase(id_, account))
+
+
+def saved(group: Iterable[Write]) -> list[int]:
+    """The sessions of which somebody wants to hear that they are recorded."""
+    return [write.session.id for write in group if isinstance(write, Save) and write.awaited]
+
+
+def erased(group: Iterable[Write]) -> list[int]:
+    """The sessions whose end is recorded."""
+    return [write.id for write in group if isinstance(write, Erase)]
