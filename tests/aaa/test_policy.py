@@ -65,7 +65,8 @@ MEANS: list[tuple[str, Any, dict[str, Any]]] = [
     ("Wayleave-Garden", 0, {}),
     ("Service-Type", 2, {}),
     ("Framed-Protocol", 1, {}),
-    ("Termination-Action", 0, {}),
+    ("Termination-Action", 1, {"reauthorize": True}),
+    ("State", b"\xff\0", {"state": b"\xff\0"}),
 ]
 
 
@@ -102,7 +103,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("Wayleave-NAT", 1, "there is no NAT"),
     ("Wayleave-Garden", 1, "there is no walled garden"),
     ("Service-Type", 1, "only Framed-User is served"),
-    ("Termination-Action", 1, "it is authorized anew when it comes back"),
+    ("Termination-Action", 2, "2 is neither Default nor RADIUS-Request"),
     ("Cisco-AVPair", "ip:inacl#1=permit", "ip:inacl#1 is not supported; these are"),
     ("Cisco-AVPair", "nothing", "'nothing' is not key=value"),
     ("Framed-Route", "10.5.0.0/24 10.0.0.2 1", "routes behind a client are not supported"),

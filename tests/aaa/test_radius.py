@@ -14,9 +14,10 @@ from wayleave.aaa.radius import Authorizer, Ticket
 from wayleave.net.units import SECOND, BootNs, Ns
 from wayleave.proto.radius.dictionary import STANDARD
 from wayleave.proto.radius.exchange import Secret
-from wayleave.proto.radius.packet import Code, reveal
+from wayleave.proto.radius.packet import STATE, Code, reveal
 from wayleave.session.model import Line, Phase, Service, Session
 from wayleave.session.refusal import Reason, Refusal
+from wayleave.session.table import Table
 
 
 class Asked:
@@ -183,6 +184,27 @@ def test_who_was_rejected_since_is_not_let_on_by_an_older_answer() -> None:
     asked.decide(newcomer())
     asked.world.servers[0].up = False
     assert isinstance(asked.decide(newcomer()), Refusal)
+
+
+def test_who_is_doubted_is_asked_about_once_at_a_time_with_what_the_server_wants_to_hear() -> None:
+    asked = Asked()
+    table = Table(8)
+    served = session(3)
+    assert served.service is not None
+    table.put(replace(served, service=replace(served.service, provisional=True, state=b"s")), asked.world.now)
+    asked.authorizer.reauthorize(served)
+    for _ in range(3):
+        asked.authorizer.ask_again(table, asked.world.now)
+        asked.world.run(seconds=0.3)
+    (packet,) = asked.world.servers[0].asked()
+    assert packet.first(STATE) == b"s"
+    assert asked.authorizer.doubted == 1
+    asked.world.exchange._outcomes[:0] = asked.world.outcomes
+    (decision,) = asked.authorizer.decisions(asked.world.now)
+    assert (decision.ticket, type(decision.outcome)) == (Ticket(3, served.since, again=True), Service)
+    table.put(served, asked.world.now)
+    asked.authorizer.ask_again(table, asked.world.now)
+    assert asked.authorizer.doubted == 0
 
 
 def test_a_tenant_without_a_group_is_decided_here() -> None:

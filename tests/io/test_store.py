@@ -119,18 +119,22 @@ def test_what_was_sold_comes_back_and_its_time_goes_on(folder: Path) -> None:
         sessions=2,
         classes=(b"\xff\0", b"b"),
         authority="isp",
+        reauthorize=True,
+        state=b"\0s",
     )
-    begun = BootNs(opened.clock.now)
-    asked = replace(was, service=sold, accounting="0000000100000002", opened_at=begun, ends_at=BootNs(begun + 2 * HOUR))
+    begun, over = BootNs(opened.clock.now), BootNs(opened.clock.now + 2 * HOUR)
+    asked = replace(
+        was, service=sold, accounting="0000000100000002", opened_at=begun, ends_at=over, asks_at=BootNs(over + HOUR)
+    )
     assert opened.save(asked) is None
     opened.clock.wait(HOUR)
     ((found, _),) = reopened(folder, opened, opened.clock)
     assert (found.service, found.accounting) == (sold, "0000000100000002")
-    assert (found.opened_at, found.ends_at) == (begun, begun + 2 * HOUR)
+    assert (found.opened_at, found.ends_at, found.asks_at) == (begun, over, over + HOUR)
     later = opened.clock.reboot(off=HOUR // 2)
     ((found, _),) = reopened(folder, Opened(folder, opened.clock), later)
     assert found.service == sold
-    assert found.ends_at - later.now == HOUR // 2
+    assert (found.ends_at - later.now, found.asks_at - found.ends_at) == (HOUR // 2, HOUR)
 
 
 def test_nobody_is_taken_to_have_been_told_of_more_than_the_promise(folder: Path) -> None:

@@ -400,6 +400,25 @@ def test_another_service_counts_in_place_and_is_kept() -> None:
     assert free.ends_at == NEVER
 
 
+def test_who_is_to_be_asked_about_again_goes_on_until_somebody_says_otherwise() -> None:
+    granted: dict[str, Any] = {"session_timeout": Ns(600 * SECOND), "reauthorize": True}
+    session = served(**granted)
+    assert (session.ends_at, session.asks_at) == (NEVER, NOW + 600 * SECOND)
+    assert session.leased_until == NOW + HOUR, "its lease is as long as everybody's"
+    over = session.deadline
+    assert over == NOW + 600 * SECOND
+    asked, said = advance(session, life.Due(), over)
+    assert said == (life.Keep(), life.Reauthorize())
+    assert asked.service == replace(SERVICE, provisional=True, **granted)
+    assert (asked.phase, asked.asks_at) == (Phase.ACTIVE, NEVER), "it is served on, and asked about once"
+    again, _ = advance(asked, life.Changed(replace(SERVICE, **granted)), BootNs(over + SECOND))
+    assert again.asks_at == again.deadline == over + 601 * SECOND, "the same time, anew"
+    ended, _ = advance(asked, life.Changed(replace(SERVICE, session_timeout=Ns(SECOND))), over)
+    assert (ended.ends_at, ended.asks_at) == (over + SECOND, NEVER)
+    changed, _ = advance(session, life.Changed(replace(SERVICE, name="gold", **granted)), BootNs(NOW + SECOND))
+    assert changed.asks_at == session.asks_at, "a change in between leaves its time as it was"
+
+
 @pytest.mark.parametrize("phase", [phase for phase in Phase if phase is not Phase.ACTIVE])
 def test_only_who_is_served_can_be_changed(phase: Phase) -> None:
     session = at(phase)

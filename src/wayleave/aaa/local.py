@@ -100,6 +100,9 @@ class LocalAuthorization:
     def review(self, session: Session) -> Service | Refusal:
         return self.grant(session.client)
 
+    def reauthorize(self, session: Session) -> None:
+        """What is said here is said anew whenever the configuration changes."""
+
     def forget(self, session: Session) -> None:
         """Nothing is ever under way."""
 

@@ -72,7 +72,7 @@ class Whom(Struct, frozen=True):
 
     @property
     def line(self) -> str | None:
-        return None if self.terms is None else f"{self.terms.caller.identifier}/{self.session.client.line}"
+        return None if self.terms is None else request.line_name(self.terms.caller, self.session)
 
     @property
     def access_node(self) -> request.Subject | None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Network
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from wayleave.net.errors import Malformed
 from wayleave.net.units import SECOND, Ns
 from wayleave.proto.radius.dictionary import Attribute
-from wayleave.session.model import LEAST_RATE, MOST_RATE, Rate, Service
+from wayleave.session.model import LEAST_BURST, LEAST_INTERIM, LEAST_RATE, MOST_RATE, Rate, Service
 
 
 class Unusable(Exception):
@@ -41,15 +41,19 @@ class Known(Struct, frozen=True):
     tenants: frozenset[str] = frozenset()
 
 
-class Row(Struct, frozen=True):
-    """`apply(service, value, known)` returns the changed service. Raises: ValueError with why it cannot.
+Apply = Callable[[Service, Any, Known], Service]
+"""Returns the changed service. Raises: ValueError with why it cannot."""
+Way = Literal["up", "down"]
+"""A direction, as the fields of a service are called."""
 
-    `means`: for the reference. `live`: a CoA may change it.
+
+class Row(Struct, frozen=True):
+    """What an attribute does. `means`: for the reference. `live`: a CoA may change it.
     `gathers`: the field that takes all values of a packet together, instead of what stood there before.
     """
 
     attribute: str
-    apply: Callable[[Service, Any, Known], Service]
+    apply: Apply
     means: str
     live: bool = True
     gathers: str = ""
@@ -107,19 +111,20 @@ def _service(value: str, known: Known) -> Service:
     return known.services[value]
 
 
-def _named_up(service: Service, value: str, known: Known) -> Service:
-    return replace(service, up=_service(value, known).up)
+def _of_named(way: Way) -> Apply:
+    """What a service says of one direction."""
 
+    def apply(service: Service, value: str, known: Known) -> Service:
+        return replace(service, **{way: getattr(_service(value, known), way)})
 
-def _named_down(service: Service, value: str, known: Known) -> Service:
-    return replace(service, down=_service(value, known).down)
+    return apply
 
 
 def _filter(service: Service, value: str, known: Known) -> Service:
     """RFC 2865 5.11: a name. Some servers write `name.in` and `name.out`, for one direction each."""
     base, _, way = value.rpartition(".")
     if base and way in ("in", "out") and value not in known.services:
-        return (_named_up if way == "in" else _named_down)(service, base, known)
+        return _of_named("up" if way == "in" else "down")(service, base, known)
     return _named(service, value, known)
 
 
@@ -133,36 +138,25 @@ def rate(bits_s: int) -> Rate | None:
     return Rate.of(bits_s) if bits_s else None
 
 
-def _up(service: Service, value: int, _: Known) -> Service:
-    return replace(service, up=rate(value * 1000))
+def _rate(way: Way, unit: int) -> Apply:
+    """`unit`: bits a second."""
+
+    def apply(service: Service, value: int, _: Known) -> Service:
+        return replace(service, **{way: rate(value * unit)})
+
+    return apply
 
 
-def _down(service: Service, value: int, _: Known) -> Service:
-    return replace(service, down=rate(value * 1000))
+def _burst(way: Way) -> Apply:
+    def apply(service: Service, octets: int, _: Known) -> Service:
+        at: Rate | None = getattr(service, way)
+        if at is None:
+            raise ValueError("a burst needs a rate beside it")
+        if octets < LEAST_BURST:
+            raise ValueError(f"{octets} octets are less than one packet")
+        return replace(service, **{way: Rate(at.bits_s, octets)})
 
-
-def _burst_up(service: Service, value: int, _: Known) -> Service:
-    return replace(service, up=_burst(service.up, value))
-
-
-def _burst_down(service: Service, value: int, _: Known) -> Service:
-    return replace(service, down=_burst(service.down, value))
-
-
-def _burst(at: Rate | None, octets: int) -> Rate:
-    if at is None:
-        raise ValueError("a burst needs a rate beside it")
-    if octets < 1600:
-        raise ValueError(f"{octets} octets are less than one packet")
-    return Rate(at.bits_s, octets)
-
-
-def _wispr_up(service: Service, value: int, _: Known) -> Service:
-    return replace(service, up=rate(value))
-
-
-def _wispr_down(service: Service, value: int, _: Known) -> Service:
-    return replace(service, down=rate(value))
+    return apply
 
 
 _SCALE = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
@@ -206,14 +200,14 @@ def _cisco_dns(service: Service, value: str, _: Known) -> Service:
         raise ValueError(f"{value!r} are not IPv4 addresses") from None
 
 
-CISCO: Mapping[str, Callable[[Service, str, Known], Service]] = {
+CISCO: Mapping[str, Apply] = {
     "ip:addr-pool": _pool,
     "ip:vrf-id": _tenant,
     "ip:dns-servers": _cisco_dns,
-    "ip:sub-qos-policy-in": _named_up,
-    "ip:sub-qos-policy-out": _named_down,
-    "subscriber:sub-qos-policy-in": _named_up,
-    "subscriber:sub-qos-policy-out": _named_down,
+    "ip:sub-qos-policy-in": _of_named("up"),
+    "ip:sub-qos-policy-out": _of_named("down"),
+    "subscriber:sub-qos-policy-in": _of_named("up"),
+    "subscriber:sub-qos-policy-out": _of_named("down"),
 }
 
 
@@ -221,17 +215,27 @@ def _dns(service: Service, value: IPv4Address, _: Known) -> Service:
     return replace(service, dns=(*service.dns, value))
 
 
-def _session_timeout(service: Service, value: int, _: Known) -> Service:
-    return replace(service, session_timeout=Ns(value * SECOND))
+def _seconds(field: str) -> Apply:
+    def apply(service: Service, value: int, _: Known) -> Service:
+        return replace(service, **{field: Ns(value * SECOND)})
+
+    return apply
 
 
-def _idle_timeout(service: Service, value: int, _: Known) -> Service:
-    return replace(service, idle_timeout=Ns(value * SECOND))
+def _termination(service: Service, value: int, _: Known) -> Service:
+    """RFC 2865 5.29: Default ends the session with its time, RADIUS-Request asks again."""
+    if value not in (0, 1):
+        raise ValueError(f"{value} is neither Default nor RADIUS-Request")
+    return replace(service, reauthorize=value == 1)
+
+
+def _state(service: Service, value: bytes, _: Known) -> Service:
+    return replace(service, state=value)
 
 
 def _interim(service: Service, value: int, _: Known) -> Service:
     """RFC 2869 5.16: no less than a minute, and better ten."""
-    if value and value < 60:
+    if value and value * SECOND < LEAST_INTERIM:
         raise ValueError(f"{value}s are less than 60 (RFC 2869 5.16)")
     return replace(service, interim=Ns(value * SECOND))
 
@@ -261,7 +265,7 @@ def _mtu(service: Service, value: int, _: Known) -> Service:
     return replace(service, mtu=value)
 
 
-def _only(value: int, why: str) -> Callable[[Service, Any, Known], Service]:
+def _only(value: int, why: str) -> Apply:
     """An attribute of which one value is what the gateway does anyway."""
 
     def apply(service: Service, said: Any, _: Known) -> Service:
@@ -289,24 +293,26 @@ ROWS = (
     Row("Wayleave-Service", _named, "a service of the configuration"),
     Row("Filter-Id", _filter, "a service of the configuration; `NAME.in`, `NAME.out`: one direction of it"),
     Row("Alc-SLA-Prof-Str", _named, "a service of the configuration"),
-    Row("ERX-Ingress-Policy-Name", _named_up, "what a service says of what it sends"),
-    Row("ERX-Egress-Policy-Name", _named_down, "what a service says of what it is sent"),
+    Row("ERX-Ingress-Policy-Name", _of_named("up"), "what a service says of what it sends"),
+    Row("ERX-Egress-Policy-Name", _of_named("down"), "what a service says of what it is sent"),
     Row("Cisco-AVPair", _cisco, f"of its pairs: {', '.join(CISCO)}"),
     Row("Mikrotik-Rate-Limit", _mikrotik, "`UP/DOWN`, as `10M/50M`; bursts and priorities are refused"),
-    Row("WISPr-Bandwidth-Max-Up", _wispr_up, "bit/s that it may send; 0: as fast as it goes"),
-    Row("WISPr-Bandwidth-Max-Down", _wispr_down, "bit/s that it is sent; 0: as fast as it goes"),
-    Row("Wayleave-Rate-Up", _up, "kbit/s that it may send; 0: as fast as it goes"),
-    Row("Wayleave-Rate-Down", _down, "kbit/s that it is sent; 0: as fast as it goes"),
-    Row("Wayleave-Burst-Up", _burst_up, "octets at once above the rate"),
-    Row("Wayleave-Burst-Down", _burst_down, "octets at once above the rate"),
+    Row("WISPr-Bandwidth-Max-Up", _rate("up", 1), "bit/s that it may send; 0: as fast as it goes"),
+    Row("WISPr-Bandwidth-Max-Down", _rate("down", 1), "bit/s that it is sent; 0: as fast as it goes"),
+    Row("Wayleave-Rate-Up", _rate("up", 1000), "kbit/s that it may send; 0: as fast as it goes"),
+    Row("Wayleave-Rate-Down", _rate("down", 1000), "kbit/s that it is sent; 0: as fast as it goes"),
+    Row("Wayleave-Burst-Up", _burst("up"), "octets at once above the rate"),
+    Row("Wayleave-Burst-Down", _burst("down"), "octets at once above the rate"),
     Row("MS-Primary-DNS-Server", _dns, "a name server", live=False, gathers="dns"),
     Row("MS-Secondary-DNS-Server", _dns, "another", live=False, gathers="dns"),
     Row("ERX-Primary-Dns", _dns, "a name server", live=False, gathers="dns"),
     Row("ERX-Secondary-Dns", _dns, "another", live=False, gathers="dns"),
     Row("Alc-Primary-Dns", _dns, "a name server", live=False, gathers="dns"),
     Row("Alc-Secondary-Dns", _dns, "another", live=False, gathers="dns"),
-    Row("Session-Timeout", _session_timeout, "seconds after which it ends"),
-    Row("Idle-Timeout", _idle_timeout, "seconds of silence after which it ends"),
+    Row("Session-Timeout", _seconds("session_timeout"), "seconds after which it ends, or is asked about again"),
+    Row("Termination-Action", _termination, "what then: Default ends it, RADIUS-Request asks a server again"),
+    Row("State", _state, "comes back when a server is asked again", live=False),
+    Row("Idle-Timeout", _seconds("idle_timeout"), "seconds of silence after which it ends"),
     Row("Acct-Interim-Interval", _interim, "seconds between interim records; 0: none"),
     Row("Class", _class, "comes back in every record", gathers="classes"),
     Row("Wayleave-Session-Limit", _sessions, "sessions that the subscriber may have at once", live=False),
@@ -315,11 +321,6 @@ ROWS = (
     Row("Wayleave-Garden", _only(0, "there is no walled garden"), "has to be 0"),
     Row("Service-Type", _only(2, "only Framed-User is served"), "has to be Framed-User"),
     Row("Framed-Protocol", _only(1, "only PPP is framed"), "has to be PPP"),
-    Row(
-        "Termination-Action",
-        _only(0, "a session that times out ends; it is authorized anew when it comes back"),
-        "has to be Default",
-    ),
 )
 """In the order in which they count, whatever order a packet has: names first, then what says more than they do."""
 
@@ -383,9 +384,8 @@ def change(service: Service, attributes: Exploded, known: Known, reading: Readin
             raise Unusable(attribute.name, "cannot change while the session lives", known=False)
     changed = apply(service, exploded, known, reading)
     for field in _FIXED:
-        if getattr(changed, field) != getattr(
-            service, field
-        ):  # a pair of Cisco's can do what rows of their own may not
+        # a pair of Cisco's can do what rows of their own may not
+        if getattr(changed, field) != getattr(service, field):
             raise Unusable("Cisco-AVPair", f"its {field} cannot change while the session lives", known=False)
     return changed
 

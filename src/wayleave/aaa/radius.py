@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping
 from functools import partial
+from itertools import islice
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -24,12 +25,14 @@ from wayleave.net.units import SECOND, BootNs, Ns
 from wayleave.proto.radius.dictionary import STANDARD, Dictionary
 from wayleave.proto.radius.exchange import Answered, Exchange, Hide, Outcome, Secret, Unanswered
 from wayleave.proto.radius.packet import Avp, Code, Doubt, Packet
-from wayleave.session.model import Client, Service, Session
+from wayleave.session.model import Client, Phase, Service, Session
 from wayleave.session.recent import Recent
 from wayleave.session.refusal import Reason, Refusal
-from wayleave.session.table import Key
+from wayleave.session.table import Key, Table
 
 REPLY_MESSAGE = 18
+ASKED_AGAIN = 100
+"""Sessions that servers are asked about again at a time."""
 _SILENT = {None: Reason.RADIUS_UNREACHABLE, Doubt.NO_MESSAGE_AUTHENTICATOR: Reason.RADIUS_UNSIGNED}
 """Why there is no answer; what is not here came with another secret."""
 
@@ -132,6 +135,7 @@ class Authorizer:
         self._rejected: Recent[tuple[BootNs, Refusal]] = Recent()
         self._last: OrderedDict[Key, Last] = OrderedDict()
         self._learned: dict[Key, Last | None] = {}
+        self._doubted: dict[int, None] = {}  # a set in order: served by what was granted last
 
     def review(self, session: Session) -> Service | Refusal:
         return self.deciders.review(session)
@@ -157,19 +161,38 @@ class Authorizer:
         if not name:
             why = f"its line has nothing for the User-Name {terms.caller.username}: is the port trusted?"
             return Refusal(Reason.NO_USERNAME, why)
-        attributes = partial(_access, of, terms, session.accounting, self._passwords.get(terms.name))
+        state = session.service.state if session.service is not None else b""
+        attributes = partial(_access, of, terms, session.accounting, self._passwords.get(terms.name), state)
         if not self._exchanges[terms.name].ask(ticket, attributes, now):
             return Refusal(Reason.RADIUS_BUSY, f"too many clients wait for the servers of {terms.name}")
         tenant = self.deciders.tenants[session.client.line.port]
         self._asked[ticket] = _Asked(session.client, tenant, terms.name, name)
         return name
 
-    def ask_again(self, session: Session, now: BootNs) -> bool:
-        """Ask about a session whose service is provisional. False: not now."""
-        terms = self.deciders.group(session.client)
-        if terms is None or not self._exchanges[terms.name].alive:
-            return False
-        return not isinstance(self._ask(Ticket(session.id, session.since, True), session, terms, now), Refusal)
+    def reauthorize(self, session: Session) -> None:
+        """Have `ask_again` ask about a session whose service is provisional, until it is not."""
+        self._doubted[session.id] = None
+
+    @property
+    def doubted(self) -> int:
+        """How many sessions are served by what was granted last."""
+        return len(self._doubted)
+
+    def ask_again(self, table: Table, now: BootNs) -> None:
+        """Ask about those that are served by what was granted last, a few at a time, where a server lives."""
+        for id_ in list(islice(self._doubted, ASKED_AGAIN)):
+            session = table.get(id_)
+            if session is None or session.service is None or not session.service.provisional:
+                del self._doubted[id_]
+            elif session.phase is Phase.ACTIVE:
+                self._ask_about(session, now)
+                self._doubted[id_] = self._doubted.pop(id_)  # whoever gets no answer comes last
+
+    def _ask_about(self, session: Session, now: BootNs) -> None:
+        """Ask about a session that is served, unless that is under way."""
+        terms, ticket = self.deciders.group(session.client), Ticket(session.id, session.since, again=True)
+        if terms is not None and ticket not in self._asked and self._exchanges[terms.name].alive:
+            self._ask(ticket, session, terms, now)
 
     def forget(self, session: Session) -> None:
         """A session ended before it was decided about."""
@@ -267,8 +290,10 @@ class Authorizer:
         return learned
 
 
-def _access(of: Subject, terms: Terms, session_id: str, password: Secret | None, _at: BootNs, hide: Hide) -> list[Avp]:
-    return request.access(of, terms.caller, session_id, hide, password)
+def _access(
+    of: Subject, terms: Terms, session_id: str, password: Secret | None, state: bytes, _at: BootNs, hide: Hide
+) -> list[Avp]:
+    return request.access(of, terms.caller, session_id, hide, password, state)
 
 
 def _message(packet: Packet) -> str:

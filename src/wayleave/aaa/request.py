@@ -17,7 +17,7 @@ from wayleave.net.errors import Malformed
 from wayleave.net.units import SECOND, Ns
 from wayleave.proto.dhcp4 import relay
 from wayleave.proto.radius.dictionary import STANDARD
-from wayleave.proto.radius.packet import LONGEST, USER_PASSWORD, Avp
+from wayleave.proto.radius.packet import LONGEST, STATE, USER_PASSWORD, Avp
 from wayleave.session.model import Client, CloseCause, Session, Used
 
 # ---- Names ------------------------------------------------------------------------------
@@ -106,9 +106,17 @@ def username(of: Subject, caller: Caller) -> str:
 
 
 def access(
-    of: Subject, caller: Caller, session_id: str, hide: Callable[[bytes], bytes], password: bytes | None
+    of: Subject,
+    caller: Caller,
+    session_id: str,
+    hide: Callable[[bytes], bytes],
+    password: bytes | None,
+    state: bytes = b"",
 ) -> list[Avp]:
-    """Return the attributes of an Access-Request. `password`: None: the User-Name is its own."""
+    """Return the attributes of an Access-Request.
+
+    `password`: None: the User-Name is its own. `state`: what the server said when it granted what is asked about again.
+    """
     name = username(of, caller)
     clear = password if password is not None else name.encode("utf-8", "surrogateescape")[:128]
     return [
@@ -116,6 +124,7 @@ def access(
         (USER_PASSWORD, hide(clear)),
         _avp("Service-Type", 2),
         _avp("Acct-Session-Id", session_id),
+        *([(STATE, state)] if state else []),
         *_where(of, caller),
     ]
 
@@ -138,6 +147,11 @@ def _where(of: Subject, caller: Caller) -> list[Avp]:
     if of.remote:
         found.append(_avp("ADSL-Agent-Remote-Id", of.remote[:63]))
     return [(code, octets) for code, octets in found if octets]
+
+
+def line_name(caller: Caller, session: Session) -> str:
+    """Acct-Multi-Session-Id: the same for all sessions of a line (RFC 2866 5.11)."""
+    return _fit(f"{caller.identifier}/{session.client.line}")
 
 
 # ---- Accounting -------------------------------------------------------------------------
@@ -192,7 +206,7 @@ def accounting(
     found = [
         _avp("Acct-Status-Type", status),
         _avp("Acct-Session-Id", session.accounting),
-        _avp("Acct-Multi-Session-Id", _fit(f"{caller.identifier}/{session.client.line}")),
+        _avp("Acct-Multi-Session-Id", line_name(caller, session)),
         _avp("User-Name", service.subscriber or username(of, caller)),
         _avp("Acct-Authentic", 1),
         _avp("Framed-IP-Address", lease.address),

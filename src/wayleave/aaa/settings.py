@@ -16,7 +16,7 @@ from wayleave.net.rate import BitRate
 from wayleave.net.units import Ns
 from wayleave.proto.radius.dictionary import STANDARD
 from wayleave.proto.radius.packet import ACCT_PORT, AUTH_PORT, DYNAUTH_PORT, RADSEC_PORT
-from wayleave.session.model import LEAST_RATE, MOST_BURST, MOST_RATE, Rate, Service
+from wayleave.session.model import LEAST_BURST, LEAST_INTERIM, LEAST_RATE, MOST_BURST, MOST_RATE, Rate, Service
 from wayleave.session.settings import AT_START, Duration, Leaf, NameText, Problem, Rule
 
 
@@ -44,11 +44,11 @@ class ServiceSettings(Leaf):
     down: SpeedText | None = Field(default=None, description="what it is sent")
     burst_up: int | None = Field(
         default=None,
-        ge=1600,
+        ge=LEAST_BURST,
         le=MOST_BURST,
         description="octets at once above `up`; absent: 250 ms of it, and at least 15000",
     )
-    burst_down: int | None = Field(default=None, ge=1600, le=MOST_BURST, description="the same for `down`")
+    burst_down: int | None = Field(default=None, ge=LEAST_BURST, le=MOST_BURST, description="the same for `down`")
     session_timeout: Duration | None = Field(default=None, description="sessions end after this")
     idle_timeout: Duration | None = Field(default=None, description="sessions end when their client sends nothing")
 
@@ -233,7 +233,7 @@ class GroupSettings(Leaf):
                 yield "ignore", f"there is no attribute {name} in the gateway's dictionary"
 
     def _patience(self) -> Iterator[Problem]:
-        if self.interim is not None and self.interim < parse_duration("60s"):
+        if self.interim is not None and self.interim < LEAST_INTERIM:
             yield "interim", "is less than 60s (RFC 2869 5.16): no server likes that"
 
 

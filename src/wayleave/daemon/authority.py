@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -28,12 +27,10 @@ from wayleave.net.units import BootNs
 from wayleave.proto.radius.dictionary import STANDARD, Dictionary, load
 from wayleave.proto.radius.exchange import Exchange
 from wayleave.session import lifecycle
-from wayleave.session.model import Phase, Session
+from wayleave.session.model import Session
 
 INTERIM_REST_S = 0.005
 """Between slices of interims."""
-ASKED_AGAIN = 100
-"""Sessions that a server is asked about again a second."""
 
 
 class Authority:
@@ -49,7 +46,6 @@ class Authority:
         self.authorizer = Authorizer(self._with_names(deciders), self.radius.access, self.radius.passwords, remembers)
         self.accounting = Accounting(self.radius.accounting, lambda: self.authorizer.deciders, store, clock)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._provisional: dict[int, None] = {}  # a set in order: served by what was granted last
 
     def reconfigure(self, deciders: Deciders) -> None:
         """Go by another configuration from now on."""
@@ -119,7 +115,7 @@ class Authority:
 
     @property
     def provisional(self) -> int:
-        return len(self._provisional)
+        return self.authorizer.doubted
 
     def held(self, now: BootNs) -> int:
         return self.authorizer.held(now)
@@ -135,7 +131,7 @@ class Authority:
         """A session is served from now on, or again after a restart."""
         self.accounting.watch(session, self._clock.boot())
         if session.service is not None and session.service.provisional:
-            self._provisional[session.id] = None
+            self.authorizer.reauthorize(session)
 
     def pump(self) -> None:
         """End a turn: send what is to be sent, take what came of it."""
@@ -165,7 +161,7 @@ class Authority:
     def every_second(self) -> None:
         """Do what waits for its time."""
         self.accounting.try_again()
-        self._ask_again()
+        self.authorizer.ask_again(self._engine.table, self._clock.boot())
         self._interims()
 
     def _interims(self) -> None:
@@ -174,15 +170,6 @@ class Authority:
         self.pump()
         if more and self._loop is not None:
             self._loop.call_later(INTERIM_REST_S, self._interims)
-
-    def _ask_again(self) -> None:
-        """Ask about those that are served by what was granted last, a few at a time, once a server lives."""
-        for id_ in list(islice(self._provisional, ASKED_AGAIN)):
-            session = self._engine.table.get(id_)
-            if session is None or session.service is None or not session.service.provisional:
-                del self._provisional[id_]
-            elif session.phase is Phase.ACTIVE and self.authorizer.ask_again(session, self._clock.boot()):
-                self._provisional[id_] = self._provisional.pop(id_)  # whoever gets no answer comes last
 
 
 class DictionaryError(Exception):

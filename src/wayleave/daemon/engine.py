@@ -398,6 +398,9 @@ class Engine:
                 if decided is None:
                     return
                 outcome = self._admit(session, decided)
+            case lifecycle.Reauthorize():
+                self._authorization.reauthorize(session)
+                return
             case lifecycle.Allocate():
                 outcome = self._allocate(session, effect)
             case lifecycle.Record(promise_until=until):

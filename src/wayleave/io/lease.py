@@ -34,10 +34,8 @@ class Sold(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     classes: tuple[bytes, ...] = ()
     authority: str = ""
     provisional: bool = False
-
-
-def _says_more(service: Service) -> bool:
-    return bool(service.authority or service.name or service.up or service.down)
+    reauthorize: bool = False
+    state: bytes = b""
 
 
 def _sold(service: Service) -> Sold:
@@ -54,6 +52,8 @@ def _sold(service: Service) -> Sold:
         service.classes,
         service.authority,
         service.provisional,
+        service.reauthorize,
+        service.state,
     )
 
 
@@ -71,7 +71,12 @@ def _bought(sold: Sold) -> dict[str, Any]:
         "classes": sold.classes,
         "authority": sold.authority,
         "provisional": sold.provisional,
+        "reauthorize": sold.reauthorize,
+        "state": sold.state,
     }
+
+
+_NOTHING = Sold()
 
 
 class Grant(msgspec.Struct, frozen=True, gc=False):
@@ -138,6 +143,7 @@ class Body(msgspec.Struct, frozen=True, gc=False):
     ends: int = 0
     sold: Sold | None = None
     counted: tuple[int, int, int, int] = (0, 0, 0, 0)
+    asks: int = 0
 
 
 def _service(tenant: str, kept: Grant | Body) -> Service:
@@ -209,8 +215,9 @@ def row(session: Session, promise_until: BootNs, boot: BootNs) -> tuple[int, str
         session.accounting,
         session.opened_at,
         session.ends_at,
-        _sold(service) if _says_more(service) else None,
+        sold if (sold := _sold(service)) != _NOTHING else None,
         msgspec.structs.astuple(session.counted_before),
+        session.asks_at,
     )
     return session.id, service.tenant, int(lease.address), promise_until, msgspec.json.encode(body).decode()
 
@@ -250,13 +257,18 @@ def restored(session: Session, clock: Clock, boot_id: str, promise_boot: BootNs,
 
 def _on_another_boot(session: Session, clock: Clock, promise_boot: BootNs, promise_utc: UtcNs | None) -> Session:
     """A session's own time goes on over a reboot, where there is a clock to say so; else it begins anew."""
-    limit = session.service.session_timeout if session.service is not None else 0
-    ends = NEVER
-    if session.ends_at:
-        ends = after(clock.boot(), Ns(limit))
-        if promise_utc is not None and clock.plausible:
-            ends = BootNs(max(1, on_this_boot(clock, UtcNs(promise_utc + session.ends_at - promise_boot))))
-    return msgspec.structs.replace(session, opened_at=clock.boot(), ends_at=ends)
+    now = clock.boot()
+    limit = session.service.session_timeout if session.service is not None else Ns(0)
+
+    def on_this(moment: BootNs) -> BootNs:
+        if moment == NEVER:
+            return NEVER
+        if promise_utc is None or not clock.plausible:
+            return after(now, limit)
+        return BootNs(max(1, on_this_boot(clock, UtcNs(promise_utc + moment - promise_boot))))
+
+    ends, asks = on_this(session.ends_at), on_this(session.asks_at)
+    return msgspec.structs.replace(session, opened_at=now, ends_at=ends, asks_at=asks)
 
 
 LONG_PAST = BootNs(1)
@@ -282,6 +294,7 @@ def session_of(id_: int, tenant: str, address: int, body: str, now: BootNs) -> S
         counted_before=Used(*kept.counted),
         opened_at=BootNs(kept.opened),
         ends_at=BootNs(kept.ends),
+        asks_at=BootNs(kept.asks),
         active_at=now,
         encapsulation=kept.encapsulation,
         relayed=kept.relayed,

@@ -160,6 +160,10 @@ class Authorize(Struct, frozen=True):
     """Ask who this is; comes back as Granted or Denied."""
 
 
+class Reauthorize(Struct, frozen=True):
+    """Ask again whether it may go on; comes back as Changed or Cleared, or not at all while nobody can be asked."""
+
+
 class Allocate(Struct, frozen=True, gc=False):
     """Hold an address; comes back as Allocated or Exhausted."""
 
@@ -229,7 +233,7 @@ class Unexpected(Struct, frozen=True):
     event: str
 
 
-Effect = Authorize | Allocate | Record | Keep | Install | Uninstall | Forget | Free | Reply | Unexpected
+Effect = Authorize | Reauthorize | Allocate | Record | Keep | Install | Uninstall | Forget | Free | Reply | Unexpected
 Step = tuple[Session, tuple[Effect, ...]]
 
 # ---- The machine ------------------------------------------------------------------------
@@ -376,8 +380,7 @@ def wake_at(session: Session) -> BootNs:
     service = session.service
     idle = service.idle_timeout if service is not None else 0
     ends = [after(session.leased_until, LEASE_GRACE)]
-    if session.ends_at:
-        ends.append(session.ends_at)
+    ends += [moment for moment in (session.ends_at, session.asks_at) if moment]
     if idle and session.active_at:
         ends.append(after(session.active_at, Ns(idle)))
     return min(ends)
@@ -497,18 +500,31 @@ def _begun(session: Session, now: BootNs) -> Session:
     """Its time begins with its first lease."""
     if session.opened_at:
         return session
-    limit = session.service.session_timeout if session.service is not None else 0
-    return replace(session, opened_at=now, ends_at=after(now, Ns(limit)) if limit else NEVER)
+    return replace(_timed(session, now), opened_at=now)
+
+
+def _timed(session: Session, now: BootNs) -> Session:
+    """What its service says of its time counts from now: it ends after that, or is asked about again."""
+    service = session.service
+    limit = service.session_timeout if service is not None else 0
+    over = after(now, Ns(limit)) if limit else NEVER
+    if service is not None and service.reauthorize:
+        return replace(session, ends_at=NEVER, asks_at=over)
+    return replace(session, ends_at=over, asks_at=NEVER)
 
 
 def _change(session: Session, service: Service, now: BootNs) -> Step:
     """Another service, in place. A time that is granted anew counts from now (RFC 5176 leaves it open)."""
     before = session.service
-    ends = session.ends_at
-    if before is None or service.session_timeout != before.session_timeout:
-        ends = after(now, service.session_timeout) if service.session_timeout else NEVER
-    changed = replace(session, service=service, ends_at=ends, active_at=session.active_at or now)
+    changed = replace(session, service=service, active_at=session.active_at or now)
+    asked = before is not None and before.reauthorize and session.asks_at == NEVER
+    if before is None or asked or _time(service) != _time(before):
+        changed = _timed(changed, now)
     return replace(changed, deadline=wake_at(changed)), (Keep(),)
+
+
+def _time(service: Service) -> tuple[Ns, bool]:
+    return service.session_timeout, service.reauthorize
 
 
 def _not_recorded(session: Session, now: BootNs) -> Step:
@@ -547,6 +563,9 @@ def _expire(session: Session, due: Due, now: BootNs) -> Step:
         return _close(known, CloseCause.IDLE_TIMEOUT, now)
     if after(until, LEASE_GRACE) <= now:
         return _close(known, CloseCause.LEASE_EXPIRED, now)
+    if service is not None and session.asks_at and now >= session.asks_at:
+        known = replace(known, asks_at=NEVER, service=replace(service, provisional=True))
+        return replace(known, deadline=wake_at(known)), (Keep(), Reauthorize())
     return replace(known, deadline=wake_at(known)), ()
 
 

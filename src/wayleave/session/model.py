@@ -83,8 +83,11 @@ class Tenant(Struct, frozen=True):
 LEAST_RATE, MOST_RATE = 8_000, 400_000_000_000
 """Bits a second."""
 
-MOST_BURST = 0xFFFF_FFFF
-"""Octets that a row has room for: 250 ms of 137 Gbit/s, 86 ms of 400."""
+LEAST_BURST, MOST_BURST = 1600, 0xFFFF_FFFF
+"""Octets: a packet, and what a row has room for: 250 ms of 137 Gbit/s, 86 ms of 400."""
+
+LEAST_INTERIM = Ns(60 * SECOND)
+"""Between reports of what a session uses (RFC 2869 5.16)."""
 
 
 class Rate(Struct, frozen=True, gc=False):
@@ -138,7 +141,11 @@ class Service(Struct, frozen=True, kw_only=True, gc=False):
     authority: str = ""
     """The group of servers that decided, and that accounting goes to; empty: the gateway itself."""
     provisional: bool = False
-    """No server could be asked: it is what was granted last. To be asked about once one answers."""
+    """It is what was granted last, and a server is to be asked again: none could be, or the time for it has come."""
+    reauthorize: bool = False
+    """After `session_timeout` it does not end: a server is asked again (RFC 2865 5.29)."""
+    state: bytes = b""
+    """What the server wants to hear when it is asked again, opaque (RFC 2865 5.24)."""
 
 
 class Subnet(Struct, frozen=True, gc=False):
@@ -272,6 +279,8 @@ class Session(Struct, frozen=True, kw_only=True, gc=False):
     """When its first lease was recorded: then it began, for whoever counts its time."""
     ends_at: BootNs = NEVER
     """When its time is up, whatever the lease says; NEVER: it is not limited."""
+    asks_at: BootNs = NEVER
+    """When authorization is to be asked again whether it may go on; NEVER: not."""
     active_at: BootNs = NEVER
     """When it last did anything, as far as was looked."""
     left_at: BootNs = NEVER

@@ -31,6 +31,9 @@ class Authorization(Reviewer, Protocol):
     def decide(self, session: Session, now: BootNs) -> Service | Refusal | None:
         """About a client at first sight. None: the answer comes later, through the engine's `decided`."""
 
+    def reauthorize(self, session: Session) -> None:
+        """Ask again about a session that is served, when that can be; what is said comes with `reconsider`."""
+
     def forget(self, session: Session) -> None:
         """The session is gone; an answer that is under way interests nobody."""
 

@@ -117,7 +117,6 @@ class _Question(Struct, eq=False):
     key: Hashable
     attributes: Attributes | None
     """None: a probe."""
-    began: BootNs
     server: int = -1
     tried: int = 0
     """Servers, a bit each."""
@@ -225,7 +224,7 @@ class Exchange:
         A question with this key that is under way is forgotten.
         """
         self.forget(key)
-        question = _Question(key, attributes, now, slots=[])
+        question = _Question(key, attributes, slots=[])
         if not self.alive:
             self._outcomes.append(self._unanswered(key, self._nobody()))
             return True
@@ -455,7 +454,7 @@ class Exchange:
         if not peer.server.probes and now >= peer.dead_until:
             self._revive(peer, now)
             return
-        probe = peer.probing = _Question(("probe", number), None, now, server=number, slots=[])
+        probe = peer.probing = _Question(("probe", number), None, server=number, slots=[])
         if peer.server.probes and peer.free:
             channel, identifier = slot = peer.free.popleft()
             authenticator = self._entropy(16)
