@@ -206,6 +206,28 @@ def test_time_is_up(lab: Lab) -> None:
     assert int(stop["Acct-Session-Time"][0]) in (6, 7)
 
 
+def test_who_is_asked_about_again_goes_on_with_what_is_said_then(lab: Lab) -> None:
+    """Termination-Action = RADIUS-Request: no echo is lost at the new answer; a rejection ends the session."""
+    timed = "Session-Timeout = 3, Termination-Action = RADIUS-Request, State = 0x7374"
+    server = RadiusServer(lab.router, USERS.replace("Session-Timeout = 7200", timed))
+    start(lab, group='hold_rejects = "60s"')
+    customer = lab.customers[0]
+    lease = customer.dhcp("udhcpc")
+    assert lease.seconds > 3, "the lease is as long as everybody's"
+    with customer.pinging(lab.server_address) as pings:
+        wait_until(lambda: len(server.asked()) >= 3, "two more questions", 15)
+        assert "State" not in server.asked()[0]
+        assert server.asked()[1]["State"] == ["0x7374"]
+        assert pings.stop().lost == ()
+    assert len(lab.gateway.get("/sessions")["sessions"]) == 1
+    server.stop()
+    server.users("DEFAULT Auth-Type := Reject\n")
+    server.start()
+    wait_until(lambda: lab.gateway.get("/sessions")["sessions"] == [], "the session's end", 60)
+    wait_until(lambda: server.accounted()[-1]["Acct-Status-Type"] == ["Stop"], "its Stop", 40)
+    assert server.accounted()[-1]["Acct-Terminate-Cause"] == ["Service-Unavailable"]
+
+
 def test_a_dictionary_of_the_operators_own(lab: Lab) -> None:
     """What its server calls differently is understood, once a dictionary names it and the group says what it means."""
     folder = lab.folder / "dictionaries"
