@@ -59,7 +59,7 @@ def stop(target: Target, end_sessions: bool = False) -> tuple[str, dict[str, Any
     except OSError as error:
         raise ApiError(f"process {pid} cannot be waited for from here: {error.strerror}") from error
     try:
-        said: dict[str, Any] = target.call("POST", "/stop?end_sessions=true" if end_sessions else "/stop")
+        said: dict[str, Any] = target.end(end_sessions)
         ended = select.poll()
         ended.register(process, select.POLLIN)
         if not ended.poll(PATIENCE_S * 1000):
