@@ -355,6 +355,15 @@ def test_after_a_reboot_a_record_has_its_utc_alone_and_an_unset_clock_dates_it_l
     after.store.close()
 
 
+def test_records_that_cannot_be_read_are_said_so(folder: Path) -> None:
+    opened = Opened(folder, FakeClock())
+    for file in folder.glob("leases.sqlite*"):
+        file.unlink()
+    with pytest.raises(StoreError, match="unable to open"):
+        opened.store.accounts("isp", -1, 10)
+    opened.store.close()
+
+
 def test_every_process_has_a_number_of_its_own(folder: Path) -> None:
     epochs = []
     for _ in range(3):

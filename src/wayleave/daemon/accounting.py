@@ -20,7 +20,7 @@ from wayleave.aaa.radius import Deciders
 from wayleave.aaa.request import Status
 from wayleave.io.clock import Clock
 from wayleave.io.lease import Restored
-from wayleave.io.store import Store
+from wayleave.io.store import Store, StoreError
 from wayleave.io.writes import Rename, Report, Write, accounts_of
 from wayleave.net.units import BootNs, Ns, UtcNs
 from wayleave.proto.radius.exchange import Exchange
@@ -52,6 +52,8 @@ class Accounting:
         self._interims: list[tuple[int, str, int]] = []
         self._armed: dict[str, int] = {}
         self._unwritten: list[Write] = []
+        self._readable = True
+        """False: the disk would not be read, and is asked again in a second."""
 
     def _wall(self, moment: BootNs) -> UtcNs | None:
         """UTC at a moment of this boot's clock; None: nobody knows."""
@@ -198,6 +200,7 @@ class Accounting:
 
     def try_again(self) -> None:
         """To be called every second."""
+        self._readable = True
         unwritten, self._unwritten = self._unwritten, []
         self._store.again(unwritten)
 
@@ -207,8 +210,16 @@ class Accounting:
             done = outbox.acknowledged(now)
             if done:
                 self._store.acknowledged(done)
-            if outbox.wants:
-                found = self._store.accounts(name, outbox.wants, REFILL)
-                outbox.refill(found, found[-1].seq if len(found) == REFILL else self._durable)
+            if outbox.wants and self._readable:
+                self._refill(name, outbox)
             outbox.pump(now)
         self._store.flush()
+
+    def _refill(self, name: str, outbox: Outbox) -> None:
+        try:
+            found = self._store.accounts(name, outbox.wants, REFILL)
+        except StoreError as error:
+            self._readable = False
+            log.error("accounting-not-read", group=name, why=str(error))
+        else:
+            outbox.refill(found, found[-1].seq if len(found) == REFILL else self._durable)

@@ -43,7 +43,7 @@ SCHEMA = 1
 
 
 class StoreError(Exception):
-    """The store cannot be opened; the text says why and what to do."""
+    """The store cannot be opened or read; the text says why and what to do."""
 
 
 Completion = Callable[[Sequence[Write], str | None], None]
@@ -153,9 +153,15 @@ class Store(Collected):
         return self._seq
 
     def accounts(self, authority: str, after: int, limit: int) -> list[Account]:
-        """Read records of accounting with numbers over `after`, in order. May be called on any thread."""
-        with closing(self._reader()) as db:
-            return read_accounts(db, authority, after, limit, self._clock.boot_id)
+        """Read records of accounting with numbers over `after`, in order. May be called on any thread.
+
+        Raises: StoreError.
+        """
+        try:
+            with closing(self._reader()) as db:
+                return read_accounts(db, authority, after, limit, self._clock.boot_id)
+        except sqlite3.Error as error:
+            raise StoreError(f"{self._path}: {error}: is the disk well?") from error
 
     def waiting(self) -> dict[str, int]:
         """How many records of accounting each authority has on the disk. To be called before the first `flush`."""
