@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import heapq
 import os
+import sqlite3
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from tests.aaa.clients import CALLER, NETWORK, deciders, terms
@@ -74,8 +77,8 @@ class Told:
         kind, stamp = (int.from_bytes(packet.first(number) or b"", "big") for number in (40, 55))
         if (kind, stamp) not in self.kinds:
             self.kinds.append((kind, stamp))
-        low, high = (int.from_bytes(packet.first(number) or b"", "big") for number in (42, 52))
-        self.octets[kind] = high << 32 | low
+            low, high = (int.from_bytes(packet.first(number) or b"", "big") for number in (42, 52))
+            self.octets[kind] = high << 32 | low
         self.cause = int.from_bytes(packet.first(49) or b"", "big") or self.cause
 
 
@@ -91,6 +94,10 @@ class World:
         self.used: dict[str, int] = defaultdict(int)
         """Octets that were really sent, by what accounting calls the session."""
         self.lose = self.repeat = self.forge = 0.0
+        self.counting_on = False
+        """The data plane's counters are those of the process before."""
+        self.full = False
+        """The disk refuses everything."""
         self._events: list[tuple[int, int, Callable[[], None]]] = []
         self._serial = 0
         self.process = Process(self)
@@ -162,11 +169,21 @@ class World:
         self.process.die(self.random.randrange(3))
         self.process = Process(self)
 
+    def lose_maps(self) -> None:
+        """A process with another layout of maps: what was counted since it was last reported is lost."""
+        self.process.die(self.random.randrange(3))
+        self.plane, self.counting_on = Plane(64), False
+        with closing(sqlite3.connect(self.folder / "leases.sqlite")) as db:
+            reported = {id_: msgspec.json.decode(used)[0] for id_, used in db.execute("SELECT id, body FROM used")}
+            names = db.execute("SELECT id, body ->> 'accounting' FROM lease").fetchall()
+        self.used.update({name: reported.get(id_, 0) for id_, name in names})
+        self.process = Process(self)
+
     def reboot(self) -> None:
         """Power goes and comes back; tables and counters are gone."""
         self.process.die(self.random.randrange(3))
         events = [(when - self.clock.now, do) for when, _, do in sorted(self._events)]
-        self.clock, self.plane = self.clock.reboot(), Plane(64)
+        self.clock, self.plane, self.counting_on = self.clock.reboot(), Plane(64), False
         self._events = []
         for late, do in events:
             self.at(late, do)
@@ -217,8 +234,8 @@ class Process:
             assert at is not None
             self.authorizer.recall(key, Last(at - offset, service))
         recovery = Recovery(self.engine, clock)
-        counting_on = bool(world.plane.rows) or not self.store.first_of_boot
-        recovery.restore(self.accounting.take_up(self.store.load(), counting_on, self.engine.new_name))
+        recovery.restore(self.accounting.take_up(self.store.load(), world.counting_on, self.engine.new_name))
+        world.counting_on = True
         for session in self.table:
             # a client's use goes on under the name that accounting has for it now
             world.used.setdefault(session.accounting, 0)
@@ -302,9 +319,12 @@ class Process:
             group += self.store._waiting.get() or ()
         if not group:
             return
-        error = self.store._write(group)
-        assert error is None, error
-        self.accounting.durable(group)
+        error = "full" if self.world.full else self.store._write(group)
+        assert error in (None, "full"), error
+        if error is None:
+            self.accounting.durable(group)
+        else:
+            self.accounting.failed(group)
         self.engine.recorded(saved(group), erased(group), error, self.world.clock.boot())
         self.turn()
 

@@ -6,10 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from tests.daemon.radius_world import World, client
 from wayleave.io.store import Store, StoreError
+from wayleave.session.model import Used
+
+START, STOP, INTERIM = 1, 2, 3
 
 
 @pytest.fixture(autouse=True)
@@ -26,6 +30,15 @@ def world(tmp_path: Path) -> World:
     world.run(3)
     assert [*world.process.table]
     return world
+
+
+def stay(world: World, seconds: int) -> None:
+    """Let time pass while clients renew."""
+    for second in range(seconds):
+        world.run(1)
+        for session in [*world.process.table] if second % 20 == 0 else ():
+            if session.lease is not None:
+                world.process.request(session.client, session.lease.address)
 
 
 def test_a_disk_that_cannot_be_read_is_asked_again_and_stops_no_turn(
@@ -47,3 +60,27 @@ def test_a_disk_that_cannot_be_read_is_asked_again_and_stops_no_turn(
         assert world.process.accounting.backlog
     world.run(60)
     assert not world.process.accounting.backlog
+
+
+def test_counters_that_went_back_are_told_as_nothing_used_and_let_the_session_end(world: World) -> None:
+    (session,) = world.process.table
+    world.process.table.put(replace(session, counted_before=Used(up_octets=5)), world.clock.boot())
+    world.process.clear()
+    world.run(5)
+    assert not [*world.process.table]
+    assert world.accounted[session.accounting.encode()].octets[STOP] == 0
+    assert world.process.engine.counts.unexpected == {"counters went back": 1}
+
+
+def test_what_lost_counters_had_counted_is_written_though_the_disk_refuses_it_at_first(world: World) -> None:
+    world.use()
+    stay(world, 65)
+    (session,) = world.process.table
+    world.lose_maps()
+    world.full = True
+    stay(world, 1)
+    world.full = False
+    stay(world, 3)
+    world.kill()
+    (after,) = world.process.table
+    assert world.process.engine.used(after).up_octets == world.used[session.accounting] > 0

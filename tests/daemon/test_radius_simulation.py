@@ -17,6 +17,7 @@ from tests.daemon.radius_world import World, client
 from wayleave.aaa.outbox import Outbox
 from wayleave.daemon.accounting import Accounting
 from wayleave.daemon.engine import Engine
+from wayleave.io.store import Store
 from wayleave.proto.radius import exchange
 from wayleave.session.table import Table
 
@@ -48,6 +49,8 @@ def story(seed: int, folder: Path) -> World:
                 world.kill()
             case number if number < 98:
                 world.reboot()
+            case number if number < 99:
+                world.lose_maps()
             case _:
                 world.run(120)
         world.run(random.random() * 8)
@@ -112,7 +115,19 @@ def forget_what_is_on_the_disk(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Outbox, "resume", lambda *_: None)
 
 
+def forget_what_lost_counters_had_counted(patch: pytest.MonkeyPatch) -> None:
+    """A process whose counters begin at nothing takes a session's for new."""
+    patch.setattr(Accounting, "_count_anew", lambda _self, session, _used: session)
+
+
+def lose_counters_in_memory_alone(patch: pytest.MonkeyPatch) -> None:
+    """The next process on the same maps does not know."""
+    patch.setattr(Store, "recount", lambda *_: None)
+
+
 MUTANTS = [
+    forget_what_lost_counters_had_counted,
+    lose_counters_in_memory_alone,
     forget_the_stop,
     start_at_every_renewal,
     count_from_nothing_after_a_restart,

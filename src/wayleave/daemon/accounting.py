@@ -21,7 +21,7 @@ from wayleave.aaa.request import Status
 from wayleave.io.clock import Clock
 from wayleave.io.lease import Restored
 from wayleave.io.store import Store, StoreError
-from wayleave.io.writes import Rename, Report, Write, accounts_of
+from wayleave.io.writes import Recount, Rename, Report, Write, accounts_of
 from wayleave.net.units import BootNs, Ns, UtcNs
 from wayleave.proto.radius.exchange import Exchange
 from wayleave.proto.radius.packet import Avp
@@ -85,7 +85,7 @@ class Accounting:
             return [replace(item, session=self._begin_again(item.session, names(), now)) for item in found]
         if counting_on:
             return found
-        return [replace(item, session=replace(item.session, counted_before=NOTHING_USED - item.used)) for item in found]
+        return [replace(item, session=self._count_anew(item.session, item.used)) for item in found]
 
     def _ended_by_reboot(self, session: Session, used: Used, now: BootNs) -> None:
         stop = self._about(replace(session, cause=CloseCause.REBOOTED), Status.STOP, used, now)
@@ -106,6 +106,11 @@ class Accounting:
         begun = replace(session, accounting=name, counted_before=NOTHING_USED, opened_at=now)
         self._store.rename(begun, self.started(begun, now))
         return begun
+
+    def _count_anew(self, session: Session, used: Used) -> Session:
+        counted = replace(session, counted_before=NOTHING_USED - used)
+        self._store.recount(counted)
+        return counted
 
     def _about(self, session: Session, status: Status, used: Used, now: BootNs) -> Account | None:
         service, deciders = session.service, self._deciders()
@@ -191,7 +196,9 @@ class Accounting:
         """
         for write in group:
             account: Account | None = getattr(write, "account", None)
-            if isinstance(write, Report | Rename):
+            if isinstance(write, Recount):
+                self._unwritten.append(write)
+            elif isinstance(write, Report | Rename):
                 # under a number of its own: others may have gone out since
                 again = account and replace(account, seq=self._store.next_seq())
                 self._unwritten.append(replace(write, account=again))

@@ -28,6 +28,7 @@ from wayleave.io.writes import (
     Learn,
     Moment,
     Reclock,
+    Recount,
     Rename,
     Report,
     Write,
@@ -124,6 +125,10 @@ class Store(Collected):
     def rename(self, session: Session, account: Account | None) -> None:
         """Have a session known by another name with the next `flush`; its lease stays as it is recorded."""
         self._collected.append(Rename(session.id, session.accounting, session.opened_at, account))
+
+    def recount(self, session: Session) -> None:
+        """Have what is taken off a session's counters written with the next `flush`; its lease stays as it is."""
+        self._collected.append(Recount(session.id, session.counted_before))
 
     def learn(self, known: Mapping[Key, Service | None]) -> None:
         """Have what authorization last granted to clients written with the next `flush`."""

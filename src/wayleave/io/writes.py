@@ -136,6 +136,18 @@ class Rename(msgspec.Struct, frozen=True):
         db.executemany(_RENAME, [(write.name, write.opened_at, write.id) for write in writes])
 
 
+class Recount(msgspec.Struct, frozen=True):
+    """The data plane counts anew under this session's id: `before` is what it is taken to have counted until now."""
+
+    id: int
+    before: Used
+
+    @staticmethod
+    def put(db: sqlite3.Connection, writes: Sequence[Recount], _: Moment) -> None:
+        statement = "UPDATE lease SET body = json_set(body, '$.counted', json(?)) WHERE id = ?"
+        db.executemany(statement, [(to_json(msgspec.structs.astuple(write.before)), write.id) for write in writes])
+
+
 class Learn(msgspec.Struct, frozen=True):
     """What authorization last granted to clients; None: nothing is believed of one any more."""
 
@@ -181,7 +193,7 @@ class Reclock(msgspec.Struct, frozen=True):
             db.execute(_DATE, (offset, at.boot_id))
 
 
-Write = Save | Erase | Reclock | Report | Rename | Learn | Acknowledged
+Write = Save | Erase | Reclock | Report | Rename | Recount | Learn | Acknowledged
 
 
 def put(db: sqlite3.Connection, group: Sequence[Write], at: Moment) -> None:
