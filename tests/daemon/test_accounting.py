@@ -9,11 +9,9 @@ import pytest
 from msgspec.structs import replace
 from structlog.testing import capture_logs
 
-from tests.daemon.radius_world import World, client
+from tests.daemon.radius_world import INTERIM, STOP, World, client
 from wayleave.io.store import Store, StoreError
 from wayleave.session.model import Used
-
-START, STOP, INTERIM = 1, 2, 3
 
 
 @pytest.fixture(autouse=True)
@@ -84,3 +82,17 @@ def test_what_lost_counters_had_counted_is_written_though_the_disk_refuses_it_at
     world.kill()
     (after,) = world.process.table
     assert world.process.engine.used(after).up_octets == world.used[session.accounting] > 0
+
+
+def test_what_was_used_before_a_reboot_is_billed_once_however_many_follow(world: World) -> None:
+    world.use()
+    stay(world, 65)
+    (session,) = world.process.table
+    world.reboot()
+    world.run(2)
+    (again,) = world.process.table
+    world.reboot()
+    world.run(2)
+    first, second = (world.accounted[one.accounting.encode()] for one in (session, again))
+    assert first.octets[STOP] == first.octets[INTERIM] > 0
+    assert second.octets[STOP] == 0

@@ -124,7 +124,7 @@ UPDATE lease SET body = json_set(body, '$.accounting', ?, '$.opened', ?, '$.coun
 
 
 class Rename(msgspec.Struct, frozen=True):
-    """The session with this id is another one to accounting, since `opened_at`."""
+    """The session with this id is another one to accounting, since `opened_at`, and has used nothing."""
 
     id: int
     name: str
@@ -134,6 +134,7 @@ class Rename(msgspec.Struct, frozen=True):
     @staticmethod
     def put(db: sqlite3.Connection, writes: Sequence[Rename], _: Moment) -> None:
         db.executemany(_RENAME, [(write.name, write.opened_at, write.id) for write in writes])
+        db.executemany("DELETE FROM used WHERE id = ?", [(write.id,) for write in writes])
 
 
 class Recount(msgspec.Struct, frozen=True):
