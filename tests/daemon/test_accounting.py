@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 from structlog.testing import capture_logs
 
-from tests.daemon.radius_world import INTERIM, STOP, World, client
+from tests.daemon.radius_world import INTERIM, START, STOP, Process, World, client
 from wayleave.io.store import Store, StoreError
 from wayleave.session.model import Used
 
@@ -96,3 +96,17 @@ def test_what_was_used_before_a_reboot_is_billed_once_however_many_follow(world:
     first, second = (world.accounted[one.accounting.encode()] for one in (session, again))
     assert first.octets[STOP] == first.octets[INTERIM] > 0
     assert second.octets[STOP] == 0
+
+
+def test_a_first_start_after_a_reboot_that_comes_to_nothing_leaves_its_words_to_the_next(world: World) -> None:
+    (session,) = world.process.table
+    on = world.on
+    world.reboot()
+    world.process.die(written=0)
+    world.process = Process(world)
+    world.run(5)
+    assert world.on == on + 1
+    assert world.accounted[session.accounting.encode()].octets.keys() >= {START, STOP}
+    world.kill()
+    world.run(5)
+    assert world.on == on + 1

@@ -21,7 +21,7 @@ from wayleave.aaa.request import Status
 from wayleave.io.clock import Clock
 from wayleave.io.lease import Restored
 from wayleave.io.store import Store, StoreError
-from wayleave.io.writes import Recount, Rename, Report, Write, accounts_of
+from wayleave.io.writes import Booted, Recount, Rename, Report, Write, accounts_of
 from wayleave.net.units import BootNs, Ns, UtcNs
 from wayleave.proto.radius.exchange import Exchange
 from wayleave.proto.radius.packet import Avp
@@ -82,7 +82,9 @@ class Accounting:
             for item in found:
                 self._ended_by_reboot(item.session, item.used, now)
             self._about_all(Status.ON, now)
-            return [replace(item, session=self._begin_again(item.session, names(), now)) for item in found]
+            begun = [replace(item, session=self._begin_again(item.session, names(), now)) for item in found]
+            self._store.booted()
+            return begun
         if counting_on:
             return found
         return [replace(item, session=self._count_anew(item.session, item.used)) for item in found]
@@ -196,7 +198,7 @@ class Accounting:
         """
         for write in group:
             account: Account | None = getattr(write, "account", None)
-            if isinstance(write, Recount):
+            if isinstance(write, Recount | Booted):
                 self._unwritten.append(write)
             elif isinstance(write, Report | Rename):
                 # under a number of its own: others may have gone out since

@@ -24,6 +24,7 @@ from wayleave.io.writes import (
     CLOCK_STEP,
     TABLES,
     Acknowledged,
+    Booted,
     Collected,
     Learn,
     Moment,
@@ -62,7 +63,7 @@ class Store(Collected):
         self._offset: int | None = None
         self.groups = 0
         self.first_of_boot = False
-        """No process on this store has run since the machine started."""
+        """What follows from the machine's start is not on the disk: see `booted`."""
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = only_one(folder)
@@ -98,9 +99,7 @@ class Store(Collected):
         epoch = int(row[0]) + 1 if row is not None else 1
         before = self._db.execute("SELECT value FROM meta WHERE key = 'boot'").fetchone()
         self.first_of_boot = before is None or before[0] != self._clock.boot_id
-        self._db.executemany(
-            "INSERT OR REPLACE INTO meta VALUES (?, ?)", [("epoch", str(epoch)), ("boot", self._clock.boot_id)]
-        )
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES ('epoch', ?)", (str(epoch),))
         return epoch
 
     def load(self) -> Iterable[Restored]:
@@ -125,6 +124,10 @@ class Store(Collected):
     def rename(self, session: Session, account: Account | None) -> None:
         """Have a session known by another name with the next `flush`; its lease stays as it is recorded."""
         self._collected.append(Rename(session.id, session.accounting, session.opened_at, account))
+
+    def booted(self) -> None:
+        """With the next `flush`, all that follows from the machine's start is written."""
+        self._collected.append(Booted())
 
     def recount(self, session: Session) -> None:
         """Have what is taken off a session's counters written with the next `flush`; its lease stays as it is."""

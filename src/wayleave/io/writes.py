@@ -149,6 +149,14 @@ class Recount(msgspec.Struct, frozen=True):
         db.executemany(statement, [(to_json(msgspec.structs.astuple(write.before)), write.id) for write in writes])
 
 
+class Booted(msgspec.Struct, frozen=True):
+    """What a reboot means is written with this: no later process on this boot does it again."""
+
+    @staticmethod
+    def put(db: sqlite3.Connection, _: Sequence[Booted], at: Moment) -> None:
+        db.execute("INSERT OR REPLACE INTO meta VALUES ('boot', ?)", (at.boot_id,))
+
+
 class Learn(msgspec.Struct, frozen=True):
     """What authorization last granted to clients; None: nothing is believed of one any more."""
 
@@ -194,7 +202,7 @@ class Reclock(msgspec.Struct, frozen=True):
             db.execute(_DATE, (offset, at.boot_id))
 
 
-Write = Save | Erase | Reclock | Report | Rename | Recount | Learn | Acknowledged
+Write = Save | Erase | Reclock | Report | Rename | Recount | Booted | Learn | Acknowledged
 
 
 def put(db: sqlite3.Connection, group: Sequence[Write], at: Moment) -> None:
