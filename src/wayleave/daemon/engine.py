@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from itertools import count, islice
 
+from msgspec.structs import astuple
+
 from wayleave.daemon.review import Outcome, PoolTerms, as_told, no_pool, review
 from wayleave.net.units import SECOND, BootNs, Ns, after
 from wayleave.session import lifecycle
@@ -468,8 +470,12 @@ class Engine:
         return None if self._accounts is None else self._accounts.stopped(session, self.used(session), self._now)
 
     def used(self, session: Session) -> Used:
-        """What a session has used since it began."""
-        return self._plane.counted(session.id) - session.counted_before
+        """What a session has used since it began. Never less than nothing, which no record could say."""
+        used = self._plane.counted(session.id) - session.counted_before
+        if min(astuple(used)) >= 0:
+            return used
+        self.counts.unexpected["counters went back"] += 1
+        return Used(*(max(0, count) for count in astuple(used)))
 
     def new_name(self) -> str:
         """What accounting will call another session."""

@@ -123,7 +123,7 @@ UPDATE lease SET body = json_set(body, '$.accounting', ?, '$.opened', ?, '$.coun
 
 
 class Rename(msgspec.Struct, frozen=True):
-    """The session with this id is another one to accounting, since `opened_at`."""
+    """The session with this id is another one to accounting, since `opened_at`, and has used nothing."""
 
     id: int
     name: str
@@ -133,6 +133,27 @@ class Rename(msgspec.Struct, frozen=True):
     @staticmethod
     def put(db: sqlite3.Connection, writes: Sequence[Rename], _: Moment) -> None:
         db.executemany(_RENAME, [(write.name, write.opened_at, write.id) for write in writes])
+        db.executemany("DELETE FROM used WHERE id = ?", [(write.id,) for write in writes])
+
+
+class Recount(msgspec.Struct, frozen=True):
+    """The data plane counts anew under this session's id: `before` is what it is taken to have counted until now."""
+
+    id: int
+    before: Used
+
+    @staticmethod
+    def put(db: sqlite3.Connection, writes: Sequence[Recount], _: Moment) -> None:
+        statement = "UPDATE lease SET body = json_set(body, '$.counted', json(?)) WHERE id = ?"
+        db.executemany(statement, [(to_json(msgspec.structs.astuple(write.before)), write.id) for write in writes])
+
+
+class Booted(msgspec.Struct, frozen=True):
+    """What a reboot means is written with this: no later process on this boot does it again."""
+
+    @staticmethod
+    def put(db: sqlite3.Connection, _: Sequence[Booted], at: Moment) -> None:
+        db.execute("INSERT OR REPLACE INTO meta VALUES ('boot', ?)", (at.boot_id,))
 
 
 class Learn(msgspec.Struct, frozen=True):
@@ -182,7 +203,7 @@ class Reclock(msgspec.Struct, frozen=True):
             db.execute(_DATE, (offset, at.boot_id))
 
 
-Write = Save | Erase | Reclock | Report | Rename | Learn | Acknowledged
+Write = Save | Erase | Reclock | Report | Rename | Recount | Booted | Learn | Acknowledged
 
 
 def put(db: sqlite3.Connection, group: Sequence[Write], at: Moment) -> None:
