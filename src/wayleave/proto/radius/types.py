@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from wayleave.net.errors import Malformed
 from wayleave.net.ipv4 import parse_address
+from wayleave.net.printable import printable
 
 SOURCE = "RFC 8044 3"
 
@@ -69,8 +70,7 @@ def _encode_text(text: str) -> bytes:
 
 
 def _show_text(text: str) -> str:
-    shown = _encode_text(text).decode("utf-8", "backslashreplace")
-    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in shown)
+    return printable(_encode_text(text).decode("utf-8", "backslashreplace"))
 
 
 def _read_octets(text: str) -> bytes:
