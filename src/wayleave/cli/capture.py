@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from wayleave.cli.client import ApiError, Misused
 from wayleave.cli.target import Target, find_id, is_mac
-from wayleave.cli.terminal import aside, document
+from wayleave.cli.terminal import aside, document, nobody_reads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +41,7 @@ def run(target: Target, asked: dict[str, object], path: Path) -> int:
     except KeyboardInterrupt:
         pass
     except BrokenPipeError:
-        sys.stdout = None  # or Python complains of it once more when it ends
+        nobody_reads()
     _summary(target, path)
     return 0
 

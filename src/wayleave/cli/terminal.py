@@ -7,6 +7,7 @@ read as markup or emoji, and nothing that a terminal would obey, or cannot show,
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
@@ -57,10 +58,24 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], spare: Seque
         drawn.add_column(columns[number], overflow="fold")
     for row in cells:
         drawn.add_row(*(row[number] for number in shown))
-    console.print(drawn)
+    with console.capture() as lines:  # a console's own way to end with a broken pipe is not ours
+        console.print(drawn)
+    sys.stdout.write(lines.get())
     left_out = [name for number, name in enumerate(columns) if number not in shown]
     if left_out:
         remark(f"too narrow for {', '.join(left_out)}: they are in a wider window, or with --json")
+
+
+def all_written() -> None:
+    """Write what waits to be. Raises: BrokenPipeError."""
+    print(end="", flush=True)
+
+
+def nobody_reads() -> None:
+    """Whoever read has seen enough: what is still to be printed goes nowhere, and Python does not complain of it."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def fitting(columns: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str], width: int) -> list[int]:
