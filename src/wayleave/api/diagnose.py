@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from pydantic import BaseModel, Field
 
 from wayleave.api.explain import from_client
-from wayleave.api.facts import Facts, PortFacts
-from wayleave.api.journal import EntryView, entries_of, entry_views, heard_last
+from wayleave.api.facts import Facts, Heard, PortFacts
+from wayleave.api.journal import EntryView, client_of, entries_of, entry_views, heard_last
 from wayleave.api.radius import ServerView, servers, view_server
+from wayleave.api.rules.rule import seen_dropped
 from wayleave.api.search import Filter, first
 from wayleave.api.verdicts import diagnose
 from wayleave.dataplane.counters import Asking
@@ -152,6 +153,7 @@ async def answer(gateway: Diagnosing, whom: Whom, to: IPv4Address) -> DiagnosisV
             session=session,
             entries=entries,
             drops=drops.of(client.key) if client is not None else [],
+            elsewhere=_elsewhere(gateway, session),
             subscriber=entry,
             reservation=_reservation(gateway, client),
             port=facts.get(client.line.port) if client is not None else None,
@@ -219,6 +221,25 @@ def _latest(gateway: Diagnosing, wanted: Callable[[Key], bool]) -> Client | None
     """Of the clients without a session that are remembered, the one heard of last."""
     clients, _ = heard_last(gateway.journal, gateway.dropped(), wanted, 1)
     return clients[0] if clients else None
+
+
+def _elsewhere(gateway: Diagnosing, session: Session | None) -> Heard | None:
+    """Where the MAC of a session was heard last without one, and what came of it there."""
+    if session is None:
+        return None
+    mine, drops = session.client.key, gateway.dropped()
+
+    def wanted(key: Key) -> bool:
+        return key[3] == mine[3] and key != mine and gateway.table.find(client_of(key)) is None
+
+    clients, _ = heard_last(gateway.journal, drops, wanted, 1)
+    if not clients:
+        return None
+    (there,) = clients
+    entries, lost = gateway.journal.of_stranger(there.key), drops.of(there.key)
+    at = max([*(entry.at for entry in entries), *(drop.last for drop in lost)])
+    said = [entry for entry in entries if entry.at == entries[-1].at]  # of one moment, the first is why
+    return Heard(there, at, f"{said[0].what} {said[0].says}".strip() if said else seen_dropped(lost[-1]))
 
 
 def _session(gateway: Diagnosing, client: Client | None) -> Session | None:
