@@ -157,7 +157,7 @@ async def answer(gateway: Diagnosing, whom: Whom, to: IPv4Address) -> DiagnosisV
             subscriber=entry,
             reservation=_reservation(gateway, client),
             port=facts.get(client.line.port) if client is not None else None,
-            uplinks=[facts[port.number] for port in gateway.ports.values() if port.role == "network"],
+            uplinks=[facts[number] for number in _uplinks(gateway, tenant)],
             link_fault=gateway.links.fault(tenant) if tenant is not None else None,
             forwarding=seen.forwarding,
             store_failed=gateway.store_failed,
@@ -276,6 +276,13 @@ def _tenant(gateway: Diagnosing, client: Client, session: Session | None) -> str
         return session.service.tenant
     port = gateway.ports.get(client.line.port)
     return port.tenant if port is not None else ""
+
+
+def _uplinks(gateway: Diagnosing, tenant: Tenant | None) -> list[int]:
+    """The network ports by which its tenant's clients reach the internet; all where it is nobody's or has none."""
+    ports = [port for port in gateway.ports.values() if port.role == "network"]
+    own = [port.number for port in ports if tenant is not None and port.tenant == tenant.name]
+    return own or [port.number for port in ports]
 
 
 def _servers(gateway: Diagnosing, client: Client | None, session: Session | None, now: BootNs) -> list[ServerView]:

@@ -69,6 +69,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     """An address that is kept for its MAC on a line."""
     port: PortFacts | None
     uplinks: list[PortFacts]
+    """The network ports of its tenant."""
     link_fault: str | None
     """What is wrong with its tenant's host link."""
     forwarding: bool
