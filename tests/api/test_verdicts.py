@@ -69,6 +69,7 @@ def facts(**unlike: Any) -> Facts:
     """Of a client that is served well, but for what is unlike that."""
     well = Facts(
         now=NOW,
+        started=BootNs(0),
         about="it",
         who=str(CLIENT.mac),
         client=CLIENT,
@@ -128,6 +129,14 @@ GONE = {"session": None, "seen": NEVER, "small": None, "large": None}
 )
 def test_what_the_drill_cannot_bring_about(name: str, unlike: dict[str, Any]) -> None:
     assert verdict(**unlike) == name
+
+
+def test_silence_reaches_back_to_the_start_of_the_gateway_and_no_further() -> None:
+    nothing = GONE | {"entries": []}
+    assert found(**nothing).says == "nothing was heard of it in the last 15 minutes"
+    assert found(**nothing | {"started": ago(6)}).says == "nothing was heard of it since the gateway started, 6s ago"
+    long_ago = RECENT // SECOND
+    assert found(**nothing | {"started": ago(long_ago)}).says == "nothing was heard of it in the last 15 minutes"
 
 
 def test_what_is_over_does_not_count() -> None:

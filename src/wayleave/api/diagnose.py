@@ -65,6 +65,7 @@ class Diagnosing(Protocol):
     settings: Configuration
     tenants: dict[str, Tenant]
     store_failed: str | None
+    started: BootNs
 
     @property
     def links(self) -> Links: ...
@@ -147,6 +148,7 @@ async def answer(gateway: Diagnosing, whom: Whom, to: IPv4Address) -> DiagnosisV
     found = diagnose(
         Facts(
             now=now,
+            started=gateway.started,
             about=about,
             who=_who(about, client, session),
             client=client,

@@ -52,6 +52,8 @@ class Facts(Struct, frozen=True, kw_only=True):
     """All that is known of one client and of what its packets depend on."""
 
     now: BootNs
+    started: BootNs
+    """When the gateway's process was; of what was before, journals know nothing."""
     about: str
     """The client, as it was asked for."""
     who: str
