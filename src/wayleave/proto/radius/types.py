@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from wayleave.net.errors import Malformed
 from wayleave.net.ipv4 import parse_address
+from wayleave.net.printable import printable
 
 SOURCE = "RFC 8044 3"
 
@@ -67,7 +68,7 @@ def _decode_text(data: bytes) -> str:
 
 
 def _show_text(text: str) -> str:
-    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
+    return printable(text)
 
 
 def _read_octets(text: str) -> bytes:
