@@ -9,9 +9,11 @@ import pytest
 from msgspec.structs import replace
 from structlog.testing import capture_logs
 
-from tests.daemon.radius_world import INTERIM, START, STOP, Process, World, client
+from tests.daemon.radius_world import INTERIM, START, STOP, Process, World, client, number
 from wayleave.io.store import Store, StoreError
-from wayleave.session.model import Used
+from wayleave.net.units import SECOND
+from wayleave.proto.radius.packet import Code, Packet
+from wayleave.session.model import Session, Used
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +39,12 @@ def stay(world: World, seconds: int) -> None:
         for session in [*world.process.table] if second % 20 == 0 else ():
             if session.lease is not None:
                 world.process.request(session.client, session.lease.address)
+
+
+def last(world: World, session: Session, kind: int) -> Packet:
+    """The record of a kind that a server was sent last of a session."""
+    asked = [packet for server in world.servers for packet in server.asked(Code.ACCOUNTING_REQUEST)]
+    return [one for one in asked if one.first(44) == session.accounting.encode() and number(one, 40) == kind][-1]
 
 
 def test_a_disk_that_cannot_be_read_is_asked_again_and_stops_no_turn(
@@ -110,3 +118,20 @@ def test_a_first_start_after_a_reboot_that_comes_to_nothing_leaves_its_words_to_
     world.kill()
     world.run(5)
     assert world.on == on + 1
+
+
+def test_what_a_reboot_ended_had_lasted_until_anything_was_last_written(world: World) -> None:
+    (session,) = world.process.table
+    for after_a_restart in (False, True):
+        opened = world.clock.wall - world.clock.now + session.opened_at
+        if after_a_restart:
+            world.kill()
+        stay(world, 100)
+        ended = world.clock.wall
+        world.reboot()
+        world.run(30)
+        stop = last(world, session, STOP)
+        assert 0 <= ended // SECOND - number(stop, 55) <= 60, "it had an interim every minute"
+        assert abs(number(stop, 55) - number(stop, 46) - opened // SECOND) <= 1
+        assert number(stop, 41) >= 10, "and says how long ago that is"
+        (session,) = world.process.table

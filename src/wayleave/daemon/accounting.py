@@ -25,7 +25,7 @@ from wayleave.io.writes import Booted, Recount, Rename, Report, Write, accounts_
 from wayleave.net.units import BootNs, Ns, UtcNs
 from wayleave.proto.radius.exchange import Exchange
 from wayleave.proto.radius.packet import Avp
-from wayleave.session.model import NOTHING_USED, CloseCause, Phase, Session, Used
+from wayleave.session.model import NEVER, NOTHING_USED, CloseCause, Phase, Session, Used
 from wayleave.session.table import Table
 
 log = structlog.get_logger()
@@ -64,11 +64,11 @@ class Accounting:
     # ---- making records -----------------------------------------------------------------
 
     def started(self, session: Session, now: BootNs) -> Account | None:
-        return self._about(session, Status.START, NOTHING_USED, now)
+        return self._about(session, Status.START, NOTHING_USED, Ns(0), now)
 
     def stopped(self, session: Session, used: Used, now: BootNs) -> Account | None:
         self._armed.pop(session.accounting, None)
-        return self._about(session, Status.STOP, used, now)
+        return self._about(session, Status.STOP, used, _lasted(session, now), now)
 
     def take_up(self, leases: Iterable[Restored], counting_on: bool, names: Callable[[], str]) -> list[Restored]:
         """Return the sessions that the disk has as accounting goes on with them.
@@ -80,7 +80,7 @@ class Accounting:
         found, now = [*leases], self._clock.boot()
         if self._store.first_of_boot:
             for item in found:
-                self._ended_by_reboot(item.session, item.used, now)
+                self._ended_by_reboot(item)
             self._about_all(Status.ON, now)
             begun = [replace(item, session=self._begin_again(item.session, names(), now)) for item in found]
             self._store.booted()
@@ -89,8 +89,10 @@ class Accounting:
             return found
         return [replace(item, session=self._count_anew(item.session, item.used)) for item in found]
 
-    def _ended_by_reboot(self, session: Session, used: Used, now: BootNs) -> None:
-        stop = self._about(replace(session, cause=CloseCause.REBOOTED), Status.STOP, used, now)
+    def _ended_by_reboot(self, item: Restored) -> None:
+        """A session is over since anything was last written: as far as anybody knows, that was its end."""
+        rebooted = replace(item.session, cause=CloseCause.REBOOTED)
+        stop = self._about(rebooted, Status.STOP, item.used, item.lasted, NEVER)
         if stop is not None:
             self._store.report(stop)
 
@@ -114,18 +116,20 @@ class Accounting:
         self._store.recount(counted)
         return counted
 
-    def _about(self, session: Session, status: Status, used: Used, now: BootNs) -> Account | None:
+    def _about(self, session: Session, status: Status, used: Used, lasted: Ns, at: BootNs) -> Account | None:
         service, deciders = session.service, self._deciders()
         terms = deciders.terms(service.authority) if service is not None else None
         if service is None or terms is None or service.authority not in self.outboxes:
             return None
-        lasted = Ns(max(0, now - session.opened_at)) if session.opened_at else Ns(0)
         body = request.accounting(session, deciders.subject(session, terms), terms.caller, status, used, lasted)
-        return self._account(service.authority, session.accounting, body, now)
+        return self._account(service.authority, session.accounting, body, at)
 
-    def _account(self, group: str, session: str, body: Iterable[Avp], now: BootNs) -> Account:
+    def _account(self, group: str, session: str, body: Iterable[Avp], at: BootNs) -> Account:
+        """`at` NEVER: an earlier boot's last."""
         self._made[group] += 1
-        return Account(self._store.next_seq(), group, session, tuple(body), now, self._wall(now))
+        before = self._store.last_written
+        utc = self._wall(at) if at else before and before.utc
+        return Account(self._store.next_seq(), group, session, tuple(body), at, utc)
 
     # ---- interims -----------------------------------------------------------------------
 
@@ -152,7 +156,7 @@ class Accounting:
                 continue
             if session.phase is Phase.ACTIVE:
                 so_far = used(session)
-                account = self._about(session, Status.INTERIM, so_far, now)
+                account = self._about(session, Status.INTERIM, so_far, _lasted(session, now), now)
                 if account is not None:
                     self._store.report(account, id_, so_far)
             self.watch(session, now)
@@ -232,3 +236,7 @@ class Accounting:
             log.error("accounting-not-read", group=name, why=str(error))
         else:
             outbox.refill(found, found[-1].seq if len(found) == REFILL else self._durable)
+
+
+def _lasted(session: Session, now: BootNs) -> Ns:
+    return Ns(max(0, now - session.opened_at)) if session.opened_at else Ns(0)
