@@ -86,15 +86,15 @@ class Gateway:
             item.name: Tenant(item.name, number, item.table) for number, item in enumerate(settings.tenants)
         }
         self.store = Store(Path(settings.gateway.state), self.clock, settings.gateway.durability, self._on_store_thread)
+        self.authority = Authority(
+            settings.radius, folder, derived.deciders, self.store, self.clock, 2 * settings.gateway.sessions
+        )
         self.plane = DataPlane(
             settings.gateway.name,
             sizes(settings.gateway.sessions, settings.gateway.ring),
             settings_of_kernel(),
             self.clock.boot,
             self.ipoe.standing if settings.gateway.kernel_dhcp else no_standing_reply,
-        )
-        self.authority = Authority(
-            settings.radius, folder, derived.deciders, self.store, self.clock, 2 * settings.gateway.sessions
         )
         self.engine = Engine(
             self.table,
@@ -111,7 +111,11 @@ class Gateway:
         self._services = derived.services
         self.journal, self._drops = self.engine.journal, Drops()
         self.captures = Captures(self.plane, self.clock)
-        self.authority.serve(self.engine)
+        try:
+            self.authority.serve(self.engine)
+        except BaseException:
+            self.plane.abandon()
+            raise
         self.recovery = Recovery(self.engine, self.clock)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._alarm = Alarm(self.clock.boot, self._on_deadline)
