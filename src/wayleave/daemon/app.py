@@ -332,8 +332,8 @@ class Gateway:
             self.store_failed = error
         if error is not None:
             log.error("store-failed", why=error, writes=len(group))
+        self.authority.recorded(group, error)  # first: it is to know what the engine tries again
         self.engine.recorded(sessions, erased(group), error, self.clock.boot())
-        self.authority.recorded(group, error)
         self.end_turn()
 
     def _on_deadline(self) -> None:

@@ -232,7 +232,13 @@ WHERE authority = ? AND seq > ? ORDER BY seq LIMIT ?
 
 def accounts_of(group: Iterable[Write]) -> list[Account]:
     """The records that travel with a group of writes, in order."""
-    return [account for write in group if (account := getattr(write, "account", None)) is not None]
+    return [account for write in group if (account := account_of(write)) is not None]
+
+
+def account_of(write: Write) -> Account | None:
+    """The record that travels with a write."""
+    account: Account | None = getattr(write, "account", None)
+    return account
 
 
 def read_accounts(db: sqlite3.Connection, authority: str, after: int, limit: int, boot_id: str) -> list[Account]:
