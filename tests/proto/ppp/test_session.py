@@ -1,0 +1,427 @@
+"""Sessions, gateway and client back to back: how they come up, go on and end."""
+
+import sys
+from ipaddress import IPv4Address
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.proto.ppp.world import (
+    CLIENT_ID,
+    DNS,
+    GATEWAY_ID,
+    MILLISECOND,
+    NAME,
+    OWN,
+    PEER,
+    START,
+    TIMERS,
+    Wire,
+    account,
+    gateway_settings,
+    granted,
+    open_wire,
+)
+from wayleave.net.units import SECOND, BootNs, Ns
+from wayleave.proto.ppp.auth import Authentication, ChapMd5, Pap
+from wayleave.proto.ppp.automaton import NEVER, State
+from wayleave.proto.ppp.ipcp import Addresses, IpcpClient, IpcpServer
+from wayleave.proto.ppp.ipv6cp import Identifiers, Ipv6cpClient
+from wayleave.proto.ppp.lcp import Keepalive
+from wayleave.proto.ppp.packet import Code, Protocol, encode, encode_options
+from wayleave.proto.ppp.session import (
+    Authenticate,
+    Down,
+    Dropped,
+    NetworkDown,
+    NetworkUp,
+    Phase,
+    Reason,
+    Restarted,
+    Send,
+    Session,
+    Settings,
+    Up,
+)
+
+CHAP, PAP = Authentication.CHAP_MD5, Authentication.PAP
+QUIET = Keepalive(every=Ns(0))
+
+
+def kinds(output):
+    return [type(said) for said in output]
+
+
+# ---- coming up --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", [CHAP, PAP], ids=lambda method: method.name)
+def test_a_session(method):
+    wire = open_wire(gateway_settings(method))
+    assert wire.agreed(True) == {"IPCP": Addresses(OWN, PEER, DNS), "IPV6CP": Identifiers(GATEWAY_ID, CLIENT_ID)}
+    assert wire.agreed(False) == {"IPCP": Addresses(PEER, OWN, DNS), "IPV6CP": Identifiers(CLIENT_ID, GATEWAY_ID)}
+    assert wire.now - START < 100 * MILLISECOND, "nobody had to wait for a timer"
+    up, asked, *networks = wire.heard[True]
+    assert up == Up(1492, method)
+    assert (asked.attempt, asked.credentials.name) == (1, NAME)
+    assert isinstance(asked.credentials, Pap if method is PAP else ChapMd5)
+    assert kinds(networks) == [NetworkUp, NetworkUp]
+
+
+def test_the_verdict_may_take_its_time():
+    wire = Wire(gateway_settings(PAP), slow=20 * SECOND)
+    wire.open()
+    wire.run(lambda: wire.both_up)
+    assert len([said for said in wire.heard[True] if isinstance(said, Authenticate)]) == 1, "asked once all the same"
+    assert wire.count(True, Protocol.PAP, 2) == 1
+
+
+def test_nobody_needs_to_say_who_it_is():
+    wire = open_wire(gateway_settings())
+    assert Authenticate(1, None) in wire.heard[True]
+    assert wire.count(False, Protocol.PAP, 1) == 0
+
+
+def test_the_next_authentication_is_taken():
+    """A gateway that would have CHAP, a client that knows PAP alone."""
+    wire = open_wire(gateway_settings(CHAP, PAP), account(PAP))
+    assert wire.heard[True][0] == Up(1492, PAP)
+    assert wire.count(True, Protocol.CHAP, 1) == 0
+
+
+def test_no_authentication_that_both_know():
+    wire = Wire(gateway_settings(CHAP), account(PAP))
+    wire.open()
+    wire.run(lambda: wire.gateway.phase is Phase.DEAD)
+    assert wire.why(True) == "link-failed"
+    assert kinds(wire.heard[True]) == [Down]
+
+
+def test_a_client_that_will_not_say_who_it_is():
+    wire = Wire(gateway_settings(CHAP), account(PAP))
+    wire.client = Session(Settings(keepalive=QUIET), wire.random.randbytes, 1492)  # no account: it rejects the option
+    wire.open()
+    wire.run(lambda: wire.gateway.phase is Phase.DEAD)
+    assert wire.why(True) == "link-failed"
+
+
+@pytest.mark.parametrize("method", [CHAP, PAP], ids=lambda method: method.name)
+def test_a_wrong_password(method):
+    wire = Wire(gateway_settings(method), account(password=b"guess"))
+    wire.open()
+    wire.run(lambda: wire.both_down)
+    assert (wire.why(True), wire.why(False)) == ("refused", "refused")
+    assert not wire.agreed(True)
+    assert wire.count(True, Protocol.LCP, Code.TERMINATE_REQUEST) >= 1
+
+
+def test_a_gateway_and_networks_that_nobody_granted():
+    wire = Wire(gateway_settings(PAP), grant=lambda: ())
+    wire.open()
+    wire.run(lambda: wire.gateway.phase is Phase.DEAD)
+    assert wire.why(True) == "no-network"
+
+
+def test_only_what_was_granted():
+    """A client that wants IPv6 where there is none goes on without it."""
+    wire = Wire(gateway_settings(CHAP), grant=lambda: granted()[:1])
+    wire.open()
+    wire.run(lambda: wire.is_up(True) and NetworkUp in kinds(wire.heard[False]))
+    wire.run(seconds=60)
+    assert list(wire.agreed(False)) == ["IPCP"]
+    assert wire.count(True, Protocol.LCP, Code.PROTOCOL_REJECT) == 1
+    assert wire.client.phase is Phase.NETWORK
+
+
+def test_only_what_was_wanted():
+    wire = Wire(gateway_settings(CHAP), networks=lambda: (IpcpClient(TIMERS),))
+    wire.open()
+    wire.run(seconds=60)
+    assert list(wire.agreed(True)) == ["IPCP"]
+    assert wire.gateway.phase is Phase.NETWORK
+    assert wire.count(True, Protocol.IPV6CP, Code.CONFIGURE_REQUEST) == 1, "its Protocol-Reject was heard"
+
+
+def test_nothing_that_both_want():
+    wire = Wire(
+        gateway_settings(CHAP), grant=lambda: granted()[:1], networks=lambda: (Ipv6cpClient(TIMERS, own=CLIENT_ID),)
+    )
+    wire.open()
+    wire.run(lambda: wire.both_down)
+    assert {wire.why(True), wire.why(False)} <= {"no-network", "peer-terminated"}
+
+
+def test_silence_from_the_start():
+    wire = Wire(gateway_settings(CHAP), lose=1)
+    wire.open()
+    wire.run(lambda: wire.both_down)
+    assert (wire.why(True), wire.why(False)) == ("link-failed", "link-failed")
+    assert wire.now - START == 30 * SECOND
+
+
+@pytest.mark.parametrize(("method", "challenges"), [(PAP, 0), (CHAP, 10)])
+def test_a_client_that_never_says_who_it_is(method, challenges):
+    wire = Wire(gateway_settings(method, keepalive=QUIET))
+    wire.filter = lambda gateway, protocol, _: gateway or protocol == Protocol.LCP
+    wire.open()
+    wire.run(lambda: wire.gateway.phase is Phase.DEAD)
+    assert wire.why(True) == "not-authenticated"
+    assert wire.now - START < 40 * SECOND
+    assert wire.count(True, Protocol.CHAP, 1) == challenges
+
+
+# ---- going on ---------------------------------------------------------------------------
+
+
+def test_an_idle_session_has_one_timer():
+    wire = open_wire(gateway_settings(CHAP))
+    parts = [wire.gateway.link, wire.gateway._authenticator, *wire.gateway.networks]
+    assert [part.deadline != NEVER for part in parts] == [True, False, False, False]
+    assert wire.gateway.deadline == wire.gateway.link.deadline
+
+
+def test_the_client_is_asked_whether_it_lives():
+    wire = open_wire(gateway_settings(CHAP))
+    wire.run(seconds=300)
+    assert wire.both_up
+    assert 5 <= wire.count(True, Protocol.LCP, Code.ECHO_REQUEST) <= 10
+    assert wire.count(False, Protocol.LCP, Code.ECHO_REPLY) == wire.count(True, Protocol.LCP, Code.ECHO_REQUEST)
+
+
+def test_a_client_that_is_gone():
+    wire = open_wire(gateway_settings(CHAP))
+    wire.filter = lambda gateway, *_: gateway
+    gone = wire.now
+    wire.run(lambda: wire.gateway.phase is Phase.DEAD)
+    assert wire.why(True) == "silent"
+    assert wire.count(True, Protocol.LCP, Code.ECHO_REQUEST) == 3
+    assert 120 * SECOND <= wire.now - gone <= 130 * SECOND
+    assert kinds(wire.heard[True])[-3:] == [NetworkDown, NetworkDown, Down]
+
+
+def test_what_the_kernel_heard_counts():
+    wire = open_wire(gateway_settings(CHAP))
+    wire.filter = lambda gateway, *_: gateway
+    for _ in range(60):
+        wire.run(seconds=20)
+        wire.gateway.heard(wire.now)
+    assert wire.is_up(True)
+    assert wire.count(True, Protocol.LCP, Code.ECHO_REQUEST) == 0
+
+
+def test_echoes_are_answered():
+    wire = open_wire(gateway_settings(CHAP))
+    asked = encode(Code.ECHO_REQUEST, 77, wire.client.link._magic + b"abc")
+    (said,) = wire.gateway.receive(Protocol.LCP, asked, wire.now)
+    assert said == Send(Protocol.LCP, encode(Code.ECHO_REPLY, 77, wire.gateway.link._magic + b"abc"))
+
+
+def test_an_unknown_protocol_is_rejected():
+    wire = open_wire(gateway_settings(CHAP))
+    (said,) = wire.gateway.receive(0x80FD, b"\1\1\0\4", wire.now)
+    assert said.information[:1] == bytes((Code.PROTOCOL_REJECT,))
+    assert said.information[4:] == b"\x80\xfd\1\1\0\4"
+    assert kinds(wire.gateway.receive(Protocol.IPV4, bytes(40), wire.now)) == [Dropped]
+
+
+def test_before_it_is_known_who_it_is_networks_are_not_heard():
+    wire = Wire(gateway_settings(CHAP), slow=10 * SECOND)
+    wire.open()
+    wire.run(seconds=1)
+    asked = encode(Code.CONFIGURE_REQUEST, 1, encode_options([(3, PEER.packed)]))
+    for protocol in (Protocol.IPCP, 0x80FD):
+        assert wire.gateway.receive(protocol, asked, wire.now) == [Dropped("unexpected")]
+
+
+def test_repeated_credentials_get_the_same_answer():
+    for method, protocol in ((PAP, Protocol.PAP), (CHAP, Protocol.CHAP)):
+        wire = open_wire(gateway_settings(method))
+        (said,) = [octets for gateway, number, octets in wire.sent if not gateway and number == protocol]
+        (verdict,) = [octets for gateway, number, octets in wire.sent if gateway and number == protocol][-1:]
+        assert wire.gateway.receive(protocol, said, wire.now) == [Send(protocol, verdict)]
+        assert wire.both_up
+
+
+# ---- beginning anew ---------------------------------------------------------------------
+
+
+def test_a_client_that_rebooted():
+    wire = open_wire(gateway_settings(CHAP))
+    before = len(wire.heard[True])
+    wire.client = Session(Settings(keepalive=QUIET), wire.random.randbytes, 1492, wire.client.client)
+    wire.take(False, wire.client.open(wire.now))
+    wire.run(lambda: wire.both_up)
+    after = wire.heard[True][before:]
+    assert kinds(after) == [NetworkDown, NetworkDown, Restarted, Up, Authenticate, NetworkUp, NetworkUp]
+    attempts = [said.attempt for said in wire.heard[True] if isinstance(said, Authenticate)]
+    assert attempts[0] < attempts[1]
+
+
+def test_a_verdict_on_what_is_void_is_void():
+    wire = Wire(gateway_settings(PAP), slow=3600 * SECOND)
+    wire.open()
+    wire.run(lambda: Authenticate in kinds(wire.heard[True]), seconds=5)
+    attempt = wire.heard[True][-1].attempt
+    wire.take(True, wire.gateway.receive(Protocol.LCP, encode(Code.CONFIGURE_REQUEST, 200), wire.now))
+    assert wire.heard[True][-1] == Restarted()
+    assert wire.gateway.decide(attempt, True, b"", granted(), wire.now) == []
+    wire.run(lambda: wire.gateway.phase is Phase.AUTHENTICATE, seconds=10)
+    assert wire.gateway.decide(attempt, True, b"", granted(), wire.now) == []
+    assert wire.gateway.phase is Phase.AUTHENTICATE
+
+
+def test_a_verdict_counts_once():
+    wire = open_wire(gateway_settings(PAP))
+    assert wire.gateway.decide(1, False, b"", (), wire.now) == []
+    assert wire.both_up
+
+
+# ---- the end ----------------------------------------------------------------------------
+
+
+def test_closed_by_the_gateway():
+    wire = open_wire(gateway_settings(CHAP))
+    wire.take(True, wire.gateway.close(wire.now))
+    assert kinds(wire.heard[True])[-2:] == [NetworkDown, NetworkDown]
+    wire.run(lambda: wire.both_down)
+    assert (wire.why(True), wire.why(False)) == ("closed", "peer-terminated")
+    assert wire.gateway.deadline == NEVER
+
+
+def test_closed_by_the_client():
+    wire = open_wire(gateway_settings(CHAP))
+    wire.take(False, wire.client.close(wire.now))
+    wire.run(lambda: wire.both_down)
+    assert (wire.why(True), wire.why(False)) == ("peer-terminated", "closed")
+    assert kinds(wire.heard[True])[-3:] == [NetworkDown, NetworkDown, Down]
+    assert wire.count(True, Protocol.LCP, Code.TERMINATE_ACK) == 1
+
+
+def test_closed_and_nobody_is_there():
+    wire = open_wire(gateway_settings(CHAP))
+    wire.lose = 1
+    wire.take(True, wire.gateway.close(wire.now, Reason.CLOSED))
+    wire.run(lambda: wire.gateway.phase is Phase.DEAD, seconds=10)
+    assert wire.why(True) == "closed"
+
+
+def test_one_network_ends_and_the_other_goes_on():
+    wire = open_wire(gateway_settings(CHAP))
+    wire.filter = lambda _, protocol, __: protocol == Protocol.LCP
+    said = wire.gateway.receive(Protocol.IPCP, encode(Code.TERMINATE_REQUEST, 9), wire.now)
+    assert kinds(said) == [NetworkDown, Send]
+    wire.take(True, said)
+    wire.run(seconds=10)
+    assert wire.gateway.phase is Phase.NETWORK
+    assert [network.state for network in wire.gateway.networks] == [State.STOPPED, State.OPENED]
+    wire.take(True, wire.gateway.receive(Protocol.IPV6CP, encode(Code.TERMINATE_REQUEST, 9), wire.now))
+    wire.run(lambda: wire.gateway.phase is Phase.DEAD, seconds=20)
+    assert wire.why(True) == "no-network"
+
+
+def test_a_network_that_ended_may_begin_again():
+    """The client's IPCP was only restarted: it asks again, and gets what was granted."""
+    wire = open_wire(gateway_settings(CHAP))
+    wire.take(True, wire.gateway.receive(Protocol.IPCP, encode(Code.TERMINATE_REQUEST, 9), wire.now))
+    assert not wire.both_up
+    wire.run(lambda: wire.both_up, seconds=10)
+    assert wire.agreed(False)["IPCP"].own == PEER
+
+
+def test_a_dead_session_says_nothing():
+    wire = open_wire(gateway_settings(CHAP))
+    wire.take(True, wire.gateway.close(wire.now))
+    wire.run(lambda: wire.both_down)
+    gateway = wire.gateway
+    assert gateway.receive(Protocol.LCP, encode(Code.ECHO_REQUEST, 1, bytes(4)), wire.now) == [Dropped("unexpected")]
+    assert gateway.expire(BootNs(wire.now + 1000 * SECOND)) == []
+    assert gateway.close(wire.now) == []
+    gateway.heard(wire.now)
+
+
+def test_a_loop():
+    """Everything that a gateway says comes back to it."""
+    session = Session(gateway_settings(CHAP), Wire(gateway_settings()).random.randbytes, 1492)
+    coming, downs, now = session.open(START), [], START
+    for _ in range(1000):
+        packets = [said for said in coming if isinstance(said, Send)]
+        downs += [said for said in coming if isinstance(said, Down)]
+        if downs:
+            break
+        if packets:
+            coming = [more for said in packets for more in session.receive(said.protocol, said.information, now)]
+        else:
+            now = session.deadline
+            coming = session.expire(now)
+    assert downs == [Down(Reason.LOOPED)]
+
+
+# ---- addresses --------------------------------------------------------------------------
+
+
+def test_a_client_that_wants_another_address_is_told_its_own():
+    wire = open_wire(
+        gateway_settings(CHAP),
+        networks=lambda: (IpcpClient(TIMERS, wanted=IPv4Address("203.0.113.9")),),
+        grant=lambda: granted()[:1],
+    )
+    assert wire.agreed(True)["IPCP"].peer == PEER
+    assert wire.agreed(False)["IPCP"].own == PEER
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_resolvers(count):
+    grant = lambda: (IpcpServer(TIMERS, own=OWN, peer=PEER, dns=DNS[:count]),)  # noqa: E731
+    wire = open_wire(gateway_settings(CHAP), grant=grant, networks=lambda: (IpcpClient(TIMERS),))
+    assert wire.agreed(True)["IPCP"].dns == wire.agreed(False)["IPCP"].dns == DNS[:count]
+
+
+# ---- what a session costs ---------------------------------------------------------------
+
+
+def test_a_session_is_small():
+    """An idle session, with all its machines: what is its own, not what all share."""
+    wire = open_wire(gateway_settings(CHAP))
+    session = wire.gateway
+    own = [session, session.link, session._authenticator, session.networks, *session.networks]
+    assert sum(map(sys.getsizeof, own)) < 1200
+
+
+# ---- whatever the carrier does ----------------------------------------------------------
+
+
+@given(
+    seed=st.integers(0, 1 << 30),
+    lose=st.floats(0, 0.4),
+    repeat=st.floats(0, 0.5),
+    jitter=st.sampled_from([0, 50 * MILLISECOND, 4 * SECOND]),
+    method=st.sampled_from([CHAP, PAP]),
+    slow=st.sampled_from([0, 2 * SECOND, 20 * SECOND]),
+)
+def test_both_come_up_or_both_end(seed, lose, repeat, jitter, method, slow):
+    wire = Wire(
+        gateway_settings(method),
+        seed=seed,
+        lose=lose,
+        repeat=repeat,
+        jitter=jitter,
+        slow=slow,
+        client_settings=Settings(),
+    )
+    wire.open()
+    wire.run(seconds=300)
+    wire.lose = wire.repeat = wire.jitter = 0
+    wire.run(seconds=300)
+    # Of two that both saw the whole of it, both are up; if one ended, the other learned or is told by the carrier.
+    gateway, client = wire.gateway.phase, wire.client.phase
+    assert gateway in (Phase.NETWORK, Phase.DEAD)
+    assert client in (Phase.NETWORK, Phase.DEAD)
+    assert (gateway is Phase.DEAD) == (client is Phase.DEAD)
+    for side, session in ((True, wire.gateway), (False, wire.client)):
+        if session.phase is Phase.DEAD:
+            assert wire.why(side)
+            assert session.deadline == NEVER
+    if wire.is_up(True) and wire.is_up(False):
+        assert wire.agreed(True)["IPCP"] == Addresses(OWN, PEER, DNS)
+    assert len(wire.sent) < 2000
