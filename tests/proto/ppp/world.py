@@ -8,6 +8,7 @@ from collections.abc import Callable
 from ipaddress import IPv4Address
 from random import Random
 
+from wayleave.lab.mschap import MsChap2 as Computer
 from wayleave.net.units import SECOND, BootNs, Ns
 from wayleave.proto.ppp.account import Account
 from wayleave.proto.ppp.auth import Authentication, ChapMd5, Credentials, MsChap2, Pap
@@ -35,6 +36,7 @@ TIMERS = Timers()
 OWN, PEER = IPv4Address("100.64.0.1"), IPv4Address("100.64.0.2")
 DNS = (IPv4Address("198.51.100.53"), IPv4Address("198.51.100.54"))
 GATEWAY_ID, CLIENT_ID = bytes.fromhex("0000000000000001"), bytes.fromhex("02aabbfffeccdd01")
+COMPUTER = Computer()
 NAME, PASSWORD = b"alice@example.net", b"open sesame"
 
 
@@ -56,20 +58,22 @@ def gateway_settings(*demands: Authentication, **how: object) -> Settings:
 
 
 def account(*accepts: Authentication, password: bytes = PASSWORD, **how: object) -> Account:
-    accepts = accepts or (Authentication.CHAP_MD5, Authentication.PAP)
-    return Account(name=NAME, password=password, accepts=accepts, **how)  # type: ignore[arg-type]
+    accepts = accepts or tuple(Authentication)
+    return Account(name=NAME, password=password, accepts=accepts, ms_chap=COMPUTER, **how)  # type: ignore[arg-type]
 
 
 def genuine(credentials: Credentials | None) -> tuple[bool, bytes]:
-    """Verify as RADIUS would; MS-CHAPv2 is for those who can compute it."""
+    """Verify as RADIUS would."""
     match credentials:
         case Pap(name, password):
             return (name, password) == (NAME, PASSWORD), b"pap"
         case ChapMd5(name, identifier, challenge, response):
             right = hashlib.md5(bytes((identifier,)) + PASSWORD + challenge).digest()
             return (name, response) == (NAME, right), b"chap"
-        case MsChap2():
-            raise AssertionError("nobody here computes MS-CHAPv2")
+        case MsChap2(name, _, challenge, peer_challenge, nt_response):
+            right = COMPUTER.response(NAME, PASSWORD, challenge, peer_challenge)
+            proof = COMPUTER.proof(NAME, PASSWORD, challenge, peer_challenge, right)
+            return (name, nt_response) == (NAME, right), proof if nt_response == right else b""
     return True, b""
 
 

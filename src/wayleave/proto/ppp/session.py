@@ -71,6 +71,8 @@ class Reason(StrEnum):
     REFUSED = "refused"
     NO_NETWORK = "no-network"
     """No network protocol came up, or none is left."""
+    HALF_OPEN = "half-open"
+    """A network protocol whose requests we acknowledged never acknowledged ours: the peer may believe that it is up."""
 
 
 class Drop(StrEnum):
@@ -231,7 +233,11 @@ class Session(Struct, gc=False):
         if self._peer is not None:
             output += self._sent(self._peer.PROTOCOL, self._peer.expire(now))
         for network in self.networks:
-            output += self._heed_network(network, network.expire(now), now)
+            unsure = network.state is State.ACK_SENT
+            said = network.expire(now)
+            if unsure and Layer.FINISHED in said:
+                return output + self.close(now, Reason.HALF_OPEN)
+            output += self._heed_network(network, said, now)
         return output + self._proceed(now)
 
     def receive(self, protocol: int, information: bytes, now: BootNs) -> list[Output]:
