@@ -66,7 +66,7 @@ def test_pap():
     assert machine.receive(Control(PapCode.REQUEST, 9, REQUEST)) == [Pap(b"alice", b"open sesame")]
     assert (machine.stage, machine.deadline) == (Stage.ASKED, NEVER)
     assert machine.receive(Control(PapCode.REQUEST, 10, REQUEST)) == [], "it is being verified"
-    assert machine.decide(True, b"welcome") == [encode(PapCode.ACK, 10, b"\7welcome")], "the last one is answered"
+    assert machine.decide(True, b"welcome", NOW) == [encode(PapCode.ACK, 10, b"\7welcome")], "the last one is answered"
     assert machine.receive(Control(PapCode.REQUEST, 11, REQUEST)) == [encode(PapCode.ACK, 11, b"\7welcome")]
     assert machine.stage is Stage.ACCEPTED
 
@@ -74,7 +74,7 @@ def test_pap():
 def test_pap_refused():
     machine = pap()
     machine.receive(Control(PapCode.REQUEST, 9, REQUEST))
-    assert machine.decide(False, b"x" * 300) == [encode(PapCode.NAK, 9, b"\xff" + b"x" * 255)]
+    assert machine.decide(False, b"x" * 300, NOW) == [encode(PapCode.NAK, 9, b"\xff" + b"x" * 255)]
     assert machine.stage is Stage.REFUSED
 
 
@@ -109,14 +109,28 @@ def test_chap():
     said = machine.receive(Control(ChapCode.RESPONSE, 7, MD5))
     assert said == [ChapMd5(b"alice", 7, CHALLENGE, bytes(16))]
     assert machine.receive(Control(ChapCode.RESPONSE, 7, MD5)) == [], "it is being verified"
-    assert machine.decide(True, b"hi") == [encode(ChapCode.SUCCESS, 7, b"hi")]
+    assert machine.decide(True, b"hi", NOW) == [encode(ChapCode.SUCCESS, 7, b"hi")]
     assert machine.receive(Control(ChapCode.RESPONSE, 7, MD5)) == [encode(ChapCode.SUCCESS, 7, b"hi")]
+
+
+def test_a_success_is_repeated_until_the_peer_goes_on():
+    machine, _ = chap()
+    machine.receive(Control(ChapCode.RESPONSE, 7, MD5))
+    success = machine.decide(True, b"hi", NOW)
+    assert machine.expire(machine.deadline) == success
+    machine.rest()
+    assert machine.deadline == NEVER
+    machine.decide(True, b"hi", NOW)
+    said = 0
+    while machine.deadline != NEVER:
+        said += len(machine.expire(machine.deadline))
+    assert (said, machine.stage) == (9, Stage.ACCEPTED)
 
 
 def test_chap_refused_stays_refused():
     machine, _ = chap()
     machine.receive(Control(ChapCode.RESPONSE, 7, MD5))
-    assert machine.decide(False, b"no") == [encode(ChapCode.FAILURE, 7, b"no")]
+    assert machine.decide(False, b"no", NOW) == [encode(ChapCode.FAILURE, 7, b"no")]
     another = counted(bytes(15) + b"\1") + b"alice"
     assert machine.receive(Control(ChapCode.RESPONSE, 7, another)) == [encode(ChapCode.FAILURE, 7, b"no")]
 
@@ -158,7 +172,7 @@ def test_ms_chap_2():
     (response,) = client.receive(decode(challenge))
     (credentials,) = machine.receive(decode(response))
     assert credentials == MsChap2(b"User", 7, CHALLENGE, PEER_CHALLENGE, NT_RESPONSE, 0)
-    (success,) = machine.decide(True, PROOF + b" M=welcome")
+    (success,) = machine.decide(True, PROOF + b" M=welcome", NOW)
     assert success == encode(ChapCode.SUCCESS, 7, PROOF + b" M=welcome")
     client.receive(decode(success))
     assert client.stage is Stage.ACCEPTED
@@ -176,7 +190,7 @@ def test_a_client_of_ms_chap_2_believes_only_proof(message):
 def test_ms_chap_2_refused(given):
     machine, _ = chap(microsoft=True)
     machine.receive(Control(ChapCode.RESPONSE, 7, counted(bytes(49)) + b"User"))
-    (failure,) = machine.decide(False, given)
+    (failure,) = machine.decide(False, given, NOW)
     words = b"E=691 R=0 C=5B5D7C7D7B3F2F3E3C2C602132262628 V=3 M=Access denied"
     assert decode(failure).data == (given or words)
 

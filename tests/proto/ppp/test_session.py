@@ -245,6 +245,20 @@ def test_repeated_credentials_get_the_same_answer(method):
     assert wire.both_up
 
 
+def test_a_success_that_is_lost():
+    """The client waits for it, and says nothing until then."""
+    wire = Wire(gateway_settings(CHAP))
+    lost = []
+    wire.filter = lambda gateway, protocol, said: (
+        not (gateway and protocol == Protocol.CHAP and said[0] == 3 and not lost and not lost.append(said))
+    )
+    wire.open()
+    wire.run(lambda: wire.both_up, seconds=5)
+    assert len(lost) == 1
+    wire.run(seconds=60)
+    assert wire.count(True, Protocol.CHAP, 3) == 2
+
+
 # ---- beginning anew ---------------------------------------------------------------------
 
 

@@ -167,9 +167,13 @@ class Authenticator(Struct, gc=False):
         """Ask again, or fall SILENT."""
         raise NotImplementedError
 
-    def decide(self, accepted: bool, message: bytes) -> list[bytes]:
+    def decide(self, accepted: bool, message: bytes, now: BootNs) -> list[bytes]:
         """Tell the peer, who has been ASKED, the verdict; `message` is cut to what fits."""
         raise NotImplementedError
+
+    def rest(self) -> None:
+        """Hear that the peer goes on: it knows that it was accepted."""
+        self.deadline = NEVER
 
 
 class PapAuthenticator(Authenticator, gc=False):
@@ -198,7 +202,7 @@ class PapAuthenticator(Authenticator, gc=False):
             self.stage, self.deadline = Stage.SILENT, NEVER
         return []
 
-    def decide(self, accepted: bool, message: bytes) -> list[bytes]:
+    def decide(self, accepted: bool, message: bytes, _now: BootNs) -> list[bytes]:
         self.stage = Stage.ACCEPTED if accepted else Stage.REFUSED
         self._answer = (PapCode.ACK if accepted else PapCode.NAK, counted(message[:255]))
         return self._say()
@@ -209,9 +213,12 @@ class PapAuthenticator(Authenticator, gc=False):
 
 
 class ChapAuthenticator(Authenticator, gc=False):
-    """CHAP, with MD5 or as MS-CHAPv2: a challenge, repeated until it is answered. Source: RFC 1994 4, RFC 2759 3 to 6.
+    """CHAP, with MD5 or as MS-CHAPv2: a challenge, repeated until it is answered.
 
-    `challenge` and `identifier` are entropy of the caller's; `name` says who asks.
+    A peer does not repeat itself: if its Success is lost, it waits for one for ever. So that is repeated too, until the
+    peer goes on. `challenge` and `identifier` are entropy of the caller's; `name` says who asks.
+
+    Source: RFC 1994 4, RFC 2759 3 to 6.
     """
 
     PROTOCOL = Protocol.CHAP
@@ -240,12 +247,17 @@ class ChapAuthenticator(Authenticator, gc=False):
         if self.deadline == NEVER or now < self.deadline:
             return []
         if self._tries < self.patience.tries:
-            return self.begin(now)
-        self.stage, self.deadline = Stage.SILENT, NEVER
+            challenge = self.begin(now)
+            return challenge if self.stage is Stage.WAITING else self._say()
+        self.deadline = NEVER
+        if self.stage is Stage.WAITING:
+            self.stage = Stage.SILENT
         return []
 
-    def decide(self, accepted: bool, message: bytes) -> list[bytes]:
+    def decide(self, accepted: bool, message: bytes, now: BootNs) -> list[bytes]:
         self.stage = Stage.ACCEPTED if accepted else Stage.REFUSED
+        if accepted:
+            self._tries, self.deadline = 1, after(now, self.patience.every)
         if self.microsoft and not accepted and not message:
             # A form that its clients read (RFC 2759 6): 691 is ERROR_AUTHENTICATION_FAILURE, and there is no retry.
             message = b"E=691 R=0 C=%s V=3 M=Access denied" % self.challenge.hex().upper().encode()

@@ -212,7 +212,7 @@ class Session(Struct, gc=False):
             return []
         output: list[Output] = []
         if self._authenticator is not None and self._authenticator.stage is Stage.ASKED:
-            output += self._sent(self._authenticator.PROTOCOL, self._authenticator.decide(accepted, message))
+            output += self._sent(self._authenticator.PROTOCOL, self._authenticator.decide(accepted, message, now))
         if not accepted:
             return output + self.close(now, Reason.REFUSED)
         self._granted, self.networks = True, networks
@@ -255,7 +255,10 @@ class Session(Struct, gc=False):
                 return self._receive_proof(protocol, information, now)
             for network in self.networks:
                 if protocol == network.PROTOCOL:
-                    return self._heed_network(network, network.receive(information, now), now)
+                    said = network.receive(information, now)
+                    if self._authenticator is not None:
+                        self._authenticator.rest()
+                    return self._heed_network(network, said, now)
         except Malformed:
             return [Dropped(Drop.MALFORMED)]
         if self.phase is not Phase.NETWORK or protocol in _DATA:
