@@ -29,7 +29,8 @@ with atheris.instrument_imports(include=["wayleave.net", "wayleave.proto", "wayl
     from wayleave.proto.ppp.automaton import NEVER, Timers
     from wayleave.proto.ppp.ipcp import IpcpServer
     from wayleave.proto.ppp.ipv6cp import Ipv6cpServer
-    from wayleave.proto.ppp.session import Authenticate, Phase, Send, Session, Settings
+    from wayleave.proto.ppp.news import Authenticate, Send
+    from wayleave.proto.ppp.session import Phase, Session, Settings
     from wayleave.proto.pppoe import discovery, line
     from wayleave.proto.pppoe import packet as pppoe
     from wayleave.proto.radius import packet as radius

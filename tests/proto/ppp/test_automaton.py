@@ -268,6 +268,18 @@ def test_a_peer_that_always_naks_comes_to_an_end():
     assert rounds == Timers().most_rounds
 
 
+def test_a_peer_that_agrees_and_asks_for_the_impossible_comes_to_an_end():
+    """Each of its acknowledgements fills the restart counter again; what bounds it is `most_rounds`."""
+    toy = machine()
+    toy.open(NOW)
+    for _ in range(100):
+        toy.receive(answer(toy, Code.CONFIGURE_ACK), toy.deadline)
+        toy.receive(request(UNKNOWN), toy.deadline)
+        if toy.expire(toy.deadline) == [Layer.FINISHED]:
+            break
+    assert toy.state is State.STOPPED
+
+
 # ---- being asked ------------------------------------------------------------------------
 
 

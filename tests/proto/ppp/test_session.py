@@ -29,21 +29,9 @@ from wayleave.proto.ppp.automaton import NEVER, State
 from wayleave.proto.ppp.ipcp import Addresses, IpcpClient, IpcpServer
 from wayleave.proto.ppp.ipv6cp import Identifiers, Ipv6cpClient
 from wayleave.proto.ppp.lcp import Keepalive
+from wayleave.proto.ppp.news import Authenticate, Down, Dropped, NetworkDown, NetworkUp, Reason, Restarted, Send, Up
 from wayleave.proto.ppp.packet import Code, Protocol, encode, encode_options
-from wayleave.proto.ppp.session import (
-    Authenticate,
-    Down,
-    Dropped,
-    NetworkDown,
-    NetworkUp,
-    Phase,
-    Reason,
-    Restarted,
-    Send,
-    Session,
-    Settings,
-    Up,
-)
+from wayleave.proto.ppp.session import Phase, Session, Settings
 
 CHAP, PAP, MS = Authentication.CHAP_MD5, Authentication.PAP, Authentication.MS_CHAP_2
 METHODS = {PAP: Pap, CHAP: ChapMd5, MS: MsChap2}
@@ -293,6 +281,60 @@ def test_a_verdict_counts_once():
     assert wire.both_up
 
 
+# ---- another process goes on ------------------------------------------------------------
+
+
+def restarted(wire):
+    """The gateway's process ends, and another goes on with its session."""
+    kept = wire.gateway.kept()
+    wire.gateway = Session(wire.gateway.settings, wire.random.randbytes, 1492)
+    wire.gateway.resume(kept, wire.now)
+    return kept
+
+
+def test_a_client_does_not_notice_another_process():
+    wire = open_wire(gateway_settings(CHAP), client_settings=Settings())
+    before = len(wire.heard[False])
+    kept = restarted(wire)
+    assert (kept.addresses, kept.identifiers) == (Addresses(OWN, PEER, DNS), Identifiers(GATEWAY_ID, CLIENT_ID))
+    assert restarted(wire) == kept, "nor yet another"
+    wire.run(seconds=600)
+    assert wire.both_up
+    assert len(wire.heard[False]) == before
+    assert wire.count(False, Protocol.LCP, Code.ECHO_REPLY) > 5, "it is asked whether it lives, by the same magic"
+    wire.take(False, wire.client.close(wire.now))
+    wire.run(lambda: wire.both_down)
+    assert wire.why(True) == "peer-terminated"
+
+
+def test_a_client_that_is_gone_by_the_time_another_process_goes_on():
+    wire = open_wire(gateway_settings(CHAP))
+    restarted(wire)
+    wire.filter = lambda gateway, *_: gateway
+    wire.run(lambda: wire.gateway.phase is Phase.DEAD)
+    assert wire.why(True) == "silent"
+
+
+def test_a_client_that_begins_anew_with_another_process():
+    wire = open_wire(gateway_settings(CHAP))
+    restarted(wire)
+    before = len(wire.heard[True])
+    wire.client = Session(Settings(keepalive=QUIET), wire.random.randbytes, 1492, wire.client.client)
+    wire.take(False, wire.client.open(wire.now))
+    wire.run(lambda: wire.both_up)
+    assert kinds(wire.heard[True][before:])[:4] == [NetworkDown, NetworkDown, Restarted, Up]
+
+
+def test_only_what_is_up_is_kept():
+    wire = Wire(gateway_settings(CHAP))
+    assert wire.gateway.kept() is None
+    wire = open_wire(gateway_settings(CHAP), grant=lambda: granted()[:1], networks=lambda: (IpcpClient(TIMERS),))
+    assert restarted(wire).identifiers is None
+    assert wire.gateway.receive(Protocol.IPV6CP, encode(1, 1), wire.now)[0].information[:1] == b"\x08"
+    wire.take(True, wire.gateway.close(wire.now))
+    assert wire.gateway.kept() is None
+
+
 # ---- the end ----------------------------------------------------------------------------
 
 
@@ -343,6 +385,16 @@ def test_a_network_that_ended_may_begin_again():
     assert not wire.both_up
     wire.run(lambda: wire.both_up, seconds=10)
     assert wire.agreed(False)["IPCP"].own == PEER
+
+
+def test_a_network_that_the_client_may_believe_in_is_not_left_half_open():
+    """Its acknowledgements never arrive; ours did, so that it believes IPCP to be up."""
+    wire = Wire(gateway_settings(CHAP))
+    wire.filter = lambda gateway, protocol, said: gateway or (protocol, said[:1]) != (Protocol.IPCP, b"\2")
+    wire.open()
+    wire.run(lambda: wire.both_down)
+    assert NetworkUp(Protocol.IPCP, Addresses(PEER, OWN, DNS)) in wire.heard[False]
+    assert (wire.why(True), wire.why(False)) == ("half-open", "peer-terminated")
 
 
 def test_a_dead_session_says_nothing():

@@ -16,19 +16,8 @@ from wayleave.proto.ppp.automaton import NEVER, Timers
 from wayleave.proto.ppp.ipcp import IpcpClient, IpcpServer
 from wayleave.proto.ppp.ipv6cp import Ipv6cpClient, Ipv6cpServer
 from wayleave.proto.ppp.lcp import Keepalive
-from wayleave.proto.ppp.session import (
-    Authenticate,
-    Client,
-    Down,
-    Dropped,
-    Network,
-    NetworkUp,
-    Output,
-    Phase,
-    Send,
-    Session,
-    Settings,
-)
+from wayleave.proto.ppp.news import Authenticate, Down, Dropped, NetworkUp, Output, Send
+from wayleave.proto.ppp.session import Client, Network, Phase, Session, Settings
 
 START = BootNs(1000 * SECOND)
 MILLISECOND = SECOND // 1000

@@ -111,7 +111,7 @@ def test_services(services, asked_for, offered):
         (padi((HOST_UNIQ, bytes(1485))), Reason.TOO_LONG),
         (padi((HOST_UNIQ, bytes(1460))), Reason.TOO_LONG),
     ],
-    ids=str,
+    ids=lambda value: value.value if isinstance(value, Reason) else "",
 )
 def test_no_offer(asks, reason):
     assert offer(asks, ANY, bytes(20)) == Ignored(reason)
@@ -187,7 +187,7 @@ def test_no_resources():
         (packet(Code.PADR), Reason.NO_SERVICE_NAME),
         (padr(session_id=3), Reason.SESSION_ID_SET),
     ],
-    ids=str,
+    ids=lambda value: value.value if isinstance(value, Reason) else "",
 )
 def test_no_session(asks, reason):
     assert asked(asks) == Ignored(reason)

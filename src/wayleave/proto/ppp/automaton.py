@@ -233,6 +233,11 @@ class Automaton(Struct, gc=False):
         """Begin, over a lower layer that is up."""
         return [*self.step(Event.UP, now), *self.step(Event.OPEN, now)]
 
+    def resume(self) -> None:
+        """Be open, as an earlier machine was: the peer does not know that there was another."""
+        self.reset()
+        self.state = State.OPENED
+
     def close(self, now: BootNs) -> list[Output]:
         """End in order; `Layer.FINISHED` follows within `most_terminates` restarts."""
         return self.step(Event.CLOSE, now)

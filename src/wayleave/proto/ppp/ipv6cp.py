@@ -48,6 +48,10 @@ class Ipv6cpServer(Automaton, kw_only=True, gc=False):
     def reset(self) -> None:
         self._peer = ZERO
 
+    def resume(self) -> None:
+        Automaton.resume(self)
+        self._peer = self.suggested
+
     def wishes(self) -> list[Option]:
         return [(Kind.INTERFACE_IDENTIFIER, self.own)]
 

@@ -93,6 +93,11 @@ class Lcp(Automaton, kw_only=True, gc=False):
         return self._choices[0] if self._choices else None
 
     @property
+    def magic(self) -> bytes:
+        """Our magic number, which an echo of ours has to bear; zeros: none was agreed."""
+        return self._magic
+
+    @property
     def looped(self) -> bool:
         """Whether the magic number that was seen last is our own: the peer is ourselves."""
         return self._loops > 0
@@ -170,6 +175,12 @@ class Lcp(Automaton, kw_only=True, gc=False):
 
     # ---- what happens -------------------------------------------------------------------
 
+    def go_on(self, magic: bytes, peer_mru: int, now: BootNs) -> None:
+        """Be open, as an earlier machine was, and begin to listen."""
+        self.resume()
+        self._magic, self.peer_mru = magic, peer_mru
+        self._listen(now)
+
     def receive(self, data: bytes, now: BootNs) -> list[Output]:
         return self._watched(Automaton.receive(self, data, now), now)
 
@@ -213,8 +224,11 @@ class Lcp(Automaton, kw_only=True, gc=False):
     def _watched(self, output: list[Output], now: BootNs) -> list[Output]:
         """Begin to listen once the link is up; close it if it is a loop."""
         if Layer.UP in output:
-            self._echoes, self.heard = 0, now
-            self.deadline = after(now, self.keepalive.every) if self.keepalive.every else NEVER
+            self._listen(now)
         if self._loops >= LOOPS:
             output += self.close(now)
         return output
+
+    def _listen(self, now: BootNs) -> None:
+        self._echoes, self.heard = 0, now
+        self.deadline = after(now, self.keepalive.every) if self.keepalive.every else NEVER

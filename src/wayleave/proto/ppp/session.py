@@ -15,7 +15,7 @@ Source: RFC 1661 3.
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum, StrEnum
+from enum import Enum
 
 from msgspec import Struct
 
@@ -39,6 +39,19 @@ from wayleave.proto.ppp.automaton import Output as Said
 from wayleave.proto.ppp.ipcp import Addresses, IpcpClient, IpcpServer
 from wayleave.proto.ppp.ipv6cp import Identifiers, Ipv6cpClient, Ipv6cpServer
 from wayleave.proto.ppp.lcp import Entropy, Keepalive, Lcp
+from wayleave.proto.ppp.news import (
+    Authenticate,
+    Down,
+    Drop,
+    Dropped,
+    NetworkDown,
+    NetworkUp,
+    Output,
+    Reason,
+    Restarted,
+    Send,
+    Up,
+)
 from wayleave.proto.ppp.packet import Protocol, decode
 
 Network = IpcpServer | IpcpClient | Ipv6cpServer | Ipv6cpClient
@@ -57,87 +70,6 @@ class Phase(Enum):
     TERMINATE = "terminate"
 
 
-class Reason(StrEnum):
-    """Why a session is down; the value is for logs and counters."""
-
-    CLOSED = "closed"
-    PEER_TERMINATED = "peer-terminated"
-    LINK_FAILED = "link-failed"
-    """LCP came to nothing: no answer, no agreement, or no authentication that both know."""
-    LOOPED = "looped"
-    SILENT = "silent"
-    NOT_AUTHENTICATED = "not-authenticated"
-    """The peer never said who it is."""
-    REFUSED = "refused"
-    NO_NETWORK = "no-network"
-    """No network protocol came up, or none is left."""
-    HALF_OPEN = "half-open"
-    """A network protocol whose requests we acknowledged never acknowledged ours: the peer may believe that it is up."""
-
-
-class Drop(StrEnum):
-    """Why a packet was dropped; the value is the name of its counter."""
-
-    MALFORMED = "malformed"
-    UNEXPECTED = "unexpected"
-
-
-# ---- What comes out ---------------------------------------------------------------------
-
-
-class Send(Struct, frozen=True, gc=False):
-    """A packet for the peer."""
-
-    protocol: int
-    information: bytes
-
-
-class Up(Struct, frozen=True, gc=False):
-    """The link is up. `peer_mru`: octets that the peer takes; `method` is how it will say who it is."""
-
-    peer_mru: int
-    method: Authentication | None
-
-
-class Authenticate(Struct, frozen=True, gc=False):
-    """Verify these, and `decide` about this attempt. None: no proof is demanded, but somebody has to grant."""
-
-    attempt: int
-    credentials: Credentials | None
-
-
-class NetworkUp(Struct, frozen=True, gc=False):
-    """A network protocol is up, with what was agreed."""
-
-    protocol: Protocol
-    agreed: Addresses | Identifiers
-
-
-class NetworkDown(Struct, frozen=True, gc=False):
-    """A network protocol that was up is not any more."""
-
-    protocol: Protocol
-
-
-class Restarted(Struct, frozen=True, gc=False):
-    """The peer began anew: what was decided about it is void."""
-
-
-class Dropped(Struct, frozen=True, gc=False):
-    """A packet that meant nothing, to be counted."""
-
-    reason: Drop
-
-
-class Down(Struct, frozen=True, gc=False):
-    """The session is over."""
-
-    reason: Reason
-
-
-Output = Send | Up | Authenticate | NetworkUp | NetworkDown | Restarted | Dropped | Down
-
-
 class Settings(Struct, frozen=True, kw_only=True):
     """What many sessions share. `name` is what the authenticator calls itself in a challenge."""
 
@@ -153,6 +85,15 @@ class Client(Struct, frozen=True):
 
     account: Account
     networks: Callable[[], tuple[Network, ...]]
+
+
+class Kept(Struct, frozen=True, gc=False):
+    """What has to be kept of a gateway's session for another process to go on with it: see `kept` and `resume`."""
+
+    magic: bytes
+    peer_mru: int
+    addresses: Addresses | None
+    identifiers: Identifiers | None
 
 
 class Session(Struct, gc=False):
@@ -182,15 +123,35 @@ class Session(Struct, gc=False):
     def open(self, now: BootNs) -> list[Output]:
         """Begin, over a carrier that is there."""
         self.phase = Phase.ESTABLISH
-        self.link = Lcp(
-            self.settings.timers,
-            entropy=self.entropy,
-            mru=self.mru,
-            keepalive=self.settings.keepalive,
-            demands=self.settings.demands,
-            accepts=self.client.account.accepts if self.client else (),
-        )
+        self.link = self._new_link()
         return self._heed_link(self.link.open(now), now)
+
+    def kept(self) -> Kept | None:
+        """Return what `resume` needs, if the session is up."""
+        if self.link is None or self.phase is not Phase.NETWORK:
+            return None
+        agreed = [network.agreed() for network in self.networks if network.state is State.OPENED]
+        return Kept(
+            self.link.magic,
+            self.link.peer_mru,
+            next((said for said in agreed if isinstance(said, Addresses)), None),
+            next((said for said in agreed if isinstance(said, Identifiers)), None),
+        )
+
+    def resume(self, kept: Kept, now: BootNs) -> None:
+        """Go on with a session that another process had: the peer notices nothing, and nothing is said to it."""
+        timers = self.settings.timers
+        networks: list[Network] = []
+        if (ip4 := kept.addresses) is not None:
+            networks.append(IpcpServer(timers, own=ip4.own, peer=ip4.peer, dns=ip4.dns))
+        if (ip6 := kept.identifiers) is not None:
+            networks.append(Ipv6cpServer(timers, own=ip6.own, suggested=ip6.peer))
+        for network in networks:
+            network.resume()
+        self.networks = tuple(networks)
+        self.link = self._new_link()
+        self.link.go_on(kept.magic, kept.peer_mru, now)
+        self.phase = Phase.NETWORK
 
     def close(self, now: BootNs, reason: Reason = Reason.CLOSED) -> list[Output]:
         """End in order; Down follows within some seconds."""
@@ -208,7 +169,7 @@ class Session(Struct, gc=False):
         `message` is for the peer: of MS-CHAPv2 it is what the verifier computed (`S=…`), without which no client
         believes a success. `networks` are what was granted, not opened yet.
         """
-        if self.phase is not Phase.AUTHENTICATE or attempt != self._attempt or self._granted:
+        if self.phase is not Phase.AUTHENTICATE or attempt != self._attempt:
             return []
         output: list[Output] = []
         if self._authenticator is not None and self._authenticator.stage is Stage.ASKED:
@@ -249,8 +210,6 @@ class Session(Struct, gc=False):
         try:
             if protocol == Protocol.LCP:
                 return self._heed_link(link.receive(information, now), now)
-            if link.state is not State.OPENED:
-                return [Dropped(Drop.UNEXPECTED)]
             if protocol in (Protocol.PAP, Protocol.CHAP):
                 return self._receive_proof(protocol, information, now)
             for network in self.networks:
@@ -266,6 +225,16 @@ class Session(Struct, gc=False):
         return [Send(Protocol.LCP, link.reject(protocol, information))]
 
     # ---- the link -----------------------------------------------------------------------
+
+    def _new_link(self) -> Lcp:
+        return Lcp(
+            self.settings.timers,
+            entropy=self.entropy,
+            mru=self.mru,
+            keepalive=self.settings.keepalive,
+            demands=self.settings.demands,
+            accepts=self.client.account.accepts if self.client else (),
+        )
 
     def _heed_link(self, said: list[Said], now: BootNs) -> list[Output]:
         """Do what LCP says."""
