@@ -89,7 +89,7 @@ def _section(title: str, model: type[BaseModel], whole: FieldInfo | None = None)
         shown = "absent" if default is None else f"`{_toml(default)}`"
         if values is None and info.is_required():
             shown = "required"
-        live = "restart" if restart_of(info) else "reload"
+        live = "restart" if restart_of(model, info) else "reload"
         rows.append(f"| `{name}` | {_kind(properties[name])} | {shown} | {live} | {info.description or ''} |")
     doc = (whole.description if whole is not None else None) or (model.__doc__ or "").strip().split("\n")[0]
     head = ["| key | value | default | counts from | |", "| --- | --- | --- | --- | --- |"]

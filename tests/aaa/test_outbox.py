@@ -11,8 +11,8 @@ import pytest
 from tests.conftest import PROFILE
 from tests.proto.radius.world import FakeServer, World
 from wayleave.aaa.outbox import Account, Outbox
-from wayleave.net.units import SECOND, BootNs, Ns, UtcNs
-from wayleave.proto.radius.packet import Code, decode
+from wayleave.net.units import SECOND, BootNs, UtcNs
+from wayleave.proto.radius.packet import Avp, Code, decode
 
 SEQ = 250
 """An attribute that numbers the records, for the test."""
@@ -46,10 +46,10 @@ class Gateway:
         for server in self.world.servers:
             server.up = up
 
-    def record(self, session: str, kind: int) -> int:
+    def record(self, session: str, kind: int, *more: Avp) -> int:
         self.seq += 1
         now = self.world.now
-        body = ((40, kind.to_bytes(4, "big")), (44, session.encode()), (SEQ, self.seq.to_bytes(4, "big")))
+        body = ((40, kind.to_bytes(4, "big")), *more, (44, session.encode()), (SEQ, self.seq.to_bytes(4, "big")))
         account = self.disk[self.seq] = Account(self.seq, "g", session, body, now, utc(now))
         self.outbox.add(account)
         return self.seq
@@ -209,4 +209,17 @@ def test_delay_is_told_and_time_of_an_unset_clock_is_not() -> None:
     (asked,) = world.servers[0].asked(Code.ACCOUNTING_REQUEST)
     assert asked.first(41) == (7).to_bytes(4, "big")
     assert asked.first(55) is None
-    assert Ns(0) == outbox.deadline
+
+
+def test_a_record_too_long_for_a_packet_goes_out_without_its_longest_parts_and_holds_up_nobody() -> None:
+    gateway = Gateway(4)
+    gateway.record("long", 1, *((25, bytes((number,)) * 253) for number in range(20)), (26, b"x" * 254))
+    gateway.record("short", 1)
+    gateway.run(60)
+    assert not gateway.disk
+    assert gateway.outbox.shortened == 1
+    long = next(packet for packet in gateway.world.servers[0].asked(4) if packet.first(44) == b"long")
+    assert long.all(25) == [bytes((number,)) * 253 for number in range(15)]
+    assert (long.first(40), long.first(26)) == ((1).to_bytes(4, "big"), None)
+    assert long.first(41) is not None
+    assert long.first(55) is not None

@@ -15,11 +15,12 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from wayleave.net.units import SECOND, BootNs, Ns, UtcNs, after
 from wayleave.proto.radius.dictionary import STANDARD
 from wayleave.proto.radius.exchange import Answered, Exchange, Hide
-from wayleave.proto.radius.packet import Avp
+from wayleave.proto.radius.packet import LEAST, LONGEST, MOST, Avp
 
 MEMORY = 50_000
 """Records in memory, at most; the rest waits on disk."""
@@ -29,6 +30,8 @@ PATIENCE = Ns(20 * SECOND)
 """After which a record that no server answered is sent again, while others of its group are answered."""
 
 _DELAY, _EVENT = STANDARD["Acct-Delay-Time"], STANDARD["Event-Timestamp"]
+ROOM = MOST - LEAST - 12
+"""Octets that a record's body may have: a packet's, without its head and those two."""
 
 
 class Account(Struct, frozen=True, gc=False):
@@ -49,6 +52,17 @@ class Account(Struct, frozen=True, gc=False):
     def about_all(self) -> bool:
         """Accounting-On or -Off."""
         return not self.session
+
+
+def fitting(body: tuple[Avp, ...]) -> tuple[Avp, ...]:
+    """Return a body that a packet can carry: what is too long goes, the longest attributes first, from the end on.
+
+    Those are what a server had the gateway repeat, such as Class: a record without them says still who used how much.
+    """
+    kept = [avp for avp in body if len(avp[1]) <= LONGEST]
+    while sum(2 + len(value) for _, value in kept) > ROOM:
+        del kept[max(range(len(kept)), key=lambda at: (len(kept[at][1]), at))]
+    return tuple(kept)
 
 
 class _Line:
@@ -85,7 +99,8 @@ class Outbox:
         """The highest number that was ever in memory."""
         self._left_to = 0
         """The highest number that was left on the disk."""
-        self.acked = 0
+        self.acked = self.shortened = 0
+        """Records that servers acknowledged; and records that were too long for a packet and went without a part."""
 
     def __len__(self) -> int:
         """Records in memory."""
@@ -134,6 +149,10 @@ class Outbox:
         self._last = max(self._last, to)
 
     def _hold(self, account: Account) -> None:
+        body = fitting(account.body)
+        if len(body) < len(account.body):
+            self.shortened += 1
+            account = replace(account, body=body)
         line = self._lines.setdefault(account.session, _Line())
         if account.about_all:
             self._eras.append(0)
@@ -214,8 +233,3 @@ class Outbox:
             self._era += 1
             self._ready.extend(self._later)
             self._later.clear()
-
-    @property
-    def deadline(self) -> BootNs:
-        """When `pump` is worth calling though nothing came in; 0: not."""
-        return BootNs(self._resting[0][0]) if self._resting else BootNs(0)

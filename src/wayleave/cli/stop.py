@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import select
 import socket
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from wayleave.access.settings import LAST_PORT
 from wayleave.cli.client import ApiError, Misused, Unreachable
 from wayleave.cli.target import Target
+from wayleave.cli.terminal import remark, say
 from wayleave.config.load import ConfigurationError, load
 from wayleave.config.schema import Configuration
 from wayleave.dataplane import pins
@@ -59,7 +59,7 @@ def stop(target: Target, end_sessions: bool = False) -> tuple[str, dict[str, Any
     except OSError as error:
         raise ApiError(f"process {pid} cannot be waited for from here: {error.strerror}") from error
     try:
-        said: dict[str, Any] = target.call("POST", "/stop?end_sessions=true" if end_sessions else "/stop")
+        said: dict[str, Any] = target.end(end_sessions)
         ended = select.poll()
         ended.register(process, select.POLLIN)
         if not ended.poll(PATIENCE_S * 1000):
@@ -103,7 +103,7 @@ def detach_by_name(name: str) -> int:
     tenants = [tenant for device in devices if device is not None and (tenant := hostlink.tenant_of(device))]
     status = _take_off(name, tenants)
     if not status and None in devices:
-        print("not all of its host links are here: did it run in another network namespace? They are left there")
+        say("not all of its host links are here: did it run in another network namespace? They are left there")
     return status
 
 
@@ -123,16 +123,16 @@ def _take_off(name: str, tenants: Iterable[str], state: Path | None = None) -> i
         removed = pins.remove(name)
         absent = [tenant for tenant in tenants if not hostlink.remove(tenant)]
     except StoreError as error:
-        print(f"bng: {error} Stop it first.", file=sys.stderr)
+        remark(f"{error} Stop it first.")
         return 1
     except (DeviceError, pins.Claimed) as error:
-        print(f"bng: {error}", file=sys.stderr)
+        remark(f"{error}")
         return 1
     except OSError as error:
-        print(f"bng: {error.filename}: {error.strerror}: detach has to be root (sudo)", file=sys.stderr)
+        remark(f"{error.filename}: {error.strerror}: detach has to be root (sudo)")
         return 1
-    print("detached" if removed else "nothing was attached")
+    say("detached" if removed else "nothing was attached")
     for tenant in absent if removed else ():
         kernel, _ = hostlink.names(tenant)
-        print(f"the host link {kernel} is not here: did the gateway run in another network namespace? It is left there")
+        say(f"the host link {kernel} is not here: did the gateway run in another network namespace? It is left there")
     return 0

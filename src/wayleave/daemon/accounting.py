@@ -20,8 +20,8 @@ from wayleave.aaa.radius import Deciders
 from wayleave.aaa.request import Status
 from wayleave.io.clock import Clock
 from wayleave.io.lease import Restored
-from wayleave.io.store import Store
-from wayleave.io.writes import Rename, Report, Write, accounts_of
+from wayleave.io.store import Store, StoreError
+from wayleave.io.writes import Booted, Recount, Rename, Report, Write, accounts_of
 from wayleave.net.units import BootNs, Ns, UtcNs
 from wayleave.proto.radius.exchange import Exchange
 from wayleave.proto.radius.packet import Avp
@@ -52,6 +52,8 @@ class Accounting:
         self._interims: list[tuple[int, str, int]] = []
         self._armed: dict[str, int] = {}
         self._unwritten: list[Write] = []
+        self._readable = True
+        """False: the disk would not be read, and is asked again in a second."""
 
     def _wall(self, moment: BootNs) -> UtcNs | None:
         """UTC at a moment of this boot's clock; None: nobody knows."""
@@ -80,10 +82,12 @@ class Accounting:
             for item in found:
                 self._ended_by_reboot(item.session, item.used, now)
             self._about_all(Status.ON, now)
-            return [replace(item, session=self._begin_again(item.session, names(), now)) for item in found]
+            begun = [replace(item, session=self._begin_again(item.session, names(), now)) for item in found]
+            self._store.booted()
+            return begun
         if counting_on:
             return found
-        return [replace(item, session=replace(item.session, counted_before=NOTHING_USED - item.used)) for item in found]
+        return [replace(item, session=self._count_anew(item.session, item.used)) for item in found]
 
     def _ended_by_reboot(self, session: Session, used: Used, now: BootNs) -> None:
         stop = self._about(replace(session, cause=CloseCause.REBOOTED), Status.STOP, used, now)
@@ -104,6 +108,11 @@ class Accounting:
         begun = replace(session, accounting=name, counted_before=NOTHING_USED, opened_at=now)
         self._store.rename(begun, self.started(begun, now))
         return begun
+
+    def _count_anew(self, session: Session, used: Used) -> Session:
+        counted = replace(session, counted_before=NOTHING_USED - used)
+        self._store.recount(counted)
+        return counted
 
     def _about(self, session: Session, status: Status, used: Used, now: BootNs) -> Account | None:
         service, deciders = session.service, self._deciders()
@@ -189,7 +198,9 @@ class Accounting:
         """
         for write in group:
             account: Account | None = getattr(write, "account", None)
-            if isinstance(write, Report | Rename):
+            if isinstance(write, Recount | Booted):
+                self._unwritten.append(write)
+            elif isinstance(write, Report | Rename):
                 # under a number of its own: others may have gone out since
                 again = account and replace(account, seq=self._store.next_seq())
                 self._unwritten.append(replace(write, account=again))
@@ -198,6 +209,7 @@ class Accounting:
 
     def try_again(self) -> None:
         """To be called every second."""
+        self._readable = True
         unwritten, self._unwritten = self._unwritten, []
         self._store.again(unwritten)
 
@@ -207,8 +219,16 @@ class Accounting:
             done = outbox.acknowledged(now)
             if done:
                 self._store.acknowledged(done)
-            if outbox.wants:
-                found = self._store.accounts(name, outbox.wants, REFILL)
-                outbox.refill(found, found[-1].seq if len(found) == REFILL else self._durable)
+            if outbox.wants and self._readable:
+                self._refill(name, outbox)
             outbox.pump(now)
         self._store.flush()
+
+    def _refill(self, name: str, outbox: Outbox) -> None:
+        try:
+            found = self._store.accounts(name, outbox.wants, REFILL)
+        except StoreError as error:
+            self._readable = False
+            log.error("accounting-not-read", group=name, why=str(error))
+        else:
+            outbox.refill(found, found[-1].seq if len(found) == REFILL else self._durable)

@@ -290,12 +290,17 @@ class Gateway:
         _log_transition(session, before)
 
     def end_turn(self) -> None:
-        """Let out what the turn made: frames, log lines; and see when to wake up next."""
-        self.authority.pump()
-        self.frames.flush()
-        logs.LINES.flush()
-        if self._loop is not None:
-            self._alarm.set(self._loop, self.table.next_deadline)
+        """Let out what the turn made: frames, log lines; and see when to wake up next.
+
+        Whatever fails toward servers, clients get their answers.
+        """
+        try:
+            self.authority.pump()
+        finally:
+            self.frames.flush()
+            logs.LINES.flush()
+            if self._loop is not None:
+                self._alarm.set(self._loop, self.table.next_deadline)
 
     def _reply(self, session: Session, reply: lifecycle.Reply) -> None:
         answer = self.ipoe.reply(session, reply)

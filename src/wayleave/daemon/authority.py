@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+import structlog
 from msgspec.structs import replace
 
 from wayleave.aaa.outbox import Outbox
@@ -22,12 +23,14 @@ from wayleave.daemon.radius import Radius
 from wayleave.io.clock import Clock
 from wayleave.io.lease import Restored
 from wayleave.io.store import Store
-from wayleave.io.writes import Save, Write
+from wayleave.io.writes import Save, Write, erased
 from wayleave.net.units import BootNs
 from wayleave.proto.radius.dictionary import STANDARD, Dictionary, load
 from wayleave.proto.radius.exchange import Exchange
 from wayleave.session import lifecycle
 from wayleave.session.model import Session
+
+log = structlog.get_logger()
 
 INTERIM_REST_S = 0.005
 """Between slices of interims."""
@@ -144,10 +147,13 @@ class Authority:
 
     def _decided(self, decision: Decision) -> None:
         ticket, now = decision.ticket, self._clock.boot()
-        if ticket.again:
-            self._engine.reconsider(ticket.id, ticket.since, decision.outcome, now)
-        else:
-            self._engine.decided(ticket.id, ticket.since, decision.outcome, now, decision.says)
+        try:
+            if ticket.again:
+                self._engine.reconsider(ticket.id, ticket.since, decision.outcome, now)
+            else:
+                self._engine.decided(ticket.id, ticket.since, decision.outcome, now, decision.says)
+        except Exception:  # a fault of ours about one client is not to cost the others of this batch their answers
+            log.exception("decision-lost", session=ticket.id)
 
     def recorded(self, group: Sequence[Write], error: str | None) -> None:
         """Take a completed group of the store, or why it was refused."""
@@ -155,8 +161,8 @@ class Authority:
             self.accounting.durable(group)
         else:
             self.accounting.failed(group)
-        kept = [write.session.id for write in group if isinstance(write, Save) and not write.awaited]
-        self.dynauth.kept(kept, error)
+        self.dynauth.kept([write.session for write in group if isinstance(write, Save) and not write.awaited], error)
+        self.dynauth.ended(erased(group), error)
 
     def every_second(self) -> None:
         """Do what waits for its time."""

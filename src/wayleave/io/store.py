@@ -24,10 +24,12 @@ from wayleave.io.writes import (
     CLOCK_STEP,
     TABLES,
     Acknowledged,
+    Booted,
     Collected,
     Learn,
     Moment,
     Reclock,
+    Recount,
     Rename,
     Report,
     Write,
@@ -36,14 +38,13 @@ from wayleave.io.writes import (
     read_accounts,
 )
 from wayleave.net.units import BootNs, UtcNs
-from wayleave.session.model import NOTHING_USED, Service, Session, Used
-from wayleave.session.table import Key
+from wayleave.session.model import NOTHING_USED, Client, Service, Session, Used
 
 SCHEMA = 1
 
 
 class StoreError(Exception):
-    """The store cannot be opened; the text says why and what to do."""
+    """The store cannot be opened or read; the text says why and what to do."""
 
 
 Completion = Callable[[Sequence[Write], str | None], None]
@@ -61,7 +62,7 @@ class Store(Collected):
         self._offset: int | None = None
         self.groups = 0
         self.first_of_boot = False
-        """No process on this store has run since the machine started."""
+        """What follows from the machine's start is not on the disk: see `booted`."""
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = only_one(folder)
@@ -97,9 +98,7 @@ class Store(Collected):
         epoch = int(row[0]) + 1 if row is not None else 1
         before = self._db.execute("SELECT value FROM meta WHERE key = 'boot'").fetchone()
         self.first_of_boot = before is None or before[0] != self._clock.boot_id
-        self._db.executemany(
-            "INSERT OR REPLACE INTO meta VALUES (?, ?)", [("epoch", str(epoch)), ("boot", self._clock.boot_id)]
-        )
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES ('epoch', ?)", (str(epoch),))
         return epoch
 
     def load(self) -> Iterable[Restored]:
@@ -125,11 +124,19 @@ class Store(Collected):
         """Have a session known by another name with the next `flush`; its lease stays as it is recorded."""
         self._collected.append(Rename(session.id, session.accounting, session.opened_at, account))
 
-    def learn(self, known: Mapping[Key, Service | None]) -> None:
+    def booted(self) -> None:
+        """With the next `flush`, all that follows from the machine's start is written."""
+        self._collected.append(Booted())
+
+    def recount(self, session: Session) -> None:
+        """Have what is taken off a session's counters written with the next `flush`; its lease stays as it is."""
+        self._collected.append(Recount(session.id, session.counted_before))
+
+    def learn(self, known: Mapping[Client, Service | None]) -> None:
         """Have what authorization last granted to clients written with the next `flush`."""
         self._collected.append(Learn(known))
 
-    def known(self) -> list[tuple[Key, UtcNs | None, Service]]:
+    def known(self) -> list[tuple[Client, UtcNs | None, Service]]:
         """Return what was last granted to clients, and when, the eldest first."""
         rows = self._db.execute("SELECT client, at_utc, body FROM known ORDER BY at_utc").fetchall()
         return [(client_of(client), None if at is None else UtcNs(at), grant_of(body)) for client, at, body in rows]
@@ -153,9 +160,15 @@ class Store(Collected):
         return self._seq
 
     def accounts(self, authority: str, after: int, limit: int) -> list[Account]:
-        """Read records of accounting with numbers over `after`, in order. May be called on any thread."""
-        with closing(self._reader()) as db:
-            return read_accounts(db, authority, after, limit, self._clock.boot_id)
+        """Read records of accounting with numbers over `after`, in order. May be called on any thread.
+
+        Raises: StoreError.
+        """
+        try:
+            with closing(self._reader()) as db:
+                return read_accounts(db, authority, after, limit, self._clock.boot_id)
+        except sqlite3.Error as error:
+            raise StoreError(f"{self._path}: {error}: is the disk well?") from error
 
     def waiting(self) -> dict[str, int]:
         """How many records of accounting each authority has on the disk. To be called before the first `flush`."""

@@ -17,8 +17,7 @@ from wayleave.aaa.outbox import Account
 from wayleave.io.lease import grant_text, row
 from wayleave.net.mac import Mac
 from wayleave.net.units import SECOND, BootNs, UtcNs
-from wayleave.session.model import NOTHING_USED, Service, Session, Used
-from wayleave.session.table import Key
+from wayleave.session.model import NOTHING_USED, Client, Line, Service, Session, Used
 
 CLOCK_STEP = SECOND
 """What the wall clock must differ by to have been set, rather than to drift."""
@@ -124,7 +123,7 @@ UPDATE lease SET body = json_set(body, '$.accounting', ?, '$.opened', ?, '$.coun
 
 
 class Rename(msgspec.Struct, frozen=True):
-    """The session with this id is another one to accounting, since `opened_at`."""
+    """The session with this id is another one to accounting, since `opened_at`, and has used nothing."""
 
     id: int
     name: str
@@ -134,19 +133,42 @@ class Rename(msgspec.Struct, frozen=True):
     @staticmethod
     def put(db: sqlite3.Connection, writes: Sequence[Rename], _: Moment) -> None:
         db.executemany(_RENAME, [(write.name, write.opened_at, write.id) for write in writes])
+        db.executemany("DELETE FROM used WHERE id = ?", [(write.id,) for write in writes])
+
+
+class Recount(msgspec.Struct, frozen=True):
+    """The data plane counts anew under this session's id: `before` is what it is taken to have counted until now."""
+
+    id: int
+    before: Used
+
+    @staticmethod
+    def put(db: sqlite3.Connection, writes: Sequence[Recount], _: Moment) -> None:
+        statement = "UPDATE lease SET body = json_set(body, '$.counted', json(?)) WHERE id = ?"
+        db.executemany(statement, [(to_json(msgspec.structs.astuple(write.before)), write.id) for write in writes])
+
+
+class Booted(msgspec.Struct, frozen=True):
+    """What a reboot means is written with this: no later process on this boot does it again."""
+
+    @staticmethod
+    def put(db: sqlite3.Connection, _: Sequence[Booted], at: Moment) -> None:
+        db.execute("INSERT OR REPLACE INTO meta VALUES ('boot', ?)", (at.boot_id,))
 
 
 class Learn(msgspec.Struct, frozen=True):
     """What authorization last granted to clients; None: nothing is believed of one any more."""
 
-    known: Mapping[Key, Service | None]
+    known: Mapping[Client, Service | None]
 
     @staticmethod
     def put(db: sqlite3.Connection, writes: Sequence[Learn], at: Moment) -> None:
         learned = [item for write in writes for item in write.known.items()]
-        granted = [(client_text(key), at.utc, grant_text(service)) for key, service in learned if service is not None]
+        granted = [
+            (client_text(client), at.utc, grant_text(service)) for client, service in learned if service is not None
+        ]
         db.executemany("INSERT OR REPLACE INTO known VALUES (?, ?, ?)", granted)
-        doubted = [(client_text(key),) for key, service in learned if service is None]
+        doubted = [(client_text(client),) for client, service in learned if service is None]
         db.executemany("DELETE FROM known WHERE client = ?", doubted)
 
 
@@ -181,7 +203,7 @@ class Reclock(msgspec.Struct, frozen=True):
             db.execute(_DATE, (offset, at.boot_id))
 
 
-Write = Save | Erase | Reclock | Report | Rename | Learn | Acknowledged
+Write = Save | Erase | Reclock | Report | Rename | Recount | Booted | Learn | Acknowledged
 
 
 def put(db: sqlite3.Connection, group: Sequence[Write], at: Moment) -> None:
@@ -236,16 +258,18 @@ def to_json(rows: Any) -> str:
     return msgspec.json.encode(rows).decode()
 
 
-def client_text(key: Key) -> str:
+def client_text(client: Client) -> str:
     """A client as a column has it."""
-    port, svid, cvid, mac, pppoe = key
-    return f"{port}/{svid}/{cvid}/{mac}/{pppoe}"
+    line = client.line
+    circuit = f"/{line.circuit.hex()}" if line.circuit else ""
+    return f"{line.port}/{line.svid}/{line.cvid}/{client.mac}/{client.pppoe}{circuit}"
 
 
-def client_of(text: str) -> Key:
+def client_of(text: str) -> Client:
     """Read what `client_text` wrote."""
-    port, svid, cvid, mac, pppoe = text.split("/")
-    return int(port), int(svid), int(cvid), Mac.parse(mac), int(pppoe)
+    port, svid, cvid, mac, pppoe, *circuit = text.split("/")
+    line = Line(int(port), int(svid), int(cvid), bytes.fromhex("".join(circuit)))
+    return Client(line, Mac.parse(mac), int(pppoe))
 
 
 class Collected:

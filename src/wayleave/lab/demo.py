@@ -200,7 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--keep", action="store_true", help="leave the network up until Ctrl-C")
     parser.add_argument("--pcap", type=Path, metavar="FOLDER", help="write trunk.pcap and core.pcap there")
     options = parser.parse_args(arguments)
-    console = Console()
+    console = Console(markup=False, emoji=False, highlight=False)
     if os.geteuid() != 0:
         console.print("the demo makes network namespaces and loads BPF programs: run it as root")
         return 2
