@@ -173,8 +173,14 @@ class World:
 
     def kill(self) -> None:
         """SIGKILL: what the disk has not written is gone, the data plane goes on."""
+        before = [*self.process.table]
         self.process.die(self.random.randrange(3))
         self.process = Process(self)
+        for was in before:
+            session = self.process.table.get(was.id)
+            if session is not None and session.client == was.client and session.accounting != was.accounting:
+                # the disk never heard of the name that it had since a reboot: what it used is on its next one's bill
+                self.used[session.accounting] += self.used.pop(was.accounting, 0)
 
     def lose_maps(self) -> None:
         """A process with another layout of maps: what was counted since it was last reported is lost."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,9 +10,12 @@ import pytest
 from msgspec.structs import replace
 from structlog.testing import capture_logs
 
-from tests.daemon.radius_world import INTERIM, START, STOP, Process, World, client
+from tests.daemon.radius_world import INTERIM, START, STOP, Process, World, client, number
 from wayleave.io.store import Store, StoreError
-from wayleave.session.model import Used
+from wayleave.io.writes import Save
+from wayleave.net.units import SECOND
+from wayleave.proto.radius.packet import Code, Packet
+from wayleave.session.model import Phase, Session, Used
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +41,12 @@ def stay(world: World, seconds: int) -> None:
         for session in [*world.process.table] if second % 20 == 0 else ():
             if session.lease is not None:
                 world.process.request(session.client, session.lease.address)
+
+
+def last(world: World, session: Session, kind: int) -> Packet:
+    """The record of a kind that a server was sent last of a session."""
+    asked = [packet for server in world.servers for packet in server.asked(Code.ACCOUNTING_REQUEST)]
+    return [one for one in asked if one.first(44) == session.accounting.encode() and number(one, 40) == kind][-1]
 
 
 def test_a_disk_that_cannot_be_read_is_asked_again_and_stops_no_turn(
@@ -110,3 +120,108 @@ def test_a_first_start_after_a_reboot_that_comes_to_nothing_leaves_its_words_to_
     world.kill()
     world.run(5)
     assert world.on == on + 1
+
+
+def test_what_a_reboot_ended_had_lasted_until_anything_was_last_written(world: World) -> None:
+    (session,) = world.process.table
+    for after_a_restart in (False, True):
+        opened = world.clock.wall - world.clock.now + session.opened_at
+        if after_a_restart:
+            world.kill()
+        stay(world, 100)
+        ended = world.clock.wall
+        world.reboot()
+        world.run(30)
+        stop = last(world, session, STOP)
+        assert 0 <= ended // SECOND - number(stop, 55) <= 60, "it had an interim every minute"
+        assert abs(number(stop, 55) - number(stop, 46) - opened // SECOND) <= 1
+        assert number(stop, 41) >= 10, "and says how long ago that is"
+        (session,) = world.process.table
+
+
+def full(world: World, seconds: float = 1) -> None:
+    world.full = True
+    world.run(seconds)
+    world.full = False
+
+
+def test_an_interim_that_the_disk_refused_is_made_anew_and_never_comes_after_the_end(world: World) -> None:
+    stay(world, 40)
+    (session,) = world.process.table
+    name = session.accounting.encode()
+    due, _, _ = world.process.accounting._interims[0]
+    stay(world, (due - world.clock.now) // SECOND)
+    full(world, 3)
+    assert INTERIM not in world.accounted[name].octets
+    stay(world, 15)
+    assert INTERIM in world.accounted[name].octets
+    due, _, _ = world.process.accounting._interims[0]
+    stay(world, (due - world.clock.now) // SECOND)
+    full(world, 3)  # the next one
+    world.process.clear()
+    world.run(60)
+    assert world.accounted[name].kinds[-1][0] == STOP
+    assert not world.process.accounting.backlog
+
+
+def test_of_a_session_that_the_disk_refused_nobody_hears_a_word(tmp_path: Path) -> None:
+    world = World(0, tmp_path)
+    world.run(2)
+    before = world.process.store.last_seq
+    world.process.discover(client(1))
+    full(world, 2)
+    world.run(30)
+    assert not [*world.process.table]
+    assert not world.accounted
+    assert not world.process.accounting.backlog
+    assert world.process.store.last_seq == before + 1, "its Start was made, and no Stop"
+
+
+def test_nor_where_its_end_was_on_its_way_already(tmp_path: Path) -> None:
+    world = World(0, tmp_path)
+    world.process.discover(client(1))
+    while not world.process.table.phases[Phase.RECORDING]:
+        world.run(0.001)
+    beginning = world.process.store._waiting.get() or ()
+    assert any(isinstance(write, Save) for write in beginning)
+    world.process.clear()
+    world.process.accounting.failed(beginning)
+    world.run(30)
+    assert not [*world.process.table]
+    assert not world.accounted
+    assert not world.process.accounting.backlog
+
+
+def test_an_acknowledgement_that_the_disk_refused_is_not_forgotten(world: World) -> None:
+    world.run(5)
+    world.process.clear()
+    while not world.process.accounting.backlog:
+        world.run(0.001)
+    while world.process.accounting.backlog:
+        world.run(0.001)
+    full(world)
+    assert world.process.store._db.execute("SELECT seq FROM accounting").fetchall()
+    assert not world.process.accounting.backlog
+    world.run(3)
+    assert not world.process.store._db.execute("SELECT seq FROM accounting").fetchall()
+
+
+def test_an_interim_that_is_due_while_a_lease_is_on_its_way_to_the_disk_comes_later(world: World) -> None:
+    (session,) = world.process.table
+    busy = replace(session, phase=Phase.RECORDING)
+    world.process.table.put(busy, world.clock.boot())
+    world.run(60)
+    assert INTERIM not in world.accounted[session.accounting.encode()].octets
+    world.process.table.put(session, world.clock.boot())
+    world.run(2)
+    assert INTERIM in world.accounted[session.accounting.encode()].octets
+
+
+def test_interims_are_spread_over_their_interval(world: World) -> None:
+    (session,) = world.process.table
+    accounting, now = world.process.accounting, world.clock.boot()
+    for number_ in range(600):
+        accounting.watch(replace(session, id=number_, accounting=f"{number_:016x}", opened_at=now), now)
+    seconds = Counter((due - now) // SECOND for due in accounting._armed.values())
+    assert max(seconds.values()) <= 30, "ten would be even"
+    assert len(seconds) >= 55

@@ -44,16 +44,21 @@ def story(seed: int, folder: Path) -> World:
             case number if number < 92:
                 server = random.choice(world.servers)
                 server.up = not server.up
-            case number if number < 97:
+            case number if number < 95:
                 world.kill()
-            case number if number < 98:
+            case number if number < 96:
                 world.reboot()
-            case number if number < 99:
+            case number if number < 97:
+                world.full = False  # what was counted before is nowhere else
                 world.lose_maps()
+                world.run(1)
+            case number if number < 99:
+                world.full = not world.full
             case _:
                 world.run(120)
         world.run(random.random() * 8)
     world.lose = world.forge = world.repeat = 0
+    world.full = False
     for server in world.servers:
         server.up = True
     world.process.clear()
@@ -118,6 +123,27 @@ def forget_what_lost_counters_had_counted(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Accounting, "_count_anew", lambda _self, session, _used: session)
 
 
+def forget_what_the_disk_refused(patch: pytest.MonkeyPatch) -> None:
+    """What the disk refused once is not tried again."""
+    patch.setattr(Store, "again", lambda *_: None)
+
+
+def tell_of_the_end_of_what_never_began(patch: pytest.MonkeyPatch) -> None:
+    """A session that the disk refused is accounted as it ends."""
+
+    class Forgetful(set[int]):
+        def __contains__(self, _: object) -> bool:
+            return False
+
+    init = Accounting.__init__
+
+    def forgetful(self: Accounting, *args: object) -> None:
+        init(self, *args)  # type: ignore[arg-type]
+        self._unbegun = Forgetful()
+
+    patch.setattr(Accounting, "__init__", forgetful)
+
+
 def lose_counters_in_memory_alone(patch: pytest.MonkeyPatch) -> None:
     """The next process on the same maps does not know."""
     patch.setattr(Store, "recount", lambda *_: None)
@@ -126,6 +152,8 @@ def lose_counters_in_memory_alone(patch: pytest.MonkeyPatch) -> None:
 MUTANTS = [
     forget_what_lost_counters_had_counted,
     lose_counters_in_memory_alone,
+    forget_what_the_disk_refused,
+    tell_of_the_end_of_what_never_began,
     forget_the_stop,
     start_at_every_renewal,
     count_from_nothing_after_a_restart,

@@ -439,6 +439,19 @@ def test_an_api_socket_that_cannot_be_is_refused_before_anything_is_attached(idl
     assert line == f"bng: the API cannot listen at {folder}: Is a directory: see gateway.api"
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        '[[radius.servers]]\nname = "r"\naddress = "192.0.2.2"\nsecret = "none"\n'
+        '[[radius.groups]]\nname = "g"\nservers = ["r"]\n',
+        '[[radius.controllers]]\naddress = "192.0.2.2"\nsecret = "none"\n',
+    ],
+    ids=["server", "controller"],
+)
+def test_a_secret_that_is_missing_is_said_and_nothing_stays(idle: Lab, more: str) -> None:
+    assert "none: No such file or directory: write the secret" in _refused(idle, idle.config(more=more))
+
+
 def test_run_has_to_be_root(idle: Lab) -> None:
     idle.folder.chmod(0o755)  # so that anybody can read the configuration
     state = idle.folder / "anybody's"

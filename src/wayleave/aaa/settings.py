@@ -13,14 +13,14 @@ from wayleave.aaa.request import PLACEHOLDERS, check_template
 from wayleave.net.duration import parse_duration
 from wayleave.net.ipv4 import Address4
 from wayleave.net.rate import BitRate
-from wayleave.net.units import Ns
+from wayleave.net.units import BitsPerSecond, Ns
 from wayleave.proto.radius.dictionary import STANDARD
 from wayleave.proto.radius.packet import ACCT_PORT, AUTH_PORT, DYNAUTH_PORT, RADSEC_PORT
 from wayleave.session.model import LEAST_BURST, LEAST_INTERIM, LEAST_RATE, MOST_BURST, MOST_RATE, Rate, Service
 from wayleave.session.settings import AT_START, NEEDS_RESTART, Duration, Leaf, NameText, Problem, Rule
 
 
-def _rate_bounds(bits_s: int) -> int:
+def _rate_bounds(bits_s: BitsPerSecond) -> BitsPerSecond:
     if not LEAST_RATE <= bits_s <= MOST_RATE:
         raise ValueError("must be between 8k and 400G")
     return bits_s

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin
 
 from msgspec import Struct
 from pydantic import BaseModel
@@ -12,7 +12,8 @@ from pydantic.fields import FieldInfo
 from wayleave.aaa.local import Subscriber
 from wayleave.config.schema import Configuration
 from wayleave.net.duration import written_duration
-from wayleave.net.units import Ns
+from wayleave.net.rate import written_rate
+from wayleave.net.units import BitsPerSecond, Ns
 from wayleave.session.settings import Leaf
 
 NAMED = 20
@@ -92,8 +93,10 @@ def _said(value: Any, info: FieldInfo) -> str:
             return "absent"
         case bool():
             return str(value).lower()
-        case int() if info.annotation is Ns:
+        case int() if Ns in _units(info):
             return f'"{written_duration(value)}"'
+        case int() if BitsPerSecond in _units(info):
+            return f'"{written_rate(value)}"'
         case int() | float():
             return str(value)
         case tuple() | list():
@@ -102,6 +105,14 @@ def _said(value: Any, info: FieldInfo) -> str:
             return f"{{{', '.join(f'{key} = {_said(item, info)}' for key, item in value.items())}}}"
         case _:
             return f'"{value}"'
+
+
+def _units(info: FieldInfo) -> set[Any]:
+    """What a setting is in, where that is said; it may be absent as well (`Duration | None`)."""
+    return {
+        get_args(kind)[0] if get_origin(kind) is Annotated else kind
+        for kind in (info.annotation, *get_args(info.annotation))
+    }
 
 
 def _range(item: Any) -> Any:

@@ -45,7 +45,7 @@ class Authority:
         """`folder`: what paths of secrets are relative to. Raises: SecretError, DictionaryError."""
         self._settings, self._folder, self._store, self._clock = settings, folder, store, clock
         self.radius = Radius(settings, folder, clock)
-        self._dictionary = _dictionary(settings, folder)
+        self._dictionary = read_dictionary(settings, folder)
         self.authorizer = Authorizer(self._with_names(deciders), self.radius.access, self.radius.passwords, remembers)
         self.accounting = Accounting(self.radius.accounting, lambda: self.authorizer.deciders, store, clock)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -181,8 +181,12 @@ class Authority:
 class DictionaryError(Exception):
     """A dictionary cannot be used; the text says which, where, and what to do."""
 
+    def __init__(self, setting: str, says: str) -> None:
+        super().__init__(f"{setting}: {says}")
+        self.setting, self.says = setting, says
 
-def _dictionary(settings: RadiusSettings, folder: Path) -> Dictionary:
+
+def read_dictionary(settings: RadiusSettings, folder: Path) -> Dictionary:
     """Read the operator's dictionaries. Raises: DictionaryError."""
     if settings.dictionary is None:
         return STANDARD
@@ -191,12 +195,13 @@ def _dictionary(settings: RadiusSettings, folder: Path) -> Dictionary:
         dictionary = load({str(path): path.read_text() for path in sorted(place.iterdir()) if path.is_file()})
     except (OSError, ValueError) as error:
         why = f"{place}: {error.strerror}" if isinstance(error, OSError) else str(error)
-        raise DictionaryError(f"radius.dictionary: {why}") from None
+        raise DictionaryError("radius.dictionary", why) from None
     for group in settings.groups:
+        setting = f"radius.groups[{group.name}].aliases"
         for name, meant in group.aliases.items():
             if name not in dictionary:
-                raise DictionaryError(f"radius.groups[{group.name}].aliases: {place} names no attribute {name}")
+                raise DictionaryError(setting, f"{place} names no attribute {name}")
             if dictionary[name].type is not dictionary[meant].type:
                 kinds = f"{dictionary[name].type.name}, and {meant} is {dictionary[meant].type.name}"
-                raise DictionaryError(f"radius.groups[{group.name}].aliases: {name} is {kinds}")
+                raise DictionaryError(setting, f"{name} is {kinds}")
     return dictionary

@@ -19,7 +19,7 @@ import msgspec
 
 from wayleave.aaa.outbox import Account
 from wayleave.io.clock import Clock
-from wayleave.io.lease import Restored, grant_of, restored, session_of
+from wayleave.io.lease import Restored, Row, grant_of, restored
 from wayleave.io.writes import (
     CLOCK_STEP,
     TABLES,
@@ -27,17 +27,17 @@ from wayleave.io.writes import (
     Booted,
     Collected,
     Learn,
-    Moment,
     Reclock,
     Recount,
     Rename,
     Report,
     Write,
     client_of,
+    last_written,
     put,
     read_accounts,
 )
-from wayleave.net.units import BootNs, UtcNs
+from wayleave.net.units import UtcNs
 from wayleave.session.model import NOTHING_USED, Client, Service, Session, Used
 
 SCHEMA = 1
@@ -73,6 +73,8 @@ class Store(Collected):
             self._db.executescript(TABLES)
             self._check_schema()
             self.epoch = self._next_epoch()
+            self.last_written = last_written(self._db)
+            """When an earlier process wrote last; None: there was none."""
             self._seq: int = self._db.execute("SELECT coalesce(max(seq), 0) FROM accounting").fetchone()[0]
         except (sqlite3.Error, OSError) as error:
             why = error.strerror if isinstance(error, OSError) and error.strerror else error
@@ -110,11 +112,11 @@ class Store(Collected):
         if latest is not None:
             self._clock.not_before(UtcNs(latest))
         used = {id_: Used(*msgspec.json.decode(body)) for id_, body in self._db.execute("SELECT id, body FROM used")}
-        rows = self._db.execute("SELECT id, tenant, address, promise_utc, boot_id, promise_boot, body FROM lease")
-        for id_, tenant, address, promise_utc, boot_id, promise_boot, body in rows.fetchall():
-            session = session_of(id_, tenant, address, body, self._clock.boot())
-            found = restored(session, self._clock, boot_id, BootNs(promise_boot), promise_utc)
-            yield msgspec.structs.replace(found, used=used.get(id_, NOTHING_USED))
+        rows = self._db.execute(f"SELECT {', '.join(Row._fields)} FROM lease")
+        for columns in rows.fetchall():
+            row = Row(*columns)
+            found = restored(row, self._clock, self.last_written)
+            yield msgspec.structs.replace(found, used=used.get(row.id, NOTHING_USED))
 
     def report(self, account: Account, id_: int | None = None, used: Used = NOTHING_USED) -> None:
         """Have a record of accounting written with the next `flush`, and what the session with this id had used."""
@@ -222,11 +224,9 @@ class Store(Collected):
                 self._completed(group, self._write(group))
 
     def _write(self, group: Sequence[Write]) -> str | None:
-        utc = self._clock.utc() if self._clock.plausible else None
-        at = Moment(self._clock.boot(), self._clock.boot_id, utc)
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            put(self._db, group, at)
+            put(self._db, group, self._clock.moment())
             self._db.execute("COMMIT")
         except Exception as error:
             if self._db.in_transaction:

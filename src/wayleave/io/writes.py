@@ -9,11 +9,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from wayleave.aaa.outbox import Account
+from wayleave.io.clock import Moment
 from wayleave.io.lease import grant_text, row
 from wayleave.net.mac import Mac
 from wayleave.net.units import SECOND, BootNs, UtcNs
@@ -51,14 +52,6 @@ CREATE TABLE IF NOT EXISTS known (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS used (id INTEGER PRIMARY KEY, body TEXT NOT NULL);
 """
-
-
-class Moment(NamedTuple):
-    """When a group is written. `utc` None: the wall clock is not plausible."""
-
-    boot: BootNs
-    boot_id: str
-    utc: UtcNs | None
 
 
 # One statement a group: sqlite3 lets go of the interpreter's lock at every step, and a busy loop takes 5 ms to give it
@@ -118,7 +111,9 @@ class Report(msgspec.Struct, frozen=True):
 
 
 _RENAME = """
-UPDATE lease SET body = json_set(body, '$.accounting', ?, '$.opened', ?, '$.counted', json('[0,0,0,0]')) WHERE id = ?
+UPDATE lease
+SET body = json_set(body, '$.accounting', ?, '$.opened', ?, '$.opened_on', ?, '$.counted', json('[0,0,0,0]'))
+WHERE id = ?
 """
 
 
@@ -131,8 +126,8 @@ class Rename(msgspec.Struct, frozen=True):
     account: Account | None = None
 
     @staticmethod
-    def put(db: sqlite3.Connection, writes: Sequence[Rename], _: Moment) -> None:
-        db.executemany(_RENAME, [(write.name, write.opened_at, write.id) for write in writes])
+    def put(db: sqlite3.Connection, writes: Sequence[Rename], at: Moment) -> None:
+        db.executemany(_RENAME, [(write.name, write.opened_at, at.boot_id, write.id) for write in writes])
         db.executemany("DELETE FROM used WHERE id = ?", [(write.id,) for write in writes])
 
 
@@ -187,7 +182,7 @@ _RECLOCK = """
 UPDATE lease SET promise_utc = promise_boot + ?, written_utc = ?
 WHERE boot_id = ? AND (promise_utc IS NULL OR abs(promise_utc - promise_boot - ?) > ?)
 """
-_DATE = "UPDATE accounting SET at_utc = at_boot + ? WHERE boot_id = ? AND at_utc IS NULL"
+_DATE = "UPDATE accounting SET at_utc = at_boot + ? WHERE boot_id = ? AND at_boot > 0 AND at_utc IS NULL"
 
 
 class Reclock(msgspec.Struct, frozen=True):
@@ -207,13 +202,20 @@ Write = Save | Erase | Reclock | Report | Rename | Recount | Booted | Learn | Ac
 
 
 def put(db: sqlite3.Connection, group: Sequence[Write], at: Moment) -> None:
-    """Write a group in order, those of a kind that stand together at once; and what of them is accounted."""
+    """Write a group in order, those of a kind that stand together at once; what of them is accounted; and when."""
     for kind, writes in groupby(group, key=type):
         of_kind: Any = kind
         of_kind.put(db, list(writes), at)
     accounts = accounts_of(group)
     if accounts:
         db.execute(_REPORT, (at.boot_id, to_json([_account_row(account) for account in accounts])))
+    db.execute("INSERT OR REPLACE INTO meta VALUES ('written', ?)", (to_json(at),))
+
+
+def last_written(db: sqlite3.Connection) -> Moment | None:
+    """When a group was last written, by whatever process on whatever boot. None: never."""
+    row = db.execute("SELECT value FROM meta WHERE key = 'written'").fetchone()
+    return None if row is None else msgspec.json.decode(row[0], type=Moment)
 
 
 # ---- Records of accounting --------------------------------------------------------------
@@ -230,7 +232,13 @@ WHERE authority = ? AND seq > ? ORDER BY seq LIMIT ?
 
 def accounts_of(group: Iterable[Write]) -> list[Account]:
     """The records that travel with a group of writes, in order."""
-    return [account for write in group if (account := getattr(write, "account", None)) is not None]
+    return [account for write in group if (account := account_of(write)) is not None]
+
+
+def account_of(write: Write) -> Account | None:
+    """The record that travels with a write."""
+    account: Account | None = getattr(write, "account", None)
+    return account
 
 
 def read_accounts(db: sqlite3.Connection, authority: str, after: int, limit: int, boot_id: str) -> list[Account]:
