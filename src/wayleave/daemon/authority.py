@@ -23,11 +23,11 @@ from wayleave.io.clock import Clock
 from wayleave.io.lease import Restored
 from wayleave.io.store import Store
 from wayleave.io.writes import Save, Write
-from wayleave.net.units import BootNs
+from wayleave.net.units import BootNs, Ns
 from wayleave.proto.radius.dictionary import STANDARD, Dictionary, load
 from wayleave.proto.radius.exchange import Exchange
 from wayleave.session import lifecycle
-from wayleave.session.model import Session
+from wayleave.session.model import Phase, Session
 
 INTERIM_REST_S = 0.005
 """Between slices of interims."""
@@ -126,6 +126,8 @@ class Authority:
         """Take note of what becomes of a session."""
         if lifecycle.opens(session, before):
             self._begun(session)
+        elif before is not None and session.phase is Phase.ACTIVE and _interim(session) != _interim(before):
+            self.accounting.watch(session, self._clock.boot())
 
     def _begun(self, session: Session) -> None:
         """A session is served from now on, or again after a restart."""
@@ -170,6 +172,10 @@ class Authority:
         self.pump()
         if more and self._loop is not None:
             self._loop.call_later(INTERIM_REST_S, self._interims)
+
+
+def _interim(session: Session) -> Ns:
+    return session.service.interim if session.service is not None else Ns(0)
 
 
 class DictionaryError(Exception):
