@@ -11,17 +11,19 @@ from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from tests.aaa.clients import deciders, session
-from tests.daemon.radius_world import POOL
+from tests.daemon.radius_world import POOL, client
 from tests.fakes.clock import FakeClock
 from tests.fakes.plane import Plane
+from wayleave.aaa.radius import Decision, Last, Ticket
 from wayleave.aaa.settings import GroupSettings, RadiusSettings, ServerSettings
 from wayleave.daemon.authority import Authority
 from wayleave.daemon.derived import terms_of
 from wayleave.daemon.engine import Admission, Engine
 from wayleave.io.store import Store
-from wayleave.net.units import SECOND, Ns
-from wayleave.session.model import Session
-from wayleave.session.table import Table
+from wayleave.net.units import SECOND, Ns, UtcNs
+from wayleave.session.model import Phase, Service, Session
+from wayleave.session.refusal import Reason, Refusal
+from wayleave.session.table import Key, Table
 
 
 class Stage:
@@ -82,3 +84,56 @@ def test_another_interval_of_interims_counts_at_once(stage: Stage) -> None:
     assert now < due <= now + 60 * SECOND
     stage.engine.change(served.id, served.service, now)
     assert stage.armed(served) is None
+
+
+GRANTED = Service(tenant="isp", pool="residential", subscriber="bob", authority="group")
+
+
+def later(before: Stage, folder: Path, known: dict[Key, Service | None]) -> Stage:
+    """What the next boot makes of what was known, while its clock says 1970."""
+    before.store.learn(known)
+    before.store.start()
+    before.store.close()
+    stage = Stage(folder, before.clock.reboot(in_1970=True))
+    stage.authority.take_up(stage.store.load(), counting_on=False)
+    return stage
+
+
+def set_clock(stage: Stage, after: Stage) -> None:
+    stage.clock.wall = UtcNs(after.clock.wall + 3600 * SECOND)
+    stage.authority.every_second()
+
+
+def test_what_was_last_granted_counts_once_the_clock_is_set(tmp_path: Path) -> None:
+    before = Stage(tmp_path, FakeClock())
+    one = client(1)
+    stage = later(before, tmp_path, {one.key: GRANTED})
+    stage.authority.every_second()
+    assert not stage.authority.authorizer._last
+    set_clock(stage, before)
+    last = stage.authority.authorizer._last[one.key]
+    assert last.service == GRANTED
+    assert stage.clock.boot() - last.at == 3600 * SECOND
+    stage.store.close()
+
+
+def test_unless_a_server_said_something_else_meanwhile(tmp_path: Path) -> None:
+    before = Stage(tmp_path, FakeClock())
+    one, other = client(1), client(2)
+    stage = later(before, tmp_path, {one.key: GRANTED, other.key: GRANTED})
+    refused = session(1, client=one, phase=Phase.AUTHORIZING, lease=None)
+    stage.table.put(refused, stage.clock.boot())
+    no = Refusal(Reason.RADIUS_REJECTED, "no")
+    stage.authority._decided(Decision(Ticket(1, refused.since, again=False), no, ""))
+    better = replace(GRANTED, subscriber="alice")
+    stage.authority.authorizer._learn(other.key, Last(stage.clock.boot(), better))
+    stage.authority.pump()
+    set_clock(stage, before)
+    last = stage.authority.authorizer._last
+    assert one.key not in last
+    assert last[other.key].service == better
+    stage.store.start()
+    stage.store.close()
+    after = Stage(tmp_path, stage.clock)
+    assert [key for key, _, _ in after.store.known()] == [other.key]
+    after.store.close()
