@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from pydantic import BaseModel
 
 from wayleave.aaa.local import Subscriber
-from wayleave.api.facts import LATELY, RECENT, Facts, PortFacts
+from wayleave.api.facts import LATELY, RECENT, Facts, Heard, PortFacts
 from wayleave.api.rules.outward import UNANSWERED
 from wayleave.api.rules.rule import Rule
 from wayleave.api.verdicts import RULES, Diagnosis, diagnose
@@ -69,12 +69,14 @@ def facts(**unlike: Any) -> Facts:
     """Of a client that is served well, but for what is unlike that."""
     well = Facts(
         now=NOW,
+        started=BootNs(0),
         about="it",
         who=str(CLIENT.mac),
         client=CLIENT,
         session=SERVED,
         entries=[Entry(ago(50), "confirmed", "")],
         drops=[],
+        elsewhere=None,
         subscriber=None,
         reservation=None,
         port=PORT,
@@ -129,6 +131,14 @@ def test_what_the_drill_cannot_bring_about(name: str, unlike: dict[str, Any]) ->
     assert verdict(**unlike) == name
 
 
+def test_silence_reaches_back_to_the_start_of_the_gateway_and_no_further() -> None:
+    nothing = GONE | {"entries": []}
+    assert found(**nothing).says == "nothing was heard of it in the last 15 minutes"
+    assert found(**nothing | {"started": ago(6)}).says == "nothing was heard of it since the gateway started, 6s ago"
+    long_ago = RECENT // SECOND
+    assert found(**nothing | {"started": ago(long_ago)}).says == "nothing was heard of it in the last 15 minutes"
+
+
 def test_what_is_over_does_not_count() -> None:
     spoofed, denied = drop(DropReason.SPOOFED_IPV4, 5), Entry(ago(70), "not-authorized", "")
     assert verdict(drops=[spoofed], seen=ago(10)) == "spoofing"
@@ -165,6 +175,7 @@ BY_REASON = {
     Reason.ADDRESS_NOT_ITS_OWN: "address-refused",
     Reason.STORE_FAILED: "store-failed",
     Reason.NO_USERNAME: "no-username",
+    Reason.RADIUS_DECIDES: "radius-decides",
     Reason.RADIUS_REJECTED: "radius-rejected",
     Reason.RADIUS_CHALLENGED: "radius-rejected",
     Reason.RADIUS_UNUSABLE: "radius-unusable",
@@ -240,6 +251,36 @@ def test_who_is_known_on_another_line_is_told_of_it_also_if_it_is_served() -> No
     here = {"subscriber": carol.model_copy(update={"line": CLIENT.line}), "reservation": None}
     assert found(**here).notes == []
     assert found(reservation=Reservation(address=NETWORK[7], mac=CLIENT.mac)).notes == []
+
+
+def heard(seconds: int) -> Heard:
+    return Heard(Client(Line(1, 100, 9), CLIENT.mac), ago(seconds), "not-authorized DISCOVER: nobody knows it")
+
+
+THERE = "it was heard on line 1:100.9 5 s ago (not-authorized DISCOVER: nobody knows it), "
+
+
+def test_who_left_the_line_of_its_session_is_on_the_wrong_one() -> None:
+    """It has no service, whatever the session says that still stands."""
+    told = found(elsewhere=heard(5), seen=ago(6), entries=[Entry(ago(50), "confirmed", "")])
+    assert (told.name, told.notes) == ("wrong-line", [])
+    assert told.says == THERE + "and since then not on 1:100.1, where its session is"
+    changed = [Entry(ago(50), "confirmed", ""), Entry(ago(1), "changed", "gold")]
+    assert verdict(elsewhere=heard(5), seen=ago(6), entries=changed) == "wrong-line", "it has not said that"
+
+
+@pytest.mark.parametrize(
+    "since",
+    [{"seen": ago(4)}, {"entries": [Entry(ago(4), "renewed", "")]}, {"drops": [drop(DropReason.MULTICAST, 4)]}],
+)
+def test_who_is_heard_on_its_own_line_since_is_told_of_the_other(since: dict[str, Any]) -> None:
+    told = found(**{"elsewhere": heard(5), "seen": ago(6)} | since)
+    assert (told.name, told.notes) == ("well", [THERE + "as well as on 1:100.1, where its session is"])
+
+
+def test_what_was_heard_elsewhere_long_ago_is_over() -> None:
+    told = found(elsewhere=heard(RECENT // SECOND + 1), seen=NEVER, entries=[])
+    assert (told.name, told.notes) == ("well", [])
 
 
 UP, DOWN = DropReason.METERED_UP, DropReason.METERED_DOWN

@@ -61,6 +61,18 @@ def test_a_difference_is_told_with_its_path_and_whether_it_needs_a_restart(tmp_p
     assert [(str(change), bool(change.restart)) for change in changes(old, new)] == expected
 
 
+def test_rates_and_lengths_of_time_are_told_as_the_file_has_them(tmp_path: Path) -> None:
+    gold = '[[services]]\nname = "gold"\nup = "2.5M"\ndown = "100M"\nsession_timeout = "2h"\n[authorization]'
+    quick = '[[services]]\nname = "gold"\ndown = "200M"\nburst_down = 20000\nsession_timeout = "90s"\n[authorization]'
+    old, new = (read(tmp_path, GOOD.replace("[authorization]", text)) for text in (gold, quick))
+    assert [str(change) for change in changes(old, new)] == [
+        'services[gold].up: "2.5M" → absent',
+        'services[gold].down: "100M" → "200M"',
+        "services[gold].burst_down: absent → 20000",
+        'services[gold].session_timeout: "2h" → "90s"',
+    ]
+
+
 def people(*names: str, **settings: object) -> list[Subscriber]:
     return [Subscriber.model_validate({"name": name, "circuit": name, **settings}) for name in names]
 

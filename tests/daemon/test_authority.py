@@ -21,9 +21,9 @@ from wayleave.daemon.derived import terms_of
 from wayleave.daemon.engine import Admission, Engine
 from wayleave.io.store import Store
 from wayleave.net.units import SECOND, Ns, UtcNs
-from wayleave.session.model import Phase, Service, Session
+from wayleave.session.model import Client, Phase, Service, Session
 from wayleave.session.refusal import Reason, Refusal
-from wayleave.session.table import Key, Table
+from wayleave.session.table import Table
 
 
 class Stage:
@@ -89,7 +89,7 @@ def test_another_interval_of_interims_counts_at_once(stage: Stage) -> None:
 GRANTED = Service(tenant="isp", pool="residential", subscriber="bob", authority="group")
 
 
-def later(before: Stage, folder: Path, known: dict[Key, Service | None]) -> Stage:
+def later(before: Stage, folder: Path, known: dict[Client, Service | None]) -> Stage:
     """What the next boot makes of what was known, while its clock says 1970."""
     before.store.learn(known)
     before.store.start()
@@ -107,11 +107,11 @@ def set_clock(stage: Stage, after: Stage) -> None:
 def test_what_was_last_granted_counts_once_the_clock_is_set(tmp_path: Path) -> None:
     before = Stage(tmp_path, FakeClock())
     one = client(1)
-    stage = later(before, tmp_path, {one.key: GRANTED})
+    stage = later(before, tmp_path, {one: GRANTED})
     stage.authority.every_second()
     assert not stage.authority.authorizer._last
     set_clock(stage, before)
-    last = stage.authority.authorizer._last[one.key]
+    last = stage.authority.authorizer._last[one]
     assert last.service == GRANTED
     assert stage.clock.boot() - last.at == 3600 * SECOND
     stage.store.close()
@@ -120,20 +120,20 @@ def test_what_was_last_granted_counts_once_the_clock_is_set(tmp_path: Path) -> N
 def test_unless_a_server_said_something_else_meanwhile(tmp_path: Path) -> None:
     before = Stage(tmp_path, FakeClock())
     one, other = client(1), client(2)
-    stage = later(before, tmp_path, {one.key: GRANTED, other.key: GRANTED})
+    stage = later(before, tmp_path, {one: GRANTED, other: GRANTED})
     refused = session(1, client=one, phase=Phase.AUTHORIZING, lease=None)
     stage.table.put(refused, stage.clock.boot())
     no = Refusal(Reason.RADIUS_REJECTED, "no")
     stage.authority._decided(Decision(Ticket(1, refused.since, again=False), no, ""))
     better = replace(GRANTED, subscriber="alice")
-    stage.authority.authorizer._learn(other.key, Last(stage.clock.boot(), better))
+    stage.authority.authorizer._learn(other, Last(stage.clock.boot(), better))
     stage.authority.pump()
     set_clock(stage, before)
     last = stage.authority.authorizer._last
-    assert one.key not in last
-    assert last[other.key].service == better
+    assert one not in last
+    assert last[other].service == better
     stage.store.start()
     stage.store.close()
     after = Stage(tmp_path, stage.clock)
-    assert [key for key, _, _ in after.store.known()] == [other.key]
+    assert [key for key, _, _ in after.store.known()] == [other]
     after.store.close()

@@ -42,7 +42,7 @@ def test_the_time_is_utc_in_milliseconds(monkeypatch: pytest.MonkeyPatch) -> Non
         ("a\nb", r'"a\nb"'),
         ("back\\slash", "back\\slash"),
         ("back\\ slash", r'"back\\ slash"'),
-        ("\x07", '"\x07"'),
+        ("\x1b[2J\x07\r", r'"\x1b[2J\x07\r"'),
     ],
 )
 def test_what_would_break_a_line_apart_is_quoted(value: str, text: str) -> None:

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
-from wayleave.dataplane import syscall
+from wayleave.dataplane import objects, pins, syscall
 from wayleave.dataplane.abi import CaptureFilter, PortKind
-from wayleave.dataplane.plane import DataPlane
+from wayleave.dataplane.plane import DataPlane, settings_of_kernel
 from wayleave.net.mac import Mac
+from wayleave.net.units import BootNs
 
 OWN, STANDING_IN = 1, 2
 WANTED = CaptureFilter(Mac(bytes(5) + b"\1"), 0, 0, 0, 0)
+
+
+def test_a_program_that_is_not_there_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    name = f"unbuilt-{os.getpid()}"
+    monkeypatch.setattr(objects, "PROGRAM", tmp_path / "bng.bpf.o")
+    with pytest.raises(objects.LoadError, match="is not built"):
+        DataPlane(name, {}, settings_of_kernel(), lambda: BootNs(0))
+    assert name not in pins.instances()
 
 
 @pytest.fixture

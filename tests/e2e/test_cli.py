@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -105,6 +107,23 @@ def test_sessions_are_listed_whole_for_people_and_for_programs(lab: Lab) -> None
         assert 3500 < item["lease_s"] <= 3600
         (row,) = [line.split() for line in text if item["mac"] in line.split()]
         assert row[:6] == [str(item["id"]), item["address"], item["mac"], item["line"], "active", "residential"]
+
+
+@pytest.mark.parametrize(
+    "words", ["show sessions", "show session 100.64.0.2 --journal", "show counters", "schema", "plan"]
+)
+def test_who_reads_no_more_ends_a_command_quietly(lab: Lab, words: str) -> None:
+    reads, writes = os.pipe()
+    os.close(reads)
+    command = [sys.executable, "-m", "wayleave.cli.bng", *words.split()]
+    if words != "schema":
+        command += ["--config", str(lab.gateway.config_file)]
+    argv = lab.gateway.namespace.command(*command)
+    try:
+        done = subprocess.run(argv, stdout=writes, stderr=subprocess.PIPE, text=True, timeout=20, check=False)
+    finally:
+        os.close(writes)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
 
 
 FILTERS = {
@@ -418,6 +437,19 @@ def test_an_api_socket_that_cannot_be_is_refused_before_anything_is_attached(idl
     (folder / "in it").mkdir(parents=True)
     line = _refused(idle, idle.config(gateway={"api": str(folder)}))
     assert line == f"bng: the API cannot listen at {folder}: Is a directory: see gateway.api"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        '[[radius.servers]]\nname = "r"\naddress = "192.0.2.2"\nsecret = "none"\n'
+        '[[radius.groups]]\nname = "g"\nservers = ["r"]\n',
+        '[[radius.controllers]]\naddress = "192.0.2.2"\nsecret = "none"\n',
+    ],
+    ids=["server", "controller"],
+)
+def test_a_secret_that_is_missing_is_said_and_nothing_stays(idle: Lab, more: str) -> None:
+    assert "none: No such file or directory: write the secret" in _refused(idle, idle.config(more=more))
 
 
 def test_run_has_to_be_root(idle: Lab) -> None:

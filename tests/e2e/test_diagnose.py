@@ -275,6 +275,24 @@ def test_the_wrong_vlan(lab: Lab) -> None:
         assert "1:100.3;" in seen or seen.endswith("1:100.3")
 
 
+def test_the_wrong_vlan_of_who_was_served(lab: Lab) -> None:
+    """Its session still stands on the line that it has left."""
+    alice = lab.customers[ALICE]
+    mended(lab)
+    alice.move(Line(100, 88))
+    try:
+        raw(alice, DISCOVER)
+        for who in ("alice", alice):
+            seen = says(lab, who, "wrong-line")
+            assert re.match(r"it was heard on line 1:100.88 \d s ago \(not-authorized DISCOVER: ", seen)
+            assert seen.endswith("and since then not on 1:100.1, where its session is")
+    finally:
+        alice.move(Line(100, 1))
+    mended(lab)
+    (note,) = diagnose(lab, "alice")["notes"]
+    assert note.endswith("as well as on 1:100.1, where its session is")
+
+
 def test_an_empty_pool(lab: Lab) -> None:
     lab.customers[TINY].dhcp("udhcpc")
     asks(lab.customers[TINY_TOO])

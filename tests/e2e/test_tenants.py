@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
+from typing import Any
 
 import pytest
 
@@ -134,3 +136,21 @@ def test_nor_what_the_kernel_has_to_answer(lab: Lab) -> None:
     finally:
         lab.gateway.namespace.ip(f"route add default via {B_ROUTER} dev core1 table {TABLE}")
     assert not of_a.matching(lambda f: f.ip and f.ip.source in (leased(lab, B), B_POOL[1]))
+
+
+def test_the_uplink_that_is_down_is_that_of_whom_it_is_asked_about(lab: Lab) -> None:
+    """The other provider's still works, and is no reason to look at the routes."""
+
+    def diagnosed(which: int) -> dict[str, Any]:
+        words = ("diagnose", str(leased(lab, which)), "--json", "--config", str(lab.gateway.config_file))
+        return dict(json.loads(lab.gateway.bng(*words, check=False)))
+
+    gateway = lab.gateway.namespace
+    gateway.ip("link set core1 down")
+    try:
+        told = diagnosed(B)
+        assert (told["verdict"], told["says"]) == ("uplink-down", "port 101 (core1) is administratively down")
+        assert "`ip link set dev core1 up`" in told["cure"]
+        assert diagnosed(A)["verdict"] == "well"
+    finally:
+        gateway.ip("link set core1 up", f"route replace default via {B_ROUTER} dev core1 table {TABLE}")

@@ -388,7 +388,8 @@ def test_a_boot_is_the_first_until_it_is_on_the_disk_what_follows_from_it(folder
 
 def test_what_was_last_granted_is_remembered_until_it_is_doubted(folder: Path) -> None:
     opened = Opened(folder, FakeClock())
-    one, other = (1, 100, 7, Mac(b"\2\0\0\0\0\1"), 0), (1, 100, 8, Mac(b"\2\0\0\0\0\2"), 0)
+    one = Client(Line(1, 100, 7, b"slot/1\xff"), Mac(b"\2\0\0\0\0\1"))
+    other = Client(Line(1, 100, 7), Mac(b"\2\0\0\0\0\1"))
     granted = Service(
         tenant="isp", pool="p", subscriber="bob", classes=(b"\xff",), up=Rate.of(1_000_000), authority="g"
     )

@@ -34,16 +34,18 @@ class ErrorCause(IntEnum):
     NAS_IDENTIFICATION_MISMATCH = 403
     UNSUPPORTED_SERVICE = 405
     INVALID_ATTRIBUTE_VALUE = 407
+    ADMINISTRATIVELY_PROHIBITED = 501
     SESSION_CONTEXT_NOT_FOUND = 503
     RESOURCES_UNAVAILABLE = 506
     MULTIPLE_SESSION_SELECTION_UNSUPPORTED = 508
 
 
 class Order(Struct, frozen=True):
-    """Change a session's service; None: end it."""
+    """Change a session's service; None: end it. `anew`: its time counts from now."""
 
     session: Session
     service: Service | None
+    anew: bool = False
 
 
 class Refused(Struct, frozen=True):
@@ -86,6 +88,7 @@ IDENTIFYING: dict[str, Callable[[Whom], Any]] = {
     "Calling-Station-Id": lambda of: of.called(lambda terms: terms.caller.calling),
     "Called-Station-Id": lambda of: of.called(lambda terms: terms.caller.called),
     "NAS-Port-Id": lambda of: str(of.session.client.line),
+    "NAS-Port": lambda of: request.nas_port(of.session.client.line),
     "Acct-Multi-Session-Id": lambda of: of.line,
     "ADSL-Agent-Circuit-Id": lambda of: of.access_node and of.access_node.circuit,
     "ADSL-Agent-Remote-Id": lambda of: of.access_node and of.access_node.remote,
@@ -98,7 +101,6 @@ PASSED_OVER = frozenset(
         "Message-Authenticator",
         "Proxy-State",
         "State",
-        "NAS-Port",
         "NAS-Port-Type",
         "Reply-Message",
         "Acct-Terminate-Cause",
@@ -133,6 +135,8 @@ def understand(
     if isinstance(found, Refused):
         return found
     if not disconnects:
+        if found.phase is not Phase.ACTIVE:
+            return Refused(ErrorCause.RESOURCES_UNAVAILABLE, "its lease is on its way to the disk: try again")
         return _changed(found, wanted, deciders)
     if wanted:
         return Refused(ErrorCause.UNSUPPORTED_ATTRIBUTE, f"{wanted[0][0].name} says nothing to a Disconnect")
@@ -163,7 +167,7 @@ def _find(
     found = [
         session
         for session in candidates
-        if session.phase is Phase.ACTIVE and _may(session, groups) and _is(Whom(session, deciders), identifying)
+        if session.phase in _SERVED and _may(session, groups) and _is(Whom(session, deciders), identifying)
     ]
     if not found:
         return Refused(ErrorCause.SESSION_CONTEXT_NOT_FOUND, "no session is all that")
@@ -172,6 +176,9 @@ def _find(
         return Refused(ErrorCause.MULTIPLE_SESSION_SELECTION_UNSUPPORTED, why)
     return found[0]
 
+
+_SERVED = (Phase.RECORDING, Phase.INSTALLING, Phase.ACTIVE)
+"""Where a client that has its address may stand: with each renewal it goes through all of them."""
 
 SELECTING = ("Acct-Session-Id", "Framed-IP-Address", "User-Name", "NAS-Port-Id", "Calling-Station-Id")
 """One of these has to be there: by them sessions are found, without looking at all of them."""
@@ -215,6 +222,9 @@ def _is(whom: Whom, identifying: Avps) -> bool:
 
 def _changed(session: Session, wanted: Avps, deciders: Deciders) -> Order | Refused:
     assert session.service is not None
+    if not session.service.authority:
+        why = "the configuration decides about this client: change it there, and reload"
+        return Refused(ErrorCause.ADMINISTRATIVELY_PROHIBITED, why)
     terms = deciders.terms(session.service.authority)
     reading = terms.reading if terms is not None else policy.PLAIN
     for attribute, octets in wanted:
@@ -229,7 +239,8 @@ def _changed(session: Session, wanted: Avps, deciders: Deciders) -> Order | Refu
     except Unusable as error:
         cause = ErrorCause.INVALID_ATTRIBUTE_VALUE if error.known else ErrorCause.UNSUPPORTED_ATTRIBUTE
         return Refused(cause, str(error))
-    return Order(session, service)
+    anew = any(reading.aliases.get(attribute.name, attribute.name) == "Session-Timeout" for attribute, _ in wanted)
+    return Order(session, service, anew)
 
 
 FRAMED = (2).to_bytes(4, "big")

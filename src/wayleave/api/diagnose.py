@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from pydantic import BaseModel, Field
 
 from wayleave.api.explain import from_client
-from wayleave.api.facts import Facts, PortFacts
-from wayleave.api.journal import EntryView, entries_of, entry_views, heard_last
+from wayleave.api.facts import Facts, Heard, PortFacts
+from wayleave.api.journal import EntryView, client_of, entries_of, entry_views, heard_last
 from wayleave.api.radius import ServerView, servers, view_server
+from wayleave.api.rules.rule import seen_dropped
 from wayleave.api.search import Filter, first
 from wayleave.api.verdicts import diagnose
 from wayleave.dataplane.counters import Asking
@@ -64,6 +65,7 @@ class Diagnosing(Protocol):
     settings: Configuration
     tenants: dict[str, Tenant]
     store_failed: str | None
+    started: BootNs
 
     @property
     def links(self) -> Links: ...
@@ -146,16 +148,18 @@ async def answer(gateway: Diagnosing, whom: Whom, to: IPv4Address) -> DiagnosisV
     found = diagnose(
         Facts(
             now=now,
+            started=gateway.started,
             about=about,
             who=_who(about, client, session),
             client=client,
             session=session,
             entries=entries,
             drops=drops.of(client.key) if client is not None else [],
+            elsewhere=_elsewhere(gateway, session),
             subscriber=entry,
             reservation=_reservation(gateway, client),
             port=facts.get(client.line.port) if client is not None else None,
-            uplinks=[facts[port.number] for port in gateway.ports.values() if port.role == "network"],
+            uplinks=[facts[number] for number in _uplinks(gateway, tenant)],
             link_fault=gateway.links.fault(tenant) if tenant is not None else None,
             forwarding=seen.forwarding,
             store_failed=gateway.store_failed,
@@ -221,6 +225,25 @@ def _latest(gateway: Diagnosing, wanted: Callable[[Key], bool]) -> Client | None
     return clients[0] if clients else None
 
 
+def _elsewhere(gateway: Diagnosing, session: Session | None) -> Heard | None:
+    """Where the MAC of a session was heard last without one, and what came of it there."""
+    if session is None:
+        return None
+    mine, drops = session.client.key, gateway.dropped()
+
+    def wanted(key: Key) -> bool:
+        return key[3] == mine[3] and key != mine and gateway.table.find(client_of(key)) is None
+
+    clients, _ = heard_last(gateway.journal, drops, wanted, 1)
+    if not clients:
+        return None
+    (there,) = clients
+    entries, lost = gateway.journal.of_stranger(there.key), drops.of(there.key)
+    at = max([*(entry.at for entry in entries), *(drop.last for drop in lost)])
+    said = [entry for entry in entries if entry.at == entries[-1].at]  # of one moment, the first is why
+    return Heard(there, at, f"{said[0].what} {said[0].says}".strip() if said else seen_dropped(lost[-1]))
+
+
 def _session(gateway: Diagnosing, client: Client | None) -> Session | None:
     return gateway.table.find(client) if client is not None else None
 
@@ -255,6 +278,13 @@ def _tenant(gateway: Diagnosing, client: Client, session: Session | None) -> str
         return session.service.tenant
     port = gateway.ports.get(client.line.port)
     return port.tenant if port is not None else ""
+
+
+def _uplinks(gateway: Diagnosing, tenant: Tenant | None) -> list[int]:
+    """The network ports by which its tenant's clients reach the internet; all where it is nobody's or has none."""
+    ports = [port for port in gateway.ports.values() if port.role == "network"]
+    own = [port.number for port in ports if tenant is not None and port.tenant == tenant.name]
+    return own or [port.number for port in ports]
 
 
 def _servers(gateway: Diagnosing, client: Client | None, session: Session | None, now: BootNs) -> list[ServerView]:

@@ -40,10 +40,20 @@ class PortFacts(Struct, frozen=True):
     up: bool
 
 
+class Heard(Struct, frozen=True):
+    """A client without a session that was heard of: when last, and what came of it."""
+
+    client: Client
+    at: BootNs
+    says: str
+
+
 class Facts(Struct, frozen=True, kw_only=True):
     """All that is known of one client and of what its packets depend on."""
 
     now: BootNs
+    started: BootNs
+    """When the gateway's process was; of what was before, journals know nothing."""
     about: str
     """The client, as it was asked for."""
     who: str
@@ -53,12 +63,15 @@ class Facts(Struct, frozen=True, kw_only=True):
     entries: list[Entry]
     """Its journal, the oldest first; `drops` likewise."""
     drops: list[Drop]
+    elsewhere: Heard | None
+    """The MAC of its session, on another line than that, where it has none."""
     subscriber: Subscriber | None
     """Whom the subscribers file means by it, or by its MAC."""
     reservation: Reservation | None
     """An address that is kept for its MAC on a line."""
     port: PortFacts | None
     uplinks: list[PortFacts]
+    """The network ports of its tenant."""
     link_fault: str | None
     """What is wrong with its tenant's host link."""
     forwarding: bool
@@ -100,6 +113,27 @@ class Facts(Struct, frozen=True, kw_only=True):
     def _is_elsewhere(self, line: Line | None) -> bool:
         """As far as port and tags tell: of who has no session the circuit is not known."""
         return line is not None and self.client is not None and Client(line, self.client.mac).key != self.client.key
+
+    @property
+    def moved(self) -> bool:
+        """Whether it is heard on another line than that of its session, and on this no longer."""
+        there = self.elsewhere
+        if there is None or self.now - there.at > RECENT:
+            return False
+        heard = (entry.at for entry in self.entries if entry.what not in _NOT_ITS_OWN)
+        sent = (drop.last for drop in self.drops if drop.upstream)
+        return there.at > max(self.seen, *heard, *sent)
+
+    @property
+    def heard_elsewhere(self) -> str | None:
+        """Where its MAC is heard, if that is another line than that of its session."""
+        there = self.elsewhere
+        if there is None or self.client is None or self.now - there.at > RECENT:
+            return None
+        here = "and since then not on" if self.moved else "as well as on"
+        ago = (self.now - there.at) // SECOND
+        seen = f"it was heard on line {there.client.line} {ago} s ago ({there.says})"
+        return f"{seen}, {here} {self.client.line}, where its session is"
 
     @property
     def over_rate(self) -> str | None:
@@ -191,6 +225,8 @@ class Facts(Struct, frozen=True, kw_only=True):
         return self.small is not None and self.small.reason in reasons
 
 
+_NOT_ITS_OWN = frozenset(("changed", "granted", "restored", "ending"))
+"""What happens to a client without its saying anything."""
 _SERVES = frozenset(("confirmed", "restored"))
 _WELL = frozenset(("confirmed", "renewed", "restored"))
 _ILL = frozenset(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -14,6 +14,7 @@ from wayleave.cli.client import DEFAULT_CONFIG, ApiError, Misused
 from wayleave.cli.refusal import from_one, told
 from wayleave.cli.show import show
 from wayleave.cli.target import Target, find, find_id, whom
+from wayleave.cli.terminal import all_written, aside, document, nobody_reads, refuse, remark, say
 from wayleave.cli.watch import with_seconds
 from wayleave.cli.words import age, several
 
@@ -54,11 +55,12 @@ def check(file: Path | None = None, /, *, config: Path = DEFAULT_CONFIG) -> int:
     try:
         settings, subscribers = load(config)
     except ConfigurationError as error:
-        print(error, file=sys.stderr)
-        print(several(len(error.problems), "problem"), file=sys.stderr)
+        for problem in error.problems:
+            aside(problem)
+        aside(several(len(error.problems), "problem"))
         return 2
     counts = ((settings.ports, "port"), (settings.pools, "pool"), (subscribers, "subscriber"))
-    print(f"{config}: good: {', '.join(several(len(items), thing) for items, thing in counts)}")
+    say(f"{config}: good: {', '.join(several(len(items), thing) for items, thing in counts)}")
     return 0
 
 
@@ -73,7 +75,7 @@ def schema(file: Literal["gateway", "subscribers"] = "gateway", /) -> int:
     """
     from wayleave.config.jsonschema import schema as schema_of
 
-    print(json.dumps(schema_of(file), indent=2))
+    document(schema_of(file), 2)
     return 0
 
 
@@ -92,12 +94,13 @@ def doctor(*, config: Path = DEFAULT_CONFIG) -> int:
     try:
         settings, _ = load(config)
     except ConfigurationError as error:
-        print(error, file=sys.stderr)
+        for problem in error.problems:
+            aside(problem)
         return 2
     worst = 0
     for finding in examine(settings, config.parent):
         cure = f": {finding.cure}" if finding.cure else ""
-        print(f"{finding.level.value:8} {finding.what}: {finding.says}{cure}")
+        say(f"{finding.level.value:8} {finding.what}: {finding.says}{cure}")
         worst = max(worst, int(finding.level is Level.BAD))
     return worst
 
@@ -127,8 +130,8 @@ def stop(
     name, said = ending.stop(target, end_sessions)
     if end_sessions:
         waiting = several(said["unacknowledged"], "record") + " of accounting"
-        print(f"{several(said['ended'], 'session')} ended, {said['left']:,} left, {waiting} not acknowledged")
-    print("stopped" + (", traffic goes on" if settings is None else ""))
+        say(f"{several(said['ended'], 'session')} ended, {said['left']:,} left, {waiting} not acknowledged")
+    say("stopped" + (", traffic goes on" if settings is None else ""))
     return 0 if settings is None else ending.detach(settings, name)
 
 
@@ -204,7 +207,7 @@ def plan(*, target: Target | None = None) -> int:
     try:
         found = planned(target)
     except ApiError as error:
-        print(f"bng: {error}", file=sys.stderr)
+        refuse(str(error))
         return 2
     tell(target, found)
     return 2 if found["refused"] else int(bool(found["changes"]))
@@ -295,20 +298,31 @@ def clear_session(which: str, /, *, target: Target | None = None) -> int:
     target = target or Target()
     found = find(target, which)
     target.call("DELETE", f"/sessions/{found['id']}")
-    print(f"cleared session {found['id']}: {found['client']} {found['address'] or ''}")
+    say(f"cleared session {found['id']}: {found['client']} {found['address'] or ''}")
     return 0
 
 
 def main() -> None:
     """Entry point."""
     try:
-        sys.exit(app(with_seconds(sys.argv[1:]), exit_on_error=False, print_error=False))
+        _run(sys.argv[1:])
+    except BrokenPipeError:
+        nobody_reads()
+        sys.exit(128 + signal.SIGPIPE)  # as a shell says of what that signal ends
+
+
+def _run(words: list[str]) -> NoReturn:
+    """Run a command, and have all be written that it prints."""
+    try:
+        sys.exit(app(with_seconds(words), exit_on_error=False, print_error=False))
     except CycloptsError as error:
-        print(f"bng: {told(error)}", file=sys.stderr)
+        remark(told(error))
         sys.exit(2)
     except ApiError as error:
-        print(f"bng: {error}", file=sys.stderr)
+        refuse(str(error))
         sys.exit(error.status)
+    finally:
+        all_written()
 
 
 if __name__ == "__main__":

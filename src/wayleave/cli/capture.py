@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from wayleave.cli.client import ApiError, Misused
 from wayleave.cli.target import Target, find_id, is_mac
+from wayleave.cli.terminal import aside, document, nobody_reads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,14 +34,14 @@ def run(target: Target, asked: dict[str, object], path: Path) -> int:
         raise Misused("--json and the capture cannot both go to standard output: say another file with --write")
     try:
         with target.stream("POST", "/capture", **asked) as pieces, _written(path) as out:
-            print(f"capturing into {path}; Ctrl-C ends it", file=sys.stderr)
+            aside(f"capturing into {path}; Ctrl-C ends it")
             for piece in pieces:
                 out.write(piece)
                 out.flush()
     except KeyboardInterrupt:
         pass
     except BrokenPipeError:
-        sys.stdout = None  # or Python complains of it once more when it ends
+        nobody_reads()
     _summary(target, path)
     return 0
 
@@ -52,11 +52,11 @@ def _summary(target: Target, path: Path) -> None:
     except ApiError:
         told = {"running": False, "client": None, "packets": None, "lost": None}
     if target.as_json:
-        print(json.dumps({"file": str(path), **told}, indent=2))
+        document({"file": str(path), **told}, 2)
     elif told["client"] is None:
-        print("the gateway has stopped; the file is whole", file=sys.stderr)
+        aside("the gateway has stopped; the file is whole")
     else:
-        print(f"{told['packets']} frames of {told['client']}, {told['lost']} lost", file=sys.stderr)
+        aside(f"{told['packets']} frames of {told['client']}, {told['lost']} lost")
 
 
 @contextmanager

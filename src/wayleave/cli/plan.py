@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import Any
 
 from wayleave.cli.client import Misused
-from wayleave.cli.target import Target, remark
+from wayleave.cli.target import Target
+from wayleave.cli.terminal import aside, document, remark, say
 
 
 def planned(target: Target) -> dict[str, Any]:
@@ -30,24 +29,24 @@ def planned(target: Target) -> dict[str, Any]:
 def tell(target: Target, found: dict[str, Any]) -> None:
     """Print what a reload would change, or has changed; on standard error, why it would not."""
     if target.as_json:
-        print(json.dumps(found, indent=2))
+        document(found, 2)
         return
     for line in found["refused"]:
-        print(f"refused: {line}", file=sys.stderr)
+        aside(f"refused: {line}")
     for line in found["changes"]:
-        print(line)
+        say(line)
     if found["refused"]:
-        print("bng: nothing was changed", file=sys.stderr)
+        remark("nothing was changed")
         return
     if not found["changes"]:
-        print(f"{found['file']}: nothing differs from how the gateway runs")
+        say(f"{found['file']}: nothing differs from how the gateway runs")
         return
     for line in found["examples"]:
-        print(line)
+        say(line)
     sessions = found["sessions"]
     ended = "ended" if found["applied"] else "to end"
     moved = "moved at their next request"
-    print(f"sessions: {sessions['kept']} kept, {sessions['moved']} {moved}, {sessions['ended']} {ended}")
-    print(f"rows: {found['rows']} {'written' if found['applied'] else 'to write'}")
+    say(f"sessions: {sessions['kept']} kept, {sessions['moved']} {moved}, {sessions['ended']} {ended}")
+    say(f"rows: {found['rows']} {'written' if found['applied'] else 'to write'}")
     if found["file"] != found["own"]:
         remark(f"this is what {found['file']} would change; `bng reload` reads {found['own']}")

@@ -11,7 +11,8 @@ from cyclopts import App, Parameter
 from wayleave import __version__
 from wayleave.cli.client import ApiError
 from wayleave.cli.refusal import from_one
-from wayleave.cli.target import Target, find, is_mac, remark
+from wayleave.cli.target import find, is_mac
+from wayleave.cli.terminal import remark, say, table
 from wayleave.cli.watch import View, watched
 from wayleave.cli.words import age, lines
 
@@ -91,8 +92,8 @@ def one_session(
     happened = target.call("GET", f"/sessions/{found['id']}/journal")["entries"] if journal else []
     target.print(found | {"journal": happened} if journal else found, ("", ""), rows)
     if journal and not target.as_json:
-        print()
-        _tell(target, happened)
+        say()
+        _tell(happened)
     return 0
 
 
@@ -124,14 +125,14 @@ def one_journal(which: str, /, *, target: View | None = None) -> int:
         return 0
     for item in found:
         session = f"session {item['session']}" if item["session"] is not None else "no session"
-        print(f"{item['client']}, {session}")
-        _tell(target, item["entries"])
+        say(f"{item['client']}, {session}")
+        _tell(item["entries"])
     return 0
 
 
-def _tell(target: Target, entries: Iterable[dict[str, Any]]) -> None:
+def _tell(entries: Iterable[dict[str, Any]]) -> None:
     rows = [(age(item["ago_s"]), item["what"], _counted(item)) for item in entries]
-    target.table(("ago", "what", ""), rows)
+    table(("ago", "what", ""), rows)
 
 
 def _counted(entry: dict[str, Any]) -> str:
@@ -171,8 +172,8 @@ def dhcp(*, target: View | None = None) -> int:
     heading = "the data plane, since its tables were made"
     target.print(found, (heading, "messages"), [*kernel, ("standing replies in use", found["replies"])])
     if not target.as_json:
-        print()
-        target.table((f"Python, since it started {age(found['python_s'])} ago", "messages"), python)
+        say()
+        table((f"Python, since it started {age(found['python_s'])} ago", "messages"), python)
     return 0
 
 
@@ -212,26 +213,29 @@ def radius(*, target: View | None = None) -> int:
     if not found["servers"]:
         remark("no RADIUS group is configured: the gateway itself decides")
         return 0
-    target.table(_SERVER_COLUMNS, map(_server, found["servers"]), _SERVER_SPARE)
-    print()
-    target.table(("server", "for", "answer", "count"), (row for item in found["servers"] for row in _answers(item)))
-    print()
+    table(_SERVER_COLUMNS, map(_server, found["servers"]), _SERVER_SPARE)
+    say()
+    table(("server", "for", "answer", "count"), (row for item in found["servers"] for row in _answers(item)))
+    say()
     columns = ("accounted to", "waiting", "in memory", "oldest", "acknowledged")
     backlogs = [
         (item["group"], item["waiting"], item["in_memory"], age(item["oldest_s"]), item["acknowledged"])
         for item in found["backlogs"]
     ]
-    target.table(columns, backlogs)
-    print()
+    table(columns, backlogs)
+    say()
     rows = [(f"{item['group']}, {item['purpose']}: clients or records that wait to be sent", item["waiting"])
             for item in found["queues"] if item["waiting"]]  # fmt: skip
     rows += [(f"controllers: {what}", count) for what, count in found["controllers"].items()]
     rows += [("rejected, and not asked about again yet", found["rejected"])]
     rows += [("served by what was granted last, as no server could be asked", found["provisional"])]
-    target.table(("", ""), rows)
+    table(("", ""), rows)
     for item in found["servers"]:
         if item["hint"]:
-            print(textwrap.fill(f"{item['server']}, {item['purpose']}: {item['hint']}", 80, subsequent_indent="  "))
+            for line in textwrap.wrap(
+                f"{item['server']}, {item['purpose']}: {item['hint']}", 80, subsequent_indent="  "
+            ):
+                say(line)
     return 0
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import select
-import socket
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,10 +11,11 @@ from typing import Any
 from wayleave.access.settings import LAST_PORT
 from wayleave.cli.client import ApiError, Misused, Unreachable
 from wayleave.cli.target import Target
+from wayleave.cli.terminal import remark, say
 from wayleave.config.load import ConfigurationError, load
 from wayleave.config.schema import Configuration
 from wayleave.dataplane import pins
-from wayleave.io import hostlink, machine
+from wayleave.io import devices, hostlink, machine
 from wayleave.io.devices import DeviceError
 from wayleave.io.store import StoreError, only_one
 
@@ -59,7 +58,7 @@ def stop(target: Target, end_sessions: bool = False) -> tuple[str, dict[str, Any
     except OSError as error:
         raise ApiError(f"process {pid} cannot be waited for from here: {error.strerror}") from error
     try:
-        said: dict[str, Any] = target.call("POST", "/stop?end_sessions=true" if end_sessions else "/stop")
+        said: dict[str, Any] = target.end(end_sessions)
         ended = select.poll()
         ended.register(process, select.POLLIN)
         if not ended.poll(PATIENCE_S * 1000):
@@ -99,21 +98,18 @@ def detach_by_name(name: str) -> int:
         raise ApiError(f"{error.filename}: {error.strerror}: detach has to be root") from error
     if name not in known:
         raise ApiError(f"nothing is pinned under the name {name}; there is {', '.join(known) or 'nothing at all'}")
-    devices = [_device_of(link) for link in links if link.port > LAST_PORT]
-    tenants = [tenant for device in devices if device is not None and (tenant := hostlink.tenant_of(device))]
+    ends = [_device_of(link) for link in links if link.port > LAST_PORT]
+    tenants = [tenant for device in ends if device is not None and (tenant := hostlink.tenant_of(device))]
     status = _take_off(name, tenants)
-    if not status and None in devices:
-        print("not all of its host links are here: did it run in another network namespace? They are left there")
+    if not status and None in ends:
+        say("not all of its host links are here: did it run in another network namespace? They are left there")
     return status
 
 
 def _device_of(link: pins.PinnedLink) -> str | None:
     """The device that a link holds, if it is one of this network namespace."""
-    try:
-        name = socket.if_indextoname(link.ifindex)
-    except OSError:
-        return None
-    return name if machine.attached_program(link.ifindex)[0] == link.program else None
+    name = devices.name_of(link.ifindex)
+    return name if name is not None and machine.attached_program(link.ifindex)[0] == link.program else None
 
 
 def _take_off(name: str, tenants: Iterable[str], state: Path | None = None) -> int:
@@ -123,16 +119,16 @@ def _take_off(name: str, tenants: Iterable[str], state: Path | None = None) -> i
         removed = pins.remove(name)
         absent = [tenant for tenant in tenants if not hostlink.remove(tenant)]
     except StoreError as error:
-        print(f"bng: {error} Stop it first.", file=sys.stderr)
+        remark(f"{error} Stop it first.")
         return 1
     except (DeviceError, pins.Claimed) as error:
-        print(f"bng: {error}", file=sys.stderr)
+        remark(f"{error}")
         return 1
     except OSError as error:
-        print(f"bng: {error.filename}: {error.strerror}: detach has to be root (sudo)", file=sys.stderr)
+        remark(f"{error.filename}: {error.strerror}: detach has to be root (sudo)")
         return 1
-    print("detached" if removed else "nothing was attached")
+    say("detached" if removed else "nothing was attached")
     for tenant in absent if removed else ():
         kernel, _ = hostlink.names(tenant)
-        print(f"the host link {kernel} is not here: did the gateway run in another network namespace? It is left there")
+        say(f"the host link {kernel} is not here: did the gateway run in another network namespace? It is left there")
     return 0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from wayleave.cli import client
+from wayleave.cli import client, terminal
 from wayleave.cli.client import DEFAULT_CONFIG, ApiError
 
 
@@ -54,6 +52,10 @@ class Target:
         """Have a configuration planned or reloaded; a refusal is an answer."""
         return client.call(self.where, method, path, body, refused=(409,), timeout_s=600.0, **query)
 
+    def end(self, sessions: bool) -> Any:
+        """Have the process stop; `sessions`: they end first, for which disk and servers are given time."""
+        return client.call(self.where, "POST", "/stop", timeout_s=60.0, end_sessions="true" if sessions else None)
+
     def process(self) -> int:
         """The gateway's process id, as the kernel knows whose socket it is. Raises: ApiError."""
         return client.process_of(self.where)
@@ -78,49 +80,9 @@ class Target:
     ) -> None:
         """Print `value` as JSON if asked to, else a table."""
         if self.as_json:
-            print(json.dumps(value, indent=self.indent))
+            terminal.document(value, self.indent)
         else:
-            self.table(columns, rows, spare)
-
-    def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], spare: Sequence[str] = ()) -> None:
-        """Print a table. Where it is too wide, the columns that can be spared are left out, and said so."""
-        from rich import box
-        from rich.console import Console
-        from rich.table import Table
-
-        console = Console(width=None if sys.stdout.isatty() else 250)
-        cells = [["-" if cell is None else str(cell) for cell in row] for row in rows]
-        shown = fitting(columns, cells, spare, console.width)
-        table = Table(box=box.SIMPLE_HEAD, show_header=any(columns), show_edge=False, pad_edge=False)
-        table.padding = (0, _GAP - 1, 0, 0)
-        for number in shown:
-            table.add_column(columns[number])
-        for row in cells:
-            table.add_row(*(row[number] for number in shown))
-        console.print(table)
-        left_out = [name for number, name in enumerate(columns) if number not in shown]
-        if left_out:
-            remark(f"too narrow for {', '.join(left_out)}: they are in a wider window, or with --json")
-
-
-def fitting(columns: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str], width: int) -> list[int]:
-    """Return the numbers of the columns that fit; of `spare` the first are left out first."""
-    need = [max(map(len, (name, *(row[number] for row in rows)))) for number, name in enumerate(columns)]
-    shown = [*range(len(columns))]
-    for name in spare:
-        if sum(need[number] + _GAP for number in shown) - _GAP <= width:
-            break
-        shown.remove(columns.index(name))
-    return shown
-
-
-_GAP = 2
-"""Between two columns of a table."""
-
-
-def remark(words: str) -> None:
-    """Say something beside what was asked for; a table or JSON stays clean."""
-    print(f"bng: {words}", file=sys.stderr)
+            terminal.table(columns, rows, spare)
 
 
 def is_mac(text: str) -> bool:

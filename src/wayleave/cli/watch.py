@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from cyclopts import Parameter
 
 from wayleave.cli.client import Misused
 from wayleave.cli.target import Target
+from wayleave.cli.terminal import nobody_reads
 
 EVERY_S = 2
 _HOME_AND_CLEAR = "\x1b[H\x1b[J"
@@ -67,8 +67,8 @@ def watched(command: Callable[..., int]) -> Callable[..., int]:
                 threading.Event().wait(view.watch)
         except KeyboardInterrupt:
             return 0
-        except BrokenPipeError:  # who read it has seen enough; at its exit Python would complain of the rest
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except BrokenPipeError:
+            nobody_reads()
             return 0
 
     return look

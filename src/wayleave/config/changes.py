@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin
 
 from msgspec import Struct
 from pydantic import BaseModel
@@ -12,7 +12,8 @@ from pydantic.fields import FieldInfo
 from wayleave.aaa.local import Subscriber
 from wayleave.config.schema import Configuration
 from wayleave.net.duration import written_duration
-from wayleave.net.units import Ns
+from wayleave.net.rate import written_rate
+from wayleave.net.units import BitsPerSecond, Ns
 from wayleave.session.settings import Leaf
 
 NAMED = 20
@@ -35,10 +36,11 @@ def changes(old: Configuration, new: Configuration) -> list[Change]:
     return list(_between("", old, new))
 
 
-def restart_of(info: FieldInfo) -> str:
-    """Return what it takes for a setting that only counts from the next start (`session.settings.AT_START`), or ""."""
+def restart_of(model: type[BaseModel], info: FieldInfo) -> str:
+    """Return what it takes for a setting of `model` that only counts from the next start, or ""."""
     extra = info.json_schema_extra
-    return str(extra.get("restart", "")) if isinstance(extra, dict) else ""
+    own = str(extra.get("restart", "")) if isinstance(extra, dict) else ""
+    return own or getattr(model, "RESTART", "")
 
 
 def _between(prefix: str, old: BaseModel, new: BaseModel) -> Iterator[Change]:
@@ -47,14 +49,15 @@ def _between(prefix: str, old: BaseModel, new: BaseModel) -> Iterator[Change]:
         was, now = getattr(old, name), getattr(new, name)
         if was == now:
             continue
+        restart = restart_of(type(new), info)
         if isinstance(now, BaseModel):
             yield from _between(path, was, now)
         elif isinstance(now, tuple) and any(isinstance(item, Leaf) for item in (*was, *now)):
-            yield from _among(path, was, now, restart_of(info))
+            yield from _among(path, was, now, restart)
         elif isinstance(now, dict):
-            yield from _of_a_table(path, was, now, info)
+            yield from _of_a_table(path, was, now, info, restart)
         else:
-            yield _changed(path, was, now, info)
+            yield _changed(path, was, now, info, restart)
 
 
 def _among(path: str, old: Sequence[Leaf], new: Sequence[Leaf], restart: str) -> Iterator[Change]:
@@ -71,16 +74,16 @@ def _among(path: str, old: Sequence[Leaf], new: Sequence[Leaf], restart: str) ->
         yield Change(path, "another order", restart)
 
 
-def _of_a_table(path: str, old: dict[str, Any], new: dict[str, Any], info: FieldInfo) -> Iterator[Change]:
+def _of_a_table(path: str, old: dict[str, Any], new: dict[str, Any], info: FieldInfo, restart: str) -> Iterator[Change]:
     """Compare two tables of names and values."""
     for name in dict.fromkeys((*new, *old)):
         was, now = old.get(name), new.get(name)
         if was != now:
-            yield _changed(f"{path}.{name}", was, now, info)
+            yield _changed(f"{path}.{name}", was, now, info, restart)
 
 
-def _changed(path: str, was: Any, now: Any, info: FieldInfo) -> Change:
-    return Change(path, f"{_said(was, info)} → {_said(now, info)}", restart_of(info))
+def _changed(path: str, was: Any, now: Any, info: FieldInfo, restart: str) -> Change:
+    return Change(path, f"{_said(was, info)} → {_said(now, info)}", restart)
 
 
 def _said(value: Any, info: FieldInfo) -> str:
@@ -90,8 +93,10 @@ def _said(value: Any, info: FieldInfo) -> str:
             return "absent"
         case bool():
             return str(value).lower()
-        case int() if info.annotation is Ns:
+        case int() if Ns in _units(info):
             return f'"{written_duration(value)}"'
+        case int() if BitsPerSecond in _units(info):
+            return f'"{written_rate(value)}"'
         case int() | float():
             return str(value)
         case tuple() | list():
@@ -100,6 +105,14 @@ def _said(value: Any, info: FieldInfo) -> str:
             return f"{{{', '.join(f'{key} = {_said(item, info)}' for key, item in value.items())}}}"
         case _:
             return f'"{value}"'
+
+
+def _units(info: FieldInfo) -> set[Any]:
+    """What a setting is in, where that is said; it may be absent as well (`Duration | None`)."""
+    return {
+        get_args(kind)[0] if get_origin(kind) is Annotated else kind
+        for kind in (info.annotation, *get_args(info.annotation))
+    }
 
 
 def _range(item: Any) -> Any:

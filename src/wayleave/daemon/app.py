@@ -28,6 +28,7 @@ from wayleave.api.schema import PoolView
 from wayleave.config.schema import Configuration
 from wayleave.daemon import logs
 from wayleave.daemon.authority import Authority
+from wayleave.daemon.carriers import Carriers
 from wayleave.daemon.derived import derive
 from wayleave.daemon.ending import end_sessions
 from wayleave.daemon.engine import Engine
@@ -39,7 +40,7 @@ from wayleave.dataplane.plane import DataPlane, settings_of_kernel, sizes
 from wayleave.dataplane.rows import FIRST_LOCAL_ID, Rows, project_local
 from wayleave.dataplane.samples import Drops
 from wayleave.dataplane.tables import OUTDATED
-from wayleave.io import devices, hostlink
+from wayleave.io import devices, hostlink, machine
 from wayleave.io.alarm import Alarm
 from wayleave.io.clock import Clock
 from wayleave.io.frames import Transmitter
@@ -85,15 +86,15 @@ class Gateway:
             item.name: Tenant(item.name, number, item.table) for number, item in enumerate(settings.tenants)
         }
         self.store = Store(Path(settings.gateway.state), self.clock, settings.gateway.durability, self._on_store_thread)
+        self.authority = Authority(
+            settings.radius, folder, derived.deciders, self.store, self.clock, 2 * settings.gateway.sessions
+        )
         self.plane = DataPlane(
             settings.gateway.name,
             sizes(settings.gateway.sessions, settings.gateway.ring),
             settings_of_kernel(),
             self.clock.boot,
             self.ipoe.standing if settings.gateway.kernel_dhcp else no_standing_reply,
-        )
-        self.authority = Authority(
-            settings.radius, folder, derived.deciders, self.store, self.clock, 2 * settings.gateway.sessions
         )
         self.engine = Engine(
             self.table,
@@ -110,11 +111,16 @@ class Gateway:
         self._services = derived.services
         self.journal, self._drops = self.engine.journal, Drops()
         self.captures = Captures(self.plane, self.clock)
-        self.authority.serve(self.engine)
+        try:
+            self.authority.serve(self.engine)
+        except BaseException:
+            self.plane.abandon()
+            raise
         self.recovery = Recovery(self.engine, self.clock)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._alarm = Alarm(self.clock.boot, self._on_deadline)
         self._watch = devices.LinkWatch()
+        self.carriers = Carriers()
         self._stopping = asyncio.Event()
         self.store_failed: str | None = None
         self._supervisor = Supervisor()
@@ -240,6 +246,7 @@ class Gateway:
         gc.set_threshold(COLLECT_EVERY)
         loop.add_reader(self.plane.ring.fileno(), self._on_ring)
         loop.add_reader(self._watch.fileno(), self._on_links)
+        self.carriers.look(self.ports.values())
         self._on_deadline()
         self._every_second()
         keeping = loop.create_task(self.links.keep())
@@ -354,6 +361,8 @@ class Gateway:
 
     def _on_links(self) -> None:
         self._watch.drain()
+        self.carriers.look(self.ports.values())
+        logs.LINES.flush()
         self._reattach()
         self.links.hint()
 
@@ -394,6 +403,9 @@ class Gateway:
         """Why customers cannot all be served now; nothing: they can."""
         gone = [self.ports[number] for number in self.lost_ports()]
         why = [f"port {port.number} ({port.device}) is gone or has lost its program" for port in gone]
+        why += self.carriers.faults([port for port in self.ports.values() if port not in gone])
+        if machine.sysctl("net/ipv4/ip_forward") == "0":
+            why.append("the kernel does not forward: sysctl -w net.ipv4.ip_forward=1")
         why += self.links.faults()
         if self.store_failed is not None:
             why.append(f"the lease store failed: {self.store_failed}: newcomers are refused")

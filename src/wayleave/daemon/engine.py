@@ -196,26 +196,45 @@ class Engine:
         assert lease is not None
         kept = outcome.address in (None, lease.address) and home is not None and lease.address in home.pool.network
         if kept and outcome.tenant == session.service.tenant:
-            self.change(id_, outcome, now)
+            self.change(id_, outcome, now, anew=True)
         else:
             self.clear(id_, CloseCause.RECONFIGURED, now)
 
-    def change(self, id_: int, service: Service, now: BootNs) -> bool:
-        """Have a session that is served go on with another service. False: there is no room for its new row."""
+    def change(self, id_: int, service: Service, now: BootNs, anew: bool = False) -> bool:
+        """Have a session that is served go on with another service. False: there is no room for its new row.
+
+        `anew`: its time counts from now.
+        """
         self._now = now
         session = self.table.get(id_)
         if session is None or session.phase is not Phase.ACTIVE:
             return False
-        changed, effects = lifecycle.advance(session, lifecycle.Changed(service), now)
+        event = lifecycle.Changed(service, anew)
+        changed, effects = lifecycle.advance(session, event, now)
         try:
             if changed.installed:
                 self._plane.refresh([changed], now)
         except PlaneFull:
             return False
-        self.journal.event(session, lifecycle.Changed(service), now)
+        self.journal.event(session, event, now)
         self._settle(changed, session, effects)
         self._run()
         return True
+
+    def take_back(self, changed: Session, before: Session, now: BootNs) -> None:
+        """Undo a change that the disk refused: `before` is as the session was; not if it was changed again since."""
+        self._now = now
+        session = self.table.get(changed.id)
+        if session is None or session.phase is not Phase.ACTIVE or session.service is not changed.service:
+            return
+        back = lifecycle.taken_back(session, before)
+        try:
+            if back.installed:
+                self._plane.refresh([back], now)
+        except PlaneFull:
+            return
+        self._settle(back, session, ())
+        self._run()
 
     def recorded(self, ids: Iterable[int], erased: Iterable[int], error: str | None, now: BootNs) -> None:
         """Take a completed group of the store: sessions saved, ids erased, and why not if it failed."""

@@ -15,6 +15,7 @@ from typing import Any, TextIO
 
 import structlog
 
+from wayleave.net.printable import printable
 from wayleave.net.units import MILLISECOND, SECOND
 
 
@@ -78,7 +79,7 @@ def _quoted(value: Any) -> str:
     text = str(value)
     if text and text.isprintable() and " " not in text and "=" not in text and '"' not in text:
         return text
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    escaped = printable(text.replace("\\", "\\\\").replace('"', '\\"'))
     return f'"{escaped}"'
 
 

@@ -87,9 +87,14 @@ class DataPlane:
         self._maps_folder = self._folder / f"maps-{layout}"
         self.resumed = (self._maps_folder / "sessions").exists()
         self._stood_before = (self._folder / "links").exists()
-        self._object = objects.load(
-            objects.PROGRAM, table_sizes, {".rodata.settings": settings.pack()}, self._maps_folder
-        )
+        try:
+            self._object = objects.load(
+                objects.PROGRAM, table_sizes, {".rodata.settings": settings.pack()}, self._maps_folder
+            )
+        except BaseException:
+            os.close(self._claim)
+            self._unpin_new()
+            raise
         maps = self._object.maps
         self.tables = Tables(maps, clock())
         self.counters = Counters(maps)
@@ -202,6 +207,9 @@ class DataPlane:
     def abandon(self) -> None:
         """Undo a start that was refused. A data plane that stood before goes on as it was."""
         self.close()
+        self._unpin_new()
+
+    def _unpin_new(self) -> None:
         if not self.resumed:
             objects.unpin(self._maps_folder)
         if not self._stood_before:

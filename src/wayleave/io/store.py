@@ -38,8 +38,7 @@ from wayleave.io.writes import (
     read_accounts,
 )
 from wayleave.net.units import UtcNs
-from wayleave.session.model import NOTHING_USED, Service, Session, Used
-from wayleave.session.table import Key
+from wayleave.session.model import NOTHING_USED, Client, Service, Session, Used
 
 SCHEMA = 1
 
@@ -135,11 +134,11 @@ class Store(Collected):
         """Have what is taken off a session's counters written with the next `flush`; its lease stays as it is."""
         self._collected.append(Recount(session.id, session.counted_before))
 
-    def learn(self, known: Mapping[Key, Service | None]) -> None:
+    def learn(self, known: Mapping[Client, Service | None]) -> None:
         """Have what authorization last granted to clients written with the next `flush`."""
         self._collected.append(Learn(known))
 
-    def known(self) -> list[tuple[Key, UtcNs | None, Service]]:
+    def known(self) -> list[tuple[Client, UtcNs | None, Service]]:
         """Return what was last granted to clients, and when, the eldest first."""
         rows = self._db.execute("SELECT client, at_utc, body FROM known ORDER BY at_utc").fetchall()
         return [(client_of(client), None if at is None else UtcNs(at), grant_of(body)) for client, at, body in rows]

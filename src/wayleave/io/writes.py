@@ -18,8 +18,7 @@ from wayleave.io.clock import Moment
 from wayleave.io.lease import grant_text, row
 from wayleave.net.mac import Mac
 from wayleave.net.units import SECOND, BootNs, UtcNs
-from wayleave.session.model import NOTHING_USED, Service, Session, Used
-from wayleave.session.table import Key
+from wayleave.session.model import NOTHING_USED, Client, Line, Service, Session, Used
 
 CLOCK_STEP = SECOND
 """What the wall clock must differ by to have been set, rather than to drift."""
@@ -155,14 +154,16 @@ class Booted(msgspec.Struct, frozen=True):
 class Learn(msgspec.Struct, frozen=True):
     """What authorization last granted to clients; None: nothing is believed of one any more."""
 
-    known: Mapping[Key, Service | None]
+    known: Mapping[Client, Service | None]
 
     @staticmethod
     def put(db: sqlite3.Connection, writes: Sequence[Learn], at: Moment) -> None:
         learned = [item for write in writes for item in write.known.items()]
-        granted = [(client_text(key), at.utc, grant_text(service)) for key, service in learned if service is not None]
+        granted = [
+            (client_text(client), at.utc, grant_text(service)) for client, service in learned if service is not None
+        ]
         db.executemany("INSERT OR REPLACE INTO known VALUES (?, ?, ?)", granted)
-        doubted = [(client_text(key),) for key, service in learned if service is None]
+        doubted = [(client_text(client),) for client, service in learned if service is None]
         db.executemany("DELETE FROM known WHERE client = ?", doubted)
 
 
@@ -265,16 +266,18 @@ def to_json(rows: Any) -> str:
     return msgspec.json.encode(rows).decode()
 
 
-def client_text(key: Key) -> str:
+def client_text(client: Client) -> str:
     """A client as a column has it."""
-    port, svid, cvid, mac, pppoe = key
-    return f"{port}/{svid}/{cvid}/{mac}/{pppoe}"
+    line = client.line
+    circuit = f"/{line.circuit.hex()}" if line.circuit else ""
+    return f"{line.port}/{line.svid}/{line.cvid}/{client.mac}/{client.pppoe}{circuit}"
 
 
-def client_of(text: str) -> Key:
+def client_of(text: str) -> Client:
     """Read what `client_text` wrote."""
-    port, svid, cvid, mac, pppoe = text.split("/")
-    return int(port), int(svid), int(cvid), Mac.parse(mac), int(pppoe)
+    port, svid, cvid, mac, pppoe, *circuit = text.split("/")
+    line = Line(int(port), int(svid), int(cvid), bytes.fromhex("".join(circuit)))
+    return Client(line, Mac.parse(mac), int(pppoe))
 
 
 class Collected:

@@ -11,6 +11,8 @@ UtcNs = NewType("UtcNs", int)
 Ns = NewType("Ns", int)
 """A length of time in nanoseconds."""
 
+BitsPerSecond = NewType("BitsPerSecond", int)
+
 SECOND = Ns(1_000_000_000)
 MILLISECOND = Ns(1_000_000)
 

@@ -24,10 +24,13 @@ def _clock_unset(facts: Facts) -> str | None:
 
 @RULES.rule(
     "wrong-line",
-    "It is known, but on another line: its tags or port are not what the subscribers file says.",
+    "It is known, but on another line: its tags or port are not those of its session, or in the subscribers file.",
     "mend the VLANs at the access node, or the line in the subscribers file",
 )
 def _wrong_line(facts: Facts) -> str | None:
+    """Also who left the line on which its session still stands."""
+    if facts.moved:
+        return facts.heard_elsewhere
     return facts.subscriber_elsewhere if not facts.active else None
 
 

@@ -40,7 +40,7 @@ def _port_down(facts: Facts) -> str | None:
 
 @RULES.rule(
     "uplink-down",
-    "No network port works: nobody reaches the internet.",
+    "No network port of its tenant works: no client of that reaches the internet.",
     "`ip link set dev {uplink} up` if it is administratively down; else look at the cable, the optics, the router",
 )
 def _uplink_down(facts: Facts) -> str | None:

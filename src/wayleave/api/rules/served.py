@@ -5,6 +5,7 @@ from __future__ import annotations
 from wayleave.api.facts import RECENT, Facts
 from wayleave.api.rules.rule import Rules, seen_dropped
 from wayleave.dataplane.abi import DropReason
+from wayleave.net.duration import spoken_duration
 from wayleave.net.units import SECOND
 
 RULES = Rules()
@@ -49,6 +50,9 @@ def _dropped(facts: Facts) -> str | None:
 def _silent(facts: Facts) -> str | None:
     if facts.session is not None or any(facts.now - entry.at <= RECENT for entry in facts.entries):
         return None
+    runs = facts.now - facts.started
+    if runs < RECENT:
+        return f"nothing was heard of {facts.about} since the gateway started, {spoken_duration(runs)} ago"
     return f"nothing was heard of {facts.about} in the last {RECENT // SECOND // 60} minutes"
 
 

@@ -1,4 +1,4 @@
-"""Tables that fit: what is spared where it is narrow."""
+"""What is printed: tables that fit, and nothing that a terminal would obey."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from unittest import mock
 import pytest
 
 from wayleave.cli.show import _SESSION_COLUMNS, _SPARE
-from wayleave.cli.target import Target, fitting
+from wayleave.cli.terminal import fitting, table
 from wayleave.cli.words import age, lines, several
 
 ROWS = [
@@ -44,7 +44,7 @@ def test_at_80_columns_a_session_is_one_line() -> None:
         redirect_stdout(Terminal()) as out,
         redirect_stderr(io.StringIO()) as beside,
     ):
-        Target().table(_SESSION_COLUMNS, ROWS, _SPARE)
+        table(_SESSION_COLUMNS, ROWS, _SPARE)
     head, _, first, second = printed = [line.rstrip() for line in out.getvalue().splitlines()]
     assert max(map(len, printed)) <= 80
     assert head.split() == ["id", "address", "mac", "line", "lease", "seen"]
