@@ -259,7 +259,7 @@ def _controllers() -> list[str]:
         "## Which session a controller means",
         "",
         "Everything that is said has to be true of one session; one of the marked ones has to be there.",
-        "`NAS-Identifier` and `NAS-IP-Address` have to be this gateway's (the address only where `radius.address` says it).",
+        "`NAS-Identifier` and `NAS-IP-Address` have to be this gateway's (the address where `radius.address` says it).",
         f"These change nothing: {passed}.",
         "",
         *_table(("attribute", "finds"), *identifying),
