@@ -76,7 +76,10 @@ class Engine:
         epoch: int = 0,
         accounts: Accounts | None = None,
     ) -> None:
-        """`epoch`: no other process on this store has or had it; what accounting calls sessions begins with it."""
+        """`transition` is told of a session in another phase, or with another service, and of what it was before.
+
+        `epoch`: no other process on this store has or had it; what accounting calls sessions begins with it.
+        """
         self.table, self.pools = table, pools
         self.counts, self.journal = Counts(), Journal()
         self._authorization, self._records, self._plane = authorization, records, plane
@@ -381,7 +384,7 @@ class Engine:
             self.table.put(session, self._now)
             if before is not None:
                 self._note_end(session, before, event)
-            if before is None or session.phase is not before.phase:
+            if before is None or session.phase is not before.phase or session.service is not before.service:
                 self._count(session, before)
                 self._transition(session, before)
         for effect in effects:
