@@ -59,7 +59,7 @@ struct port {
 	mac_addr mac;            /* ours on this port; replies leave from it */
 	__u16 mtu;               /* the device's, without the 14 octets of Ethernet */
 	__u16 shared;            /* 1: a VLAN here is many lines', told apart by circuit-ids */
-	__u16 pad;
+	__u16 pppoe;             /* 1: PPPoE is served here */
 };
 
 /* Map `tenants`: number -> this. */
@@ -108,11 +108,13 @@ enum session_flag {
 	SESSION_CHECK_SOURCE = 2,/* antispoof */
 };
 
-/* The Ethernet header toward the client, made ready by Python: destination, source, tags, type. */
+/* What stands in front of IPv4 toward the client, made ready by Python: destination, source, tags, type, and where it
+ * is PPPoE that and PPP, of which only the length is left to fill in. */
 struct encapsulation {
 	__u16 port;              /* index into `egress` */
 	__u8 length;             /* 14, 18 or 22 octets of `header`; with PPPoE 22, 26 or 30 */
-	__u8 pad[3];
+	__u8 pppoe;              /* 1: it ends in PPPoE and PPP */
+	__u8 pad[2];
 	__u8 header[34];
 };
 
@@ -269,7 +271,9 @@ enum drop_reason {
 	DROP_NO_EGRESS = 34,            /* the port it must leave by is not in `egress` */
 	DROP_METERED_UP = 35,           /* more than the client's service lets it send */
 	DROP_METERED_DOWN = 36,         /* more than the receiving client's service lets it be sent */
-	DROP_COUNT = 37,
+	DROP_MALFORMED_PPPOE = 37,      /* version, code, session-id or length */
+	DROP_PPP_PROTOCOL = 38,         /* PPP that carries no IPv4 */
+	DROP_COUNT = 39,
 };
 
 /* ---- The punt ring --------------------------------------------------------------------- */
@@ -324,7 +328,7 @@ struct sample {
 	__u8 reason;             /* enum drop_reason */
 	__u8 stage;
 	mac_addr source;
-	__u16 pad;
+	__u16 pppoe;             /* PPPoE session-id, 0: none */
 };
 
 /* ---- Capture --------------------------------------------------------------------------- */

@@ -40,6 +40,7 @@ struct packet {
 	__u16 type;			/* Ethernet type behind the tags, in network order */
 	__u16 svid;
 	__u16 cvid;
+	__u16 pppoe;			/* PPPoE session-id, 0: IPoE */
 	/* Of IPv4: */
 	__u16 total;			/* octets, in host order */
 	__be16 fragment;
@@ -56,6 +57,20 @@ struct vlan_tag {
 	__be16 tci;
 	__be16 type;
 };
+
+/* RFC 2516 4, and PPP's protocol (RFC 1661 2), which is never compressed. */
+struct pppoe {
+	__u8 version_type;
+	__u8 code;
+	__be16 session;
+	__be16 length;			/* of what follows */
+	__be16 protocol;
+};
+
+#define PPPOE_LENGTH 6
+#define PPPOE_VERSION_TYPE 0x11
+#define PPP_LENGTH 2
+#define PPP_IPV4 bpf_htons(0x0021)
 
 /* The octets [offset, offset + size) of the frame, or NULL if they are not all there.
  * The mask is out of the compiler's sight, or it would remove what the verifier asks for. */

@@ -340,7 +340,7 @@ static __always_inline int stage_dhcp4(struct packet *p)
 	enum dhcp4_result result;
 	__u32 zero = 0, length;
 
-	if (p->protocol != IPPROTO_UDP)		/* 0 for what is not IPv4 */
+	if (p->protocol != IPPROTO_UDP || p->pppoe)	/* protocol 0: not IPv4; PPP has IPCP */
 		return NEXT;
 	reply = reply_of(session);
 	p->dhcp4 = is_dhcp4(p, reply);

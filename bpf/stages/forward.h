@@ -66,7 +66,7 @@ static __always_inline int route(struct packet *p, const struct tenant *tenant)
 		return TO_KERNEL;
 	if (leave_by(p, out->number))
 		return drop(p, DROP_NO_EGRESS);
-	if (strip_tags(p))
+	if (strip(p))
 		return drop(p, DROP_ADJUST_HEAD);
 	eth = at(p, 0, sizeof(*eth) + sizeof(struct iphdr));
 	if (!eth)

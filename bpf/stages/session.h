@@ -10,11 +10,11 @@ struct {
 
 /* Find the session of the client that sent the frame.  Drops nothing: a client without one may still
  * ask for an address.
- * Needs: port, source, svid, cvid.  Changes: session, stale. */
+ * Needs: port, source, svid, cvid, pppoe.  Changes: session, stale. */
 static __always_inline int stage_session(struct packet *p)
 {
 	struct client_key key __attribute__((aligned(8))) = {
-		.port = p->port->number, .svid = p->svid, .cvid = p->cvid,
+		.port = p->port->number, .svid = p->svid, .cvid = p->cvid, .pppoe = p->pppoe,
 	};
 	const __u64 *mine = (const __u64 *)&key, *theirs;
 	const struct session *row;

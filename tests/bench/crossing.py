@@ -122,8 +122,8 @@ class Plane:
         """Fill in the ports; from inside, since `egress` finds devices in the caller's namespace."""
         kinds = abi.PortKind
         ports = [
-            abi.Port(population.ACCESS_PORT, kinds.SUBSCRIBER, 0, crossing.acc0, GATEWAY_ACCESS_MAC, ACCESS_MTU, 0),
-            abi.Port(population.CORE_PORT, kinds.NETWORK, 0, crossing.core0, GATEWAY_CORE_MAC, 1500, 0),
+            abi.Port(population.ACCESS_PORT, kinds.SUBSCRIBER, 0, crossing.acc0, GATEWAY_ACCESS_MAC, ACCESS_MTU, 0, 0),
+            abi.Port(population.CORE_PORT, kinds.NETWORK, 0, crossing.core0, GATEWAY_CORE_MAC, 1500, 0, 0),
         ]
         nobody = Mac(bytes(6))
         for port in ports:

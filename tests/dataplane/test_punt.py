@@ -200,7 +200,7 @@ def test_line_that_floods_leaves_the_class_to_others(bench: Bench) -> None:
 def shared(bench: Bench) -> Iterator[Bench]:
     """The subscriber port as one whose VLANs are many lines'."""
     ports = Ports(bench.maps["ports"])
-    alone = Port(SUB, PortKind.SUBSCRIBER, 0, bench.devices["sub"], GATEWAY_MAC, 1508, 0)
+    alone = Port(SUB, PortKind.SUBSCRIBER, 0, bench.devices["sub"], GATEWAY_MAC, 1508, 0, 1)
     ports.put(replace(alone, shared=1))
     yield bench
     ports.put(alone)

@@ -14,7 +14,7 @@ from wayleave.net.units import BootNs
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-LAYOUT = "33e57283994f"
+LAYOUT = "bb1b5373531d"
 """Changes whenever a struct, enum or constant of abi.h does."""
 
 PORT_MAX = 1024
@@ -65,7 +65,7 @@ class PortKind(IntEnum):
 class Port:
     """struct port: 24 octets."""
 
-    FORMAT: ClassVar[Struct] = Struct("<HHII6sHH2x")
+    FORMAT: ClassVar[Struct] = Struct("<HHII6sHHH")
     SIZE: ClassVar[int] = 24
     OFFSET: ClassVar[dict[str, int]] = {
         "number": 0,
@@ -75,6 +75,7 @@ class Port:
         "mac": 12,
         "mtu": 18,
         "shared": 20,
+        "pppoe": 22,
     }
     number: int
     kind: int
@@ -83,14 +84,17 @@ class Port:
     mac: Mac
     mtu: int
     shared: int
+    pppoe: int
 
     def pack(self) -> bytes:
-        return self.FORMAT.pack(self.number, self.kind, self.tenant, self.ifindex, self.mac, self.mtu, self.shared)
+        return self.FORMAT.pack(
+            self.number, self.kind, self.tenant, self.ifindex, self.mac, self.mtu, self.shared, self.pppoe
+        )
 
     @classmethod
     def unpack(cls, data: Buffer, offset: int = 0) -> Port:
-        number, kind, tenant, ifindex, mac, mtu, shared = cls.FORMAT.unpack_from(data, offset)
-        return cls(number, kind, tenant, ifindex, Mac(mac), mtu, shared)
+        number, kind, tenant, ifindex, mac, mtu, shared, pppoe = cls.FORMAT.unpack_from(data, offset)
+        return cls(number, kind, tenant, ifindex, Mac(mac), mtu, shared, pppoe)
 
 
 @dataclass(slots=True)
@@ -218,20 +222,21 @@ class SessionFlag(IntFlag):
 class Encapsulation:
     """struct encapsulation: 40 octets."""
 
-    FORMAT: ClassVar[Struct] = Struct("<HB3x34s")
+    FORMAT: ClassVar[Struct] = Struct("<HBB2x34s")
     SIZE: ClassVar[int] = 40
-    OFFSET: ClassVar[dict[str, int]] = {"port": 0, "length": 2, "header": 6}
+    OFFSET: ClassVar[dict[str, int]] = {"port": 0, "length": 2, "pppoe": 3, "header": 6}
     port: int
     length: int
+    pppoe: int
     header: bytes
 
     def pack(self) -> bytes:
-        return self.FORMAT.pack(self.port, self.length, self.header)
+        return self.FORMAT.pack(self.port, self.length, self.pppoe, self.header)
 
     @classmethod
     def unpack(cls, data: Buffer, offset: int = 0) -> Encapsulation:
-        port, length, header = cls.FORMAT.unpack_from(data, offset)
-        return cls(port, length, header)
+        port, length, pppoe, header = cls.FORMAT.unpack_from(data, offset)
+        return cls(port, length, pppoe, header)
 
 
 @dataclass(slots=True)
@@ -534,6 +539,8 @@ class DropReason(IntEnum):
     NO_EGRESS = 34
     METERED_UP = 35
     METERED_DOWN = 36
+    MALFORMED_PPPOE = 37
+    PPP_PROTOCOL = 38
 
 
 class PuntClass(IntEnum):
@@ -601,7 +608,7 @@ class SampleResult(IntEnum):
 class Sample:
     """struct sample: 32 octets."""
 
-    FORMAT: ClassVar[Struct] = Struct("<QIIHHHBB6s2x")
+    FORMAT: ClassVar[Struct] = Struct("<QIIHHHBB6sH")
     SIZE: ClassVar[int] = 32
     OFFSET: ClassVar[dict[str, int]] = {
         "at": 0,
@@ -613,6 +620,7 @@ class Sample:
         "reason": 22,
         "stage": 23,
         "source": 24,
+        "pppoe": 30,
     }
     at: BootNs
     session: int
@@ -623,16 +631,26 @@ class Sample:
     reason: int
     stage: int
     source: Mac
+    pppoe: int
 
     def pack(self) -> bytes:
         return self.FORMAT.pack(
-            self.at, self.session, self.length, self.port, self.svid, self.cvid, self.reason, self.stage, self.source
+            self.at,
+            self.session,
+            self.length,
+            self.port,
+            self.svid,
+            self.cvid,
+            self.reason,
+            self.stage,
+            self.source,
+            self.pppoe,
         )
 
     @classmethod
     def unpack(cls, data: Buffer, offset: int = 0) -> Sample:
-        at, session, length, port, svid, cvid, reason, stage, source = cls.FORMAT.unpack_from(data, offset)
-        return cls(BootNs(at), session, length, port, svid, cvid, reason, stage, Mac(source))
+        at, session, length, port, svid, cvid, reason, stage, source, pppoe = cls.FORMAT.unpack_from(data, offset)
+        return cls(BootNs(at), session, length, port, svid, cvid, reason, stage, Mac(source), pppoe)
 
 
 @dataclass(slots=True)

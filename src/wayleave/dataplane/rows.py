@@ -19,6 +19,8 @@ from wayleave.dataplane.digest import digest_agent, digest_form
 from wayleave.net.mac import Mac
 from wayleave.net.units import SECOND, BootNs
 from wayleave.proto.dhcp4.standing import StandingReply
+from wayleave.proto.ppp.packet import Protocol
+from wayleave.proto.pppoe.packet import encode_session
 from wayleave.session import model
 
 FOREVER = BootNs(0xFFFF_FFFF_FFFF_FFFF)
@@ -28,7 +30,7 @@ FIRST_LOCAL_ID = 0xFFFF_0000
 NOT_METERED = Meter(0, 0)
 
 _NO_CLIENT = ClientKey(0, 0, 0, 0, Mac(bytes(6)))
-_NO_ENCAPSULATION = Encapsulation(0, 0, b"")
+_NO_ENCAPSULATION = Encapsulation(0, 0, 0, b"")
 
 
 class Rows(Struct, frozen=True, gc=False):
@@ -55,7 +57,7 @@ def project(session: model.Session, tenant: model.Tenant, standing: StandingRepl
     assert service is not None
     client, line = session.client, session.client.line
     key = ClientKey(line.port, line.svid, line.cvid, client.pppoe, client.mac)
-    header = session.encapsulation
+    header = session.encapsulation + (encode_session(client.pppoe, Protocol.IPV4, b"") if client.pppoe else b"")
     row = Session(
         promise_until=min(lease.promise_until, session.ends_at or FOREVER),
         generation=0,
@@ -69,7 +71,7 @@ def project(session: model.Session, tenant: model.Tenant, standing: StandingRepl
         mtu=service.mtu,
         reply=0,
         up=meter(service.up),
-        encapsulation=Encapsulation(line.port, len(header), header),
+        encapsulation=Encapsulation(line.port, len(header), int(client.pppoe > 0), header),
         form=digest_form(session.form or b"") if standing is not None else 0,
         agent=digest_agent(session.agent) if standing is not None else 0,
         down=meter(service.down),
