@@ -115,7 +115,8 @@ struct encapsulation {
 	__u8 length;             /* 14, 18 or 22 octets of `header`; with PPPoE 22, 26 or 30 */
 	__u8 pppoe;              /* 1: it ends in PPPoE and PPP */
 	__u8 pad[2];
-	__u8 header[34];
+	__u8 header[30];
+	__u8 magic[4];           /* of PPP: ours, as it stands on the wire; zeros: Python answers LCP's echo requests */
 };
 
 /* How fast IP packets may go one way.  Bits a second are sold; an octet's cost is what the program multiplies:
@@ -208,14 +209,15 @@ enum stage {
 	STAGE_SESSION = 1,
 	STAGE_ARP = 2,
 	STAGE_DHCP4 = 3,
-	STAGE_PUNT = 4,
-	STAGE_ADMIT = 5,
-	STAGE_ANTISPOOF = 6,
-	STAGE_METER = 7,
-	STAGE_FORWARD = 8,
-	STAGE_HOST = 9,
-	STAGE_DELIVER = 10,
-	STAGE_COUNT = 11,
+	STAGE_PPPOE = 4,
+	STAGE_PUNT = 5,
+	STAGE_ADMIT = 6,
+	STAGE_ANTISPOOF = 7,
+	STAGE_METER = 8,
+	STAGE_FORWARD = 9,
+	STAGE_HOST = 10,
+	STAGE_DELIVER = 11,
+	STAGE_COUNT = 12,
 };
 
 /* Each packet ends in exactly one stage with exactly one of these. */
@@ -272,17 +274,20 @@ enum drop_reason {
 	DROP_METERED_UP = 35,           /* more than the client's service lets it send */
 	DROP_METERED_DOWN = 36,         /* more than the receiving client's service lets it be sent */
 	DROP_MALFORMED_PPPOE = 37,      /* version, code, session-id or length */
-	DROP_PPP_PROTOCOL = 38,         /* PPP that carries no IPv4 */
+	DROP_PPP_PROTOCOL = 38,         /* PPP that carries data, and not IPv4 */
 	DROP_COUNT = 39,
 };
 
 /* ---- The punt ring --------------------------------------------------------------------- */
 
-/* From the most to the least worth keeping. */
+/* Of DHCP and of PPPoE, from the most to the least worth keeping. */
 enum punt_class {
 	PUNT_DHCP4_KNOWN = 0,    /* from a client with a session: renewals, releases */
 	PUNT_DHCP4_NEW = 1,
-	PUNT_CLASS_COUNT = 2,
+	PUNT_PPP_KNOWN = 2,      /* LCP and what else controls PPP, of a session with an address */
+	PUNT_PPP_NEW = 3,        /* of one on its way to it, or of none */
+	PUNT_PPPOE_DISCOVERY = 4,
+	PUNT_CLASS_COUNT = 5,
 };
 
 enum punt_result {
@@ -304,7 +309,9 @@ struct punt {
 	__u16 cvid;
 	__u16 class;             /* enum punt_class */
 	__u16 length;            /* octets of the frame */
-	__u16 l3;                /* offset of the IP header in the frame */
+	__u16 l3;                /* offset in the frame of the IP header, of PPPoE's in what is no IP */
+	__u16 pppoe;             /* session-id in PPPoE's header, 0: none */
+	__u8 pad[6];
 };
 
 /* ---- Samples of what is dropped -------------------------------------------------------- */
@@ -390,16 +397,22 @@ struct explanation {
 enum policer {
 	POLICE_DHCP4_KNOWN = 0,  /* whole class */
 	POLICE_DHCP4_NEW = 1,
-	POLICE_LINE = 2,         /* punts of one (port, S, C) */
-	POLICE_CLIENT = 3,       /* punts of one (port, S, C, MAC) */
-	POLICE_LINK = 4,         /* whole host links: packets for the kernel to answer */
-	POLICE_LINK_LINE = 5,    /* the same for one (port, S, C), in shared VLANs one MAC; one source on network ports */
-	POLICE_SHARED = 6,       /* punts of one (port, S, C) that many lines share */
-	POLICE_SAMPLE = 7,       /* samples of dropped packets: all together */
-	POLICE_SAMPLE_CLIENT = 8,/* of one client and reason; without a session on network ports one source and reason */
-	POLICE_SAMPLE_LINE = 9,  /* of what one (port, S, C) sends */
-	POLICE_SAMPLE_METERED = 10,/* in the place of POLICE_SAMPLE: of what meters drop */
-	POLICER_COUNT = 11,
+	POLICE_PPP_KNOWN = 2,
+	POLICE_PPP_NEW = 3,
+	POLICE_PPPOE_DISCOVERY = 4,
+	POLICE_LINE = 5,         /* DHCP of one (port, S, C) */
+	POLICE_CLIENT = 6,       /* DHCP of one (port, S, C, MAC) */
+	POLICE_SHARED = 7,       /* DHCP of one (port, S, C) that many lines share */
+	POLICE_PPPOE_LINE = 8,   /* the same of PPPoE, discovery and PPP together */
+	POLICE_PPPOE_CLIENT = 9,
+	POLICE_PPPOE_SHARED = 10,
+	POLICE_LINK = 11,        /* whole host links: packets for the kernel to answer */
+	POLICE_LINK_LINE = 12,   /* the same for one (port, S, C), in shared VLANs one MAC; one source on network ports */
+	POLICE_SAMPLE = 13,      /* samples of dropped packets: all together */
+	POLICE_SAMPLE_CLIENT = 14,/* of one client and reason; without a session on network ports one source and reason */
+	POLICE_SAMPLE_LINE = 15, /* of what one (port, S, C) sends */
+	POLICE_SAMPLE_METERED = 16,/* in the place of POLICE_SAMPLE: of what meters drop */
+	POLICER_COUNT = 17,
 };
 struct policer_rate {
 	__u64 cost_ns;

@@ -6,6 +6,7 @@ static __always_inline int access(struct packet *p)
 	RUN(session);
 	RUN(arp);
 	RUN(dhcp4);
+	RUN(pppoe);
 	RUN(punt);
 	RUN(admit);
 	RUN(antispoof);

@@ -23,6 +23,7 @@
 #include "stages/session.h"
 #include "stages/arp.h"
 #include "stages/dhcp4.h"
+#include "stages/pppoe.h"
 #include "stages/punt.h"
 #include "stages/admit.h"
 #include "stages/antispoof.h"

@@ -18,6 +18,14 @@
 #define IP4_FRAGMENT bpf_htons(0x3fff)		/* more-fragments or an offset */
 #define IP4_OFFSET bpf_htons(0x1fff)
 
+/* What is Python's to answer. */
+enum control {
+	CONTROL_NONE = 0,		/* data */
+	CONTROL_DHCP4,			/* a DHCP message for the gateway */
+	CONTROL_DISCOVERY,		/* PPPoE before a session */
+	CONTROL_PPP,			/* in a PPPoE session, what is no data */
+};
+
 struct packet {
 	struct xdp_md *ctx;
 	const struct port *port;	/* it came in by; never NULL past the entry */
@@ -48,7 +56,7 @@ struct packet {
 	__u8 ttl;
 	__u8 protocol;
 	__u8 options;			/* whether there are any */
-	__u8 dhcp4;			/* a DHCP message for the gateway */
+	__u8 control;			/* enum control */
 	be32 from;
 	be32 to;
 };
@@ -71,6 +79,8 @@ struct pppoe {
 #define PPPOE_VERSION_TYPE 0x11
 #define PPP_LENGTH 2
 #define PPP_IPV4 bpf_htons(0x0021)
+#define PPP_LCP bpf_htons(0xc021)
+#define PPP_DATA_LAST 0x3fff			/* RFC 1661 2: protocols up to it carry a network layer's data */
 
 /* The octets [offset, offset + size) of the frame, or NULL if they are not all there.
  * The mask is out of the compiler's sight, or it would remove what the verifier asks for. */

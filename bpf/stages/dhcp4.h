@@ -330,7 +330,7 @@ static __always_inline int answer(struct packet *p, struct request *request, con
 }
 
 /* Answer a client's DHCP as the server in Python would, or leave it as it came.
- * Needs: port, session, destination, source, l3, l4, IPv4.  Changes: dhcp4; the frame, when it answers;
+ * Needs: port, session, destination, source, l3, l4, IPv4.  Changes: control; the frame, when it answers;
  * usage.up.renewed. */
 static __always_inline int stage_dhcp4(struct packet *p)
 {
@@ -343,8 +343,10 @@ static __always_inline int stage_dhcp4(struct packet *p)
 	if (p->protocol != IPPROTO_UDP || p->pppoe)	/* protocol 0: not IPv4; PPP has IPCP */
 		return NEXT;
 	reply = reply_of(session);
-	p->dhcp4 = is_dhcp4(p, reply);
-	if (!p->dhcp4 || p->fragment & IP4_FRAGMENT)
+	if (!is_dhcp4(p, reply))
+		return NEXT;
+	p->control = CONTROL_DHCP4;
+	if (p->fragment & IP4_FRAGMENT)
 		return NEXT;
 	if (!session)
 		return up(p, DHCP4_UP_NEW);

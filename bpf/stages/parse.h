@@ -28,7 +28,21 @@ static __always_inline int parse_tag(struct packet *p)
 	return 0;
 }
 
-/* Step over PPPoE and PPP, to IPv4 in `room` octets. */
+/* RFC 2516 5.  What stands behind the header Python reads. */
+static __always_inline int parse_discovery(struct packet *p, __u64 room)
+{
+	const struct pppoe *head = at(p, p->l3, PPPOE_LENGTH);
+
+	if (!head)
+		return drop(p, DROP_TRUNCATED);
+	if (head->version_type != PPPOE_VERSION_TYPE || bpf_ntohs(head->length) > room - PPPOE_LENGTH)
+		return drop(p, DROP_MALFORMED_PPPOE);
+	p->pppoe = bpf_ntohs(head->session);
+	p->control = CONTROL_DISCOVERY;
+	return NEXT;
+}
+
+/* Step over PPPoE and PPP, to IPv4 in `room` octets; not over them where they control the session. */
 static __always_inline int parse_pppoe(struct packet *p, __u64 *room)
 {
 	const struct pppoe *head = at(p, p->l3, sizeof(*head));
@@ -41,8 +55,12 @@ static __always_inline int parse_pppoe(struct packet *p, __u64 *room)
 	    length > *room - PPPOE_LENGTH)
 		return drop(p, DROP_MALFORMED_PPPOE);
 	p->pppoe = bpf_ntohs(head->session);
-	if (head->protocol != PPP_IPV4)
-		return drop(p, DROP_PPP_PROTOCOL);
+	if (head->protocol != PPP_IPV4) {
+		if (bpf_ntohs(head->protocol) <= PPP_DATA_LAST)
+			return drop(p, DROP_PPP_PROTOCOL);
+		p->control = CONTROL_PPP;
+		return NEXT;
+	}
 	p->l3 += sizeof(*head);
 	*room = length - PPP_LENGTH;
 	return NEXT;
@@ -73,7 +91,7 @@ static __always_inline int parse_ip4(struct packet *p, __u64 room)
 
 /* Read Ethernet, up to two tags, PPPoE where a port serves it, and IPv4.  What a port does not speak ends here: on network ports
  * it is the kernel's, VLANs among it.
- * Needs: port.  Changes: destination, source, svid, cvid, pppoe, type, l3, l4, the fields of IPv4. */
+ * Needs: port.  Changes: destination, source, svid, cvid, pppoe, type, l3, l4, control, the fields of IPv4. */
 static __always_inline int stage_parse(struct packet *p)
 {
 	const struct ethhdr *eth = at(p, 0, sizeof(*eth));
@@ -102,10 +120,14 @@ static __always_inline int stage_parse(struct packet *p)
 	}
 	room = frame_length(p) - p->l3;
 	if (p->type != bpf_htons(ETH_P_IP)) {
-		if (p->type != bpf_htons(ETH_P_PPP_SES) || !p->port->pppoe)
+		if (!p->port->pppoe)
+			return drop(p, DROP_ETHERTYPE);
+		if (p->type == bpf_htons(ETH_P_PPP_DISC))
+			return parse_discovery(p, room);
+		if (p->type != bpf_htons(ETH_P_PPP_SES))
 			return drop(p, DROP_ETHERTYPE);
 		verdict = parse_pppoe(p, &room);
-		if (verdict != NEXT)
+		if (verdict != NEXT || p->control)
 			return verdict;
 	}
 	return parse_ip4(p, room);

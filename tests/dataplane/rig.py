@@ -160,6 +160,8 @@ class Subscriber:
     down: tuple[int, int] = (0, 0)
     pppoe: int = 0
     """Its PPPoE session-id; 0: IPoE."""
+    magic: bytes = b""
+    """Ours in PPP; empty: the program does not answer echo requests."""
 
     @property
     def key(self) -> abi.ClientKey:
@@ -188,7 +190,7 @@ class Subscriber:
             flags=self.flags,
             mtu=self.mtu,
             reply=self.reply,
-            encapsulation=abi.Encapsulation(self.port, len(self.header), int(self.pppoe > 0), self.header),
+            encapsulation=abi.Encapsulation(self.port, len(self.header), int(self.pppoe > 0), self.header, self.magic),
             form=self.form,
             agent=self.agent,
             up=abi.Meter(*self.up),

@@ -6,6 +6,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
+import msgspec
 import pytest
 
 from wayleave.dataplane import abi
@@ -361,8 +362,13 @@ def test_a_session_is_projected_to_its_row(who: Subscriber) -> None:
     """To the same as the rows of the tables above."""
     rows = project(session(who), Tenant("default", 0, 254))
     row = abi.Session.unpack(rows.session)
-    wanted = who.row(0).encapsulation
+    wanted = replace(who.row(0).encapsulation, magic=bytes(4))
     assert row.encapsulation == replace(wanted, header=row.encapsulation.header)
     assert row.encapsulation.header[: wanted.length - 4] == wanted.header[:-4]
     assert row.encapsulation.header[wanted.length - 2 : wanted.length] == b"\x00\x21"
     assert rows.client == who.key.pack()
+
+
+def test_a_session_s_magic_number_stands_in_its_row() -> None:
+    rows = project(msgspec.structs.replace(session(ALICE_PPP), magic=b"abcd"), Tenant("default", 0, 254))
+    assert abi.Session.unpack(rows.session).encapsulation.magic == b"abcd"

@@ -143,7 +143,7 @@ def test_record_holds_the_frame_as_it_came(bench: Bench, who: Subscriber, size: 
     assert before <= punt.at <= time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     l3 = 14 + 4 * len(who.tags)
     key = who.key
-    assert punt == Punt(BootNs(punt.at), who.id, who.port, key.svid, key.cvid, KNOWN, len(sent), l3)
+    assert punt == Punt(BootNs(punt.at), who.id, who.port, key.svid, key.cvid, KNOWN, len(sent), l3, 0)
     assert frame[l3] == 0x45
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from wayleave.dataplane import abi, objects
 from wayleave.dataplane.abi import DropReason, Outcome, Stage
 
-from . import test_arp, test_downstream, test_meter, test_parse, test_pppoe, test_punt, test_upstream
+from . import test_arp, test_downstream, test_meter, test_parse, test_ppp, test_pppoe, test_punt, test_upstream
 from .conftest import SIZES
 from .frames import out, packet, up
 from .rig import EVERYBODY, LINK, NET, SUB, Bench, Case, Use
@@ -28,6 +28,8 @@ TABLES = [
     test_meter.CASES,
     test_pppoe.PARSED,
     test_pppoe.UPSTREAM,
+    test_ppp.CONTROL,
+    test_ppp.ECHO,
     test_pppoe.DOWNSTREAM,
 ]
 ROWS = [row for table in TABLES for row in table]

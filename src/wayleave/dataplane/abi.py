@@ -14,7 +14,7 @@ from wayleave.net.units import BootNs
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-LAYOUT = "bb1b5373531d"
+LAYOUT = "c6c0aadb3422"
 """Changes whenever a struct, enum or constant of abi.h does."""
 
 PORT_MAX = 1024
@@ -222,21 +222,22 @@ class SessionFlag(IntFlag):
 class Encapsulation:
     """struct encapsulation: 40 octets."""
 
-    FORMAT: ClassVar[Struct] = Struct("<HBB2x34s")
+    FORMAT: ClassVar[Struct] = Struct("<HBB2x30s4s")
     SIZE: ClassVar[int] = 40
-    OFFSET: ClassVar[dict[str, int]] = {"port": 0, "length": 2, "pppoe": 3, "header": 6}
+    OFFSET: ClassVar[dict[str, int]] = {"port": 0, "length": 2, "pppoe": 3, "header": 6, "magic": 36}
     port: int
     length: int
     pppoe: int
     header: bytes
+    magic: bytes
 
     def pack(self) -> bytes:
-        return self.FORMAT.pack(self.port, self.length, self.pppoe, self.header)
+        return self.FORMAT.pack(self.port, self.length, self.pppoe, self.header, self.magic)
 
     @classmethod
     def unpack(cls, data: Buffer, offset: int = 0) -> Encapsulation:
-        port, length, pppoe, header = cls.FORMAT.unpack_from(data, offset)
-        return cls(port, length, pppoe, header)
+        port, length, pppoe, header, magic = cls.FORMAT.unpack_from(data, offset)
+        return cls(port, length, pppoe, header, magic)
 
 
 @dataclass(slots=True)
@@ -478,13 +479,14 @@ class Stage(IntEnum):
     SESSION = 1
     ARP = 2
     DHCP4 = 3
-    PUNT = 4
-    ADMIT = 5
-    ANTISPOOF = 6
-    METER = 7
-    FORWARD = 8
-    HOST = 9
-    DELIVER = 10
+    PPPOE = 4
+    PUNT = 5
+    ADMIT = 6
+    ANTISPOOF = 7
+    METER = 8
+    FORWARD = 9
+    HOST = 10
+    DELIVER = 11
 
 
 class Outcome(IntEnum):
@@ -548,6 +550,9 @@ class PuntClass(IntEnum):
 
     DHCP4_KNOWN = 0
     DHCP4_NEW = 1
+    PPP_KNOWN = 2
+    PPP_NEW = 3
+    PPPOE_DISCOVERY = 4
 
 
 class PuntResult(IntEnum):
@@ -562,10 +567,10 @@ class PuntResult(IntEnum):
 
 @dataclass(slots=True)
 class Punt:
-    """struct punt: 24 octets."""
+    """struct punt: 32 octets."""
 
-    FORMAT: ClassVar[Struct] = Struct("<QIHHHHHH")
-    SIZE: ClassVar[int] = 24
+    FORMAT: ClassVar[Struct] = Struct("<QIHHHHHHH6x")
+    SIZE: ClassVar[int] = 32
     OFFSET: ClassVar[dict[str, int]] = {
         "at": 0,
         "session": 8,
@@ -575,6 +580,7 @@ class Punt:
         "class_": 18,
         "length": 20,
         "l3": 22,
+        "pppoe": 24,
     }
     at: BootNs
     session: int
@@ -584,16 +590,17 @@ class Punt:
     class_: int
     length: int
     l3: int
+    pppoe: int
 
     def pack(self) -> bytes:
         return self.FORMAT.pack(
-            self.at, self.session, self.port, self.svid, self.cvid, self.class_, self.length, self.l3
+            self.at, self.session, self.port, self.svid, self.cvid, self.class_, self.length, self.l3, self.pppoe
         )
 
     @classmethod
     def unpack(cls, data: Buffer, offset: int = 0) -> Punt:
-        at, session, port, svid, cvid, class_, length, l3 = cls.FORMAT.unpack_from(data, offset)
-        return cls(BootNs(at), session, port, svid, cvid, class_, length, l3)
+        at, session, port, svid, cvid, class_, length, l3, pppoe = cls.FORMAT.unpack_from(data, offset)
+        return cls(BootNs(at), session, port, svid, cvid, class_, length, l3, pppoe)
 
 
 class SampleResult(IntEnum):
@@ -762,15 +769,21 @@ class Policer(IntEnum):
 
     DHCP4_KNOWN = 0
     DHCP4_NEW = 1
-    LINE = 2
-    CLIENT = 3
-    LINK = 4
-    LINK_LINE = 5
-    SHARED = 6
-    SAMPLE = 7
-    SAMPLE_CLIENT = 8
-    SAMPLE_LINE = 9
-    SAMPLE_METERED = 10
+    PPP_KNOWN = 2
+    PPP_NEW = 3
+    PPPOE_DISCOVERY = 4
+    LINE = 5
+    CLIENT = 6
+    SHARED = 7
+    PPPOE_LINE = 8
+    PPPOE_CLIENT = 9
+    PPPOE_SHARED = 10
+    LINK = 11
+    LINK_LINE = 12
+    SAMPLE = 13
+    SAMPLE_CLIENT = 14
+    SAMPLE_LINE = 15
+    SAMPLE_METERED = 16
 
 
 @dataclass(slots=True)

@@ -30,7 +30,7 @@ FIRST_LOCAL_ID = 0xFFFF_0000
 NOT_METERED = Meter(0, 0)
 
 _NO_CLIENT = ClientKey(0, 0, 0, 0, Mac(bytes(6)))
-_NO_ENCAPSULATION = Encapsulation(0, 0, 0, b"")
+_NO_ENCAPSULATION = Encapsulation(0, 0, 0, b"", b"")
 
 
 class Rows(Struct, frozen=True, gc=False):
@@ -71,7 +71,7 @@ def project(session: model.Session, tenant: model.Tenant, standing: StandingRepl
         mtu=service.mtu,
         reply=0,
         up=meter(service.up),
-        encapsulation=Encapsulation(line.port, len(header), int(client.pppoe > 0), header),
+        encapsulation=Encapsulation(line.port, len(header), int(client.pppoe > 0), header, session.magic),
         form=digest_form(session.form or b"") if standing is not None else 0,
         agent=digest_agent(session.agent) if standing is not None else 0,
         down=meter(service.down),
