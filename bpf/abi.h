@@ -106,6 +106,7 @@ struct slot {
 enum session_flag {
 	SESSION_LOCAL = 1,       /* the gateway's own address: up the host link, no customer behind it */
 	SESSION_CHECK_SOURCE = 2,/* antispoof */
+	SESSION_CLAMP_MSS = 4,   /* of TCP, both ways, to what `mtu` has room for */
 };
 
 /* What stands in front of IPv4 toward the client, made ready by Python: destination, source, tags, type, and where it
@@ -214,10 +215,11 @@ enum stage {
 	STAGE_ADMIT = 6,
 	STAGE_ANTISPOOF = 7,
 	STAGE_METER = 8,
-	STAGE_FORWARD = 9,
-	STAGE_HOST = 10,
-	STAGE_DELIVER = 11,
-	STAGE_COUNT = 12,
+	STAGE_MSS = 9,
+	STAGE_FORWARD = 10,
+	STAGE_HOST = 11,
+	STAGE_DELIVER = 12,
+	STAGE_COUNT = 13,
 };
 
 /* Each packet ends in exactly one stage with exactly one of these. */

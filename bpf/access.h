@@ -11,6 +11,7 @@ static __always_inline int access(struct packet *p)
 	RUN(admit);
 	RUN(antispoof);
 	RUN(meter);
+	RUN(mss);
 	RUN(forward);
 	return drop(p, DROP_NONE);
 }

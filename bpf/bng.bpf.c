@@ -28,6 +28,7 @@
 #include "stages/admit.h"
 #include "stages/antispoof.h"
 #include "stages/meter.h"
+#include "stages/mss.h"
 #include "stages/deliver.h"
 #include "stages/forward.h"
 #include "stages/host.h"

@@ -17,6 +17,7 @@ static __always_inline int deliver_to(struct packet *p, const struct session *to
 		return drop(p, DROP_METERED_DOWN);
 	if (leave_by(p, to->encapsulation.port))
 		return drop(p, DROP_NO_EGRESS);
+	clamp_mss(p, to);
 	if (encapsulate(p, &to->encapsulation))
 		return drop(p, DROP_ADJUST_HEAD);
 	ip = at(p, p->l3, sizeof(*ip));

@@ -369,6 +369,15 @@ def test_a_session_is_projected_to_its_row(who: Subscriber) -> None:
     assert rows.client == who.key.pack()
 
 
+@pytest.mark.parametrize(
+    ("pppoe", "mtu", "clamped"), [(1, 1492, True), (1, 1499, True), (1, 1500, False), (0, 1492, False)]
+)
+def test_whose_segments_are_clamped(pppoe: int, mtu: int, clamped: bool) -> None:
+    rows = project(session(replace(ALICE, pppoe=pppoe, mtu=mtu)), Tenant("default", 0, 254))
+    flags = abi.SessionFlag(abi.Session.unpack(rows.session).flags)
+    assert (abi.SessionFlag.CLAMP_MSS in flags, abi.SessionFlag.CHECK_SOURCE in flags) == (clamped, True)
+
+
 def test_a_session_s_magic_number_stands_in_its_row() -> None:
     rows = project(msgspec.structs.replace(session(ALICE_PPP), magic=b"abcd"), Tenant("default", 0, 254))
     assert abi.Session.unpack(rows.session).encapsulation.magic == b"abcd"

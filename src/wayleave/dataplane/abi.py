@@ -14,7 +14,7 @@ from wayleave.net.units import BootNs
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-LAYOUT = "c6c0aadb3422"
+LAYOUT = "ad9840404b17"
 """Changes whenever a struct, enum or constant of abi.h does."""
 
 PORT_MAX = 1024
@@ -216,6 +216,7 @@ class SessionFlag(IntFlag):
 
     LOCAL = 1
     CHECK_SOURCE = 2
+    CLAMP_MSS = 4
 
 
 @dataclass(slots=True)
@@ -484,9 +485,10 @@ class Stage(IntEnum):
     ADMIT = 6
     ANTISPOOF = 7
     METER = 8
-    FORWARD = 9
-    HOST = 10
-    DELIVER = 11
+    MSS = 9
+    FORWARD = 10
+    HOST = 11
+    DELIVER = 12
 
 
 class Outcome(IntEnum):

@@ -27,6 +27,9 @@ FOREVER = BootNs(0xFFFF_FFFF_FFFF_FFFF)
 FIRST_LOCAL_ID = 0xFFFF_0000
 """LOCAL rows have ids past every table: nothing is counted under them."""
 
+ETHERNET_MTU = 1500
+"""What the other end of a TCP connection counts on, and PPPoE has no room for (RFC 2516 7)."""
+
 NOT_METERED = Meter(0, 0)
 
 _NO_CLIENT = ClientKey(0, 0, 0, 0, Mac(bytes(6)))
@@ -67,7 +70,7 @@ def project(session: model.Session, tenant: model.Tenant, standing: StandingRepl
         netmask=lease.subnet.netmask,
         tenant=tenant.number,
         table=tenant.table,
-        flags=SessionFlag.CHECK_SOURCE if service.antispoof else 0,
+        flags=_flags(client, service),
         mtu=service.mtu,
         reply=0,
         up=meter(service.up),
@@ -79,6 +82,13 @@ def project(session: model.Session, tenant: model.Tenant, standing: StandingRepl
     packed_key = None if session.relayed else key.pack()
     host = Host4Key(tenant.number, lease.address).pack()
     return Rows(session.id, packed_key, host, row.pack(), pack_reply(standing) if standing is not None else None)
+
+
+def _flags(client: model.Client, service: model.Service) -> int:
+    flags = SessionFlag.CHECK_SOURCE if service.antispoof else SessionFlag(0)
+    if client.pppoe and service.mtu < ETHERNET_MTU:
+        flags |= SessionFlag.CLAMP_MSS
+    return flags
 
 
 def meter(rate: model.Rate | None) -> Meter:
