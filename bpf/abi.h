@@ -31,6 +31,7 @@ enum constant {
 	NO_SESSION = 0xffffffff,
 	METER_COST_BITS = 12,    /* of a nanosecond, behind the point, in `struct meter` */
 	METER_TIME_BITS = 6,     /* the same in `usage_direction.metered_until` */
+	PPPOE_MTU = 1492,        /* RFC 2516 7: to it the kernel fragments what goes to pools of PPPoE clients */
 };
 
 /* Load-time settings: `const volatile struct settings settings SEC(".rodata.settings")`, so that the
@@ -66,6 +67,7 @@ struct port {
 struct tenant {
 	__u32 table;             /* kernel route table, RT_TABLE_MAIN (254) for the default tenant */
 	__u32 link_ifindex;      /* the kernel's end of the host link: a route that leaves there ends here */
+	be32 address;            /* one of the gateway's own, that what it says of packets comes from; 0: none */
 	__u16 link;              /* port number of the data plane's end of the host link, 0: none */
 	mac_addr link_kernel;    /* MAC of the kernel's end */
 	mac_addr link_ours;      /* MAC of the data plane's end */
@@ -261,7 +263,7 @@ enum drop_reason {
 	DROP_BLACKHOLE = 20,            /* the route says so */
 	DROP_NO_SUBSCRIBER = 21,        /* a pool address nobody holds */
 	DROP_LOCAL_SERVICE = 22,        /* to the gateway itself: not ICMP echo nor a declared service */
-	DROP_LINK_POLICED = 23,         /* too much for the kernel to answer */
+	DROP_LINK_POLICED = 23,         /* too much for the kernel to answer, or of what is too big for PPPoE */
 	DROP_NO_LINK = 24,              /* the tenant has no host link */
 	DROP_FORWARDING_OFF = 25,       /* net.ipv4.ip_forward is 0 */
 	DROP_PUNT_CLASS = 26,           /* the class's rate is used up */
@@ -271,7 +273,7 @@ enum drop_reason {
 	DROP_ADJUST_HEAD = 30,          /* no headroom for the encapsulation */
 	DROP_LINK_NOISE = 31,           /* non-IPv4 from the kernel's end of the host link */
 	DROP_DHCP_FRAGMENT = 32,        /* DHCP in fragments is refused */
-	DROP_TOO_BIG = 33,              /* more than the client's MTU, from the kernel; more than a punt record, to Python */
+	DROP_TOO_BIG = 33,              /* more than the client's MTU, from the kernel or not to be answered; more than a punt record, to Python */
 	DROP_NO_EGRESS = 34,            /* the port it must leave by is not in `egress` */
 	DROP_METERED_UP = 35,           /* more than the client's service lets it send */
 	DROP_METERED_DOWN = 36,         /* more than the receiving client's service lets it be sent */
@@ -409,7 +411,8 @@ enum policer {
 	POLICE_PPPOE_CLIENT = 9,
 	POLICE_PPPOE_SHARED = 10,
 	POLICE_LINK = 11,        /* whole host links: packets for the kernel to answer */
-	POLICE_LINK_LINE = 12,   /* the same for one (port, S, C), in shared VLANs one MAC; one source on network ports */
+	POLICE_LINK_LINE = 12,   /* the same for one (port, S, C), in shared VLANs one MAC; one source on network ports;
+				  * and packets too big for a PPPoE client, which the program answers */
 	POLICE_SAMPLE = 13,      /* samples of dropped packets: all together */
 	POLICE_SAMPLE_CLIENT = 14,/* of one client and reason; without a session on network ports one source and reason */
 	POLICE_SAMPLE_LINE = 15, /* of what one (port, S, C) sends */

@@ -14,10 +14,11 @@
 #include "police.h"
 #include "finish.h"
 #include "encapsulate.h"
-#include "sum.h"
+#include "ip4.h"
 #include "dhcp4_request.h"
 #include "host_link.h"
 #include "fib.h"
+#include "too_big.h"
 
 #include "stages/parse.h"
 #include "stages/session.h"

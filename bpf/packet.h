@@ -17,6 +17,7 @@
 #define MAC_BROADCAST 0xffffffffffffULL
 #define IP4_FRAGMENT bpf_htons(0x3fff)		/* more-fragments or an offset */
 #define IP4_OFFSET bpf_htons(0x1fff)
+#define IP4_WHOLE bpf_htons(0x4000)		/* don't fragment */
 
 /* What is Python's to answer. */
 enum control {

@@ -8,9 +8,6 @@ struct {
 	__type(value, struct service);
 } services SEC(".maps");
 
-#define ICMP_ECHO_REPLY 0
-#define ICMP_ECHO_REQUEST 8
-
 /* Whether this is for the gateway itself: ICMP echo, either way, and declared services, never in fragments. */
 static __always_inline int is_served(struct packet *p)
 {

@@ -348,10 +348,10 @@ class Bench:
         for device, (number, kind, tenant, mac, mtu) in ports.items():
             port = abi.Port(number, kind, tenant, self.devices[device], mac, mtu, 0, int(device == "sub"))
             Ports(self.maps["ports"]).put(port)
-        nobody = Mac(bytes(6))
-        self.put("tenants", 0, abi.Tenant(254, self.devices["kernel"], LINK, KERNEL_MAC, LINK_MAC, *ALL).pack())
-        self.put("tenants", 1, abi.Tenant(100, 0, 0, nobody, nobody, *ALL).pack())
-        self.put("tenants", 2, abi.Tenant(200, 0, LINK, KERNEL_MAC, LINK_MAC, *ALL).pack())
+        nobody, ours = Mac(bytes(6)), IPv4Address(GATEWAY.address)
+        self.put("tenants", 0, abi.Tenant(254, self.devices["kernel"], ours, LINK, KERNEL_MAC, LINK_MAC, *ALL).pack())
+        self.put("tenants", 1, abi.Tenant(100, 0, IPv4Address(0), 0, nobody, nobody, *ALL).pack())
+        self.put("tenants", 2, abi.Tenant(200, 0, ours, LINK, KERNEL_MAC, LINK_MAC, *ALL).pack())
 
     def reset(self) -> None:
         """Take out what cases and tests put in: sessions, egress, policers, services, the ring's records."""

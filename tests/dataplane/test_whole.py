@@ -17,6 +17,7 @@ from . import (
     test_ppp,
     test_pppoe,
     test_punt,
+    test_too_big,
     test_upstream,
 )
 from .conftest import SIZES
@@ -41,6 +42,7 @@ TABLES = [
     test_pppoe.UPSTREAM,
     test_ppp.CONTROL,
     test_ppp.ECHO,
+    test_too_big.CASES,
     test_pppoe.DOWNSTREAM,
 ]
 ROWS = [row for table in TABLES for row in table]

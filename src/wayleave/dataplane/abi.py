@@ -14,7 +14,7 @@ from wayleave.net.units import BootNs
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-LAYOUT = "ad9840404b17"
+LAYOUT = "da84f4816612"
 """Changes whenever a struct, enum or constant of abi.h does."""
 
 PORT_MAX = 1024
@@ -33,6 +33,7 @@ REPLY_OPTIONS_MAX = 360
 NO_SESSION = 0xFFFFFFFF
 METER_COST_BITS = 12
 METER_TIME_BITS = 6
+PPPOE_MTU = 1492
 
 
 @dataclass(slots=True)
@@ -99,21 +100,23 @@ class Port:
 
 @dataclass(slots=True)
 class Tenant:
-    """struct tenant: 152 octets."""
+    """struct tenant: 156 octets."""
 
-    FORMAT: ClassVar[Struct] = Struct("<IIH6s6sH128s")
-    SIZE: ClassVar[int] = 152
+    FORMAT: ClassVar[Struct] = Struct("<II4sH6s6sH128s")
+    SIZE: ClassVar[int] = 156
     OFFSET: ClassVar[dict[str, int]] = {
         "table": 0,
         "link_ifindex": 4,
-        "link": 8,
-        "link_kernel": 10,
-        "link_ours": 16,
-        "prefix_count": 22,
-        "prefixes": 24,
+        "address": 8,
+        "link": 12,
+        "link_kernel": 14,
+        "link_ours": 20,
+        "prefix_count": 26,
+        "prefixes": 28,
     }
     table: int
     link_ifindex: int
+    address: IPv4Address
     link: int
     link_kernel: Mac
     link_ours: Mac
@@ -122,13 +125,24 @@ class Tenant:
 
     def pack(self) -> bytes:
         return self.FORMAT.pack(
-            self.table, self.link_ifindex, self.link, self.link_kernel, self.link_ours, self.prefix_count, self.prefixes
+            self.table,
+            self.link_ifindex,
+            self.address.packed,
+            self.link,
+            self.link_kernel,
+            self.link_ours,
+            self.prefix_count,
+            self.prefixes,
         )
 
     @classmethod
     def unpack(cls, data: Buffer, offset: int = 0) -> Tenant:
-        table, link_ifindex, link, link_kernel, link_ours, prefix_count, prefixes = cls.FORMAT.unpack_from(data, offset)
-        return cls(table, link_ifindex, link, Mac(link_kernel), Mac(link_ours), prefix_count, prefixes)
+        table, link_ifindex, address, link, link_kernel, link_ours, prefix_count, prefixes = cls.FORMAT.unpack_from(
+            data, offset
+        )
+        return cls(
+            table, link_ifindex, IPv4Address(address), link, Mac(link_kernel), Mac(link_ours), prefix_count, prefixes
+        )
 
 
 @dataclass(slots=True)
