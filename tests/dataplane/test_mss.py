@@ -41,13 +41,13 @@ def reply(options: Any, who: Subscriber = WHO, flags: str = "SA", ttl: int = 64)
     return head / TCP(sport=80, dport=4000, flags=flags, options=options, seq=0x9ABCDEF0)
 
 
-def raw(octets: str, words: int | None = None) -> Packet:
+def raw(octets: str, words: int | None = None, data: bytes = b"") -> Packet:
     """Return a SYN with options of those octets, in hexadecimal. Its header says that it has `words`, or the truth."""
     options = bytes.fromhex(octets)
     head = bytes(TCP(sport=4000, dport=80, flags="S", dataofs=words or 5 + len(options) // 4, chksum=0))[:20]
-    packet = IP(src=WHO.address, dst=INTERNET, proto=6, id=7) / Raw(head + options)
+    packet = IP(src=WHO.address, dst=INTERNET, proto=6, id=7) / Raw(head + options + data)
     check = in4_chksum(6, packet, bytes(packet.payload))
-    packet.payload = Raw(head[:16] + check.to_bytes(2, "big") + head[18:] + options)
+    packet.payload = Raw(head[:16] + check.to_bytes(2, "big") + head[18:] + options + data)
     return packet
 
 
@@ -104,7 +104,7 @@ CLAMPED = [
     sent("at an odd place behind others", segment([STAMP, PAD, mss(1460)]), segment([STAMP, PAD, mss(FITS)])),
     sent("at an even place behind others", segment([STAMP, mss(1460)]), segment([STAMP, mss(FITS)])),
     sent("in the last four octets", segment([PAD] * 36 + [mss(1460)]), segment([PAD] * 36 + [mss(FITS)])),
-    sent("cut off by the header's end", raw("01" * 37 + "0204ff")),
+    sent("cut off by the header's end", raw("01" * 37 + "0204ff", data=b"\xff")),
     sent("behind the end of options", raw("000204ff")),
     sent("behind the end of options, whole", raw("00000000020405b4")),
     sent("of a wrong length", raw("020605b400000000")),
