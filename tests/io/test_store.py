@@ -355,6 +355,18 @@ def test_after_a_reboot_a_record_has_its_utc_alone_and_an_unset_clock_dates_it_l
     after.store.close()
 
 
+def test_what_only_takes_away_writes_nothing_that_a_full_disk_would_refuse(folder: Path) -> None:
+    opened = Opened(folder, FakeClock())
+    assert opened.save(session()) is None
+    changes = opened.store._db.total_changes
+    opened.store.erase(99)
+    opened.store.acknowledged([98])
+    opened.store.flush()
+    opened.written()
+    assert opened.store._db.total_changes == changes
+    opened.store.close()
+
+
 def test_records_that_cannot_be_read_are_said_so(folder: Path) -> None:
     opened = Opened(folder, FakeClock())
     for file in folder.glob("leases.sqlite*"):
