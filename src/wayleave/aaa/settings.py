@@ -73,6 +73,9 @@ class ServiceSettings(Leaf):
         )
 
 
+LEAST_TIMEOUT = parse_duration("1s")
+
+
 class ServerSettings(Leaf):
     """A RADIUS server."""
 
@@ -153,7 +156,11 @@ class ServerSettings(Leaf):
         return self.timeout or usual[0], self.tries or usual[1]
 
     def rules(self) -> tuple[Rule, ...]:
-        return (self._needs, self._has_too_much, self._repeats)
+        return (self._needs, self._has_too_much, self._repeats, self._hurries)
+
+    def _hurries(self) -> Iterator[Problem]:
+        if self.timeout is not None and self.timeout < LEAST_TIMEOUT:
+            yield "timeout", "is under 1s: no answer would be waited for"
 
     def _needs(self) -> Iterator[Problem]:
         if not self.radsec:

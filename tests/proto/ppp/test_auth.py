@@ -131,6 +131,7 @@ def test_chap_refused_stays_refused():
     machine, _ = chap()
     machine.receive(Control(ChapCode.RESPONSE, 7, MD5))
     assert machine.decide(False, b"no", NOW) == [encode(ChapCode.FAILURE, 7, b"no")]
+    assert machine.deadline == NEVER, "nothing follows a refusal but the end of the link"
     another = counted(bytes(15) + b"\1") + b"alice"
     assert machine.receive(Control(ChapCode.RESPONSE, 7, another)) == [encode(ChapCode.FAILURE, 7, b"no")]
 

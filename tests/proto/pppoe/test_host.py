@@ -10,7 +10,7 @@ from wayleave.net.mac import BROADCAST, Mac
 from wayleave.net.units import SECOND, BootNs
 from wayleave.proto.pppoe.discovery import Concentrator, Confirmed, confirm, cookie, ended, established, offer, refused
 from wayleave.proto.pppoe.host import NEVER, TRIES, Host, Stage
-from wayleave.proto.pppoe.packet import AC_SYSTEM_ERROR, Code, decode
+from wayleave.proto.pppoe.packet import AC_SYSTEM_ERROR, HOST_UNIQ, Code, decode
 
 MAC = Mac.parse("02:00:00:00:00:01")
 FIRST, SECOND_ONE = Mac.parse("02:00:00:00:01:01"), Mac.parse("02:00:00:00:01:02")
@@ -110,6 +110,17 @@ def test_what_is_not_for_this_client_changes_nothing():
     pado = decode(offer(other.sent[0][2], Concentrator(name="bng-1"), b"c"))
     assert street.host.receive(FIRST, pado, START) == []
     assert street.host.stage is Stage.SEEKING
+
+
+def test_only_the_concentrator_that_was_asked_gives_a_session():
+    street = Street(Host(b"u1"))
+    street.run()
+    street.host.stage, street.host.session_id = Stage.ASKING, 0
+    pads = decode(established(Confirmed(b"", 1492, b"", ((HOST_UNIQ.number, b"u1"),)), 9))
+    street.host.receive(SECOND_ONE, pads, START)
+    assert street.host.stage is Stage.ASKING
+    street.host.receive(FIRST, pads, START)
+    assert (street.host.stage, street.host.session_id) == (Stage.IN_SESSION, 9)
 
 
 @pytest.mark.parametrize(

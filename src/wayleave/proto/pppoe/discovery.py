@@ -25,7 +25,6 @@ from wayleave.proto.pppoe.packet import (
     AC_NAME,
     GENERIC_ERROR,
     HOST_UNIQ,
-    LONGEST,
     PLAIN_MRU,
     PPP_MAX_PAYLOAD,
     RELAY_SESSION_ID,
@@ -44,7 +43,7 @@ LARGEST_SESSION_ID = 0xFFFE
 """0 is no session, and 65,535 is reserved (RFC 2516 4)."""
 
 _ECHOED = (HOST_UNIQ.number, RELAY_SESSION_ID.number)
-_ROOM = LONGEST + 10
+_ROOM = 1500  # octets of a frame's payload: what a client has us echo may be too much beside our own tags
 _DIGEST = 16
 
 
@@ -187,8 +186,6 @@ def _asked(packet: Packet, code: Code, concentrator: Concentrator) -> bytes | Ig
     chosen = packet.first(AC_NAME)
     if chosen and chosen != concentrator.name.encode():
         return Ignored(Reason.OTHER_CONCENTRATOR)
-    if sum(len(value) for _, value in packet.tags) > LONGEST:
-        return Ignored(Reason.TOO_LONG)
     return names[0]
 
 

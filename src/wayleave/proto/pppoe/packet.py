@@ -20,8 +20,6 @@ from wayleave.net.errors import Malformed
 
 MOST_TAGS = 64
 """Tags that a packet may have: who writes more has nothing to say."""
-LONGEST = 1484
-"""Octets of a discovery packet's tags, so that an intermediate agent has room for its own (RFC 2516 5.1)."""
 PLAIN_MRU = 1492
 """The largest PPP payload without PPP-Max-Payload (RFC 2516 7)."""
 
