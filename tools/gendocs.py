@@ -89,7 +89,7 @@ def _section(title: str, model: type[BaseModel], whole: FieldInfo | None = None)
         shown = "absent" if default is None else f"`{_toml(default)}`"
         if values is None and info.is_required():
             shown = "required"
-        live = "restart" if restart_of(info) else "reload"
+        live = "restart" if restart_of(model, info) else "reload"
         rows.append(f"| `{name}` | {_kind(properties[name])} | {shown} | {live} | {info.description or ''} |")
     doc = (whole.description if whole is not None else None) or (model.__doc__ or "").strip().split("\n")[0]
     head = ["| key | value | default | counts from | |", "| --- | --- | --- | --- | --- |"]
@@ -259,7 +259,8 @@ def _controllers() -> list[str]:
         "## Which session a controller means",
         "",
         "Everything that is said has to be true of one session; one of the marked ones has to be there.",
-        f"`NAS-Identifier` and `NAS-IP-Address` have to be this gateway's. These change nothing: {passed}.",
+        "`NAS-Identifier` and `NAS-IP-Address` have to be this gateway's (the address where `radius.address` says it).",
+        f"These change nothing: {passed}.",
         "",
         *_table(("attribute", "finds"), *identifying),
         "What cannot be done is refused whole, with an Error-Cause (RFC 5176 3.5):",

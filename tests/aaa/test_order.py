@@ -55,6 +55,7 @@ NAMES = {
     "Calling-Station-Id": "02-00-00-00-00-01",
     "Called-Station-Id": "bng1",
     "NAS-Port-Id": "1:100.7",
+    "NAS-Port": 1 << 24 | 100 << 12 | 7,
     "Acct-Multi-Session-Id": "nas-1/1:100.7",
     "ADSL-Agent-Circuit-Id": b"slot 1",
     "ADSL-Agent-Remote-Id": b"door 7",
@@ -65,7 +66,7 @@ NAMES = {
 def test_each_name_finds_it_or_tells_it_apart(table: Table, name: str) -> None:
     beside = () if name in SELECTING else (("User-Name", "bob"),)
     assert ask(table, (name, NAMES[name]), *beside) == Order(BOB, None)
-    wrong = {bytes: b"other", str: "other", IPv4Address: IPv4Address("10.0.0.99")}[type(NAMES[name])]
+    wrong = {int: 7, bytes: b"other", str: "other", IPv4Address: IPv4Address("10.0.0.99")}[type(NAMES[name])]
     refused = ask(table, (name, wrong), *beside)
     assert isinstance(refused, Refused)
     assert refused.cause is ErrorCause.SESSION_CONTEXT_NOT_FOUND
@@ -183,6 +184,30 @@ def test_a_change(table: Table) -> None:
     nothing = ask(table, ("User-Name", "bob"), disconnects=False)
     assert isinstance(nothing, Refused)
     assert nothing.cause is ErrorCause.MISSING_ATTRIBUTE
+
+
+def test_who_is_on_its_way_to_the_disk_can_be_ended_and_changed_a_moment_later(table: Table) -> None:
+    for phase in (Phase.RECORDING, Phase.INSTALLING):
+        table.put(replace(BOB, phase=phase), BootNs(1))
+        order = ask(table, ("User-Name", "bob"))
+        assert isinstance(order, Order)
+        refused = ask(table, ("User-Name", "bob"), ("Filter-Id", "gold"), disconnects=False)
+        assert isinstance(refused, Refused)
+        assert refused.cause is ErrorCause.RESOURCES_UNAVAILABLE
+
+
+def test_a_time_that_is_said_counts_anew(table: Table) -> None:
+    for said, anew in ((("Session-Timeout", 60), True), (("Filter-Id", "gold"), False)):
+        order = ask(table, ("User-Name", "bob"), said, disconnects=False)
+        assert isinstance(order, Order)
+        assert order.anew is anew
+
+
+def test_whom_the_configuration_decides_about_can_be_ended_and_not_changed(table: Table) -> None:
+    assert ask(table, ("User-Name", "dave")) == Order(LOCAL, None)
+    refused = ask(table, ("User-Name", "dave"), ("Filter-Id", "gold"), disconnects=False)
+    assert isinstance(refused, Refused)
+    assert refused.cause is ErrorCause.ADMINISTRATIVELY_PROHIBITED
 
 
 def test_a_controller_has_its_own_groups(table: Table) -> None:

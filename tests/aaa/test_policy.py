@@ -131,6 +131,25 @@ def test_names_first_whatever_order_a_packet_has() -> None:
     assert (service.name, service.up, service.down) == ("gold", Rate(1_000_000, 30_000), GOLD.down)
 
 
+def test_classes_fit_into_a_record_of_accounting() -> None:
+    eight = [("Class", bytes((number,)) * 250) for number in range(8)]
+    assert len(granted(*eight).classes) == 8
+    with pytest.raises(Unusable, match="Class: more than 2048 octets in all"):
+        granted(*eight, ("Class", b"x" * 49))
+
+
+def test_text_that_is_no_text_refuses_the_whole() -> None:
+    with pytest.raises(Unusable, match="User-Name: 0xfc is no UTF-8"):
+        apply(BASE, [(STANDARD["User-Name"], b"M\xfcller")], KNOWN)
+
+
+def test_a_netmask_is_that_of_the_addresss_pool() -> None:
+    """Whatever pool the group has."""
+    wide = Known({}, {"residential": KNOWN.pools["residential"], "wide": (IPv4Network("10.2.0.0/16"), "isp")})
+    said = attributes(("Framed-IP-Netmask", IPv4Address("255.255.0.0")), ("Framed-IP-Address", IPv4Address("10.2.3.4")))
+    assert apply(BASE, said, wide).pool == "wide"
+
+
 def test_values_that_are_gathered() -> None:
     service = granted(("Class", b"a"), ("Class", b"b"), ("MS-Primary-DNS-Server", IPv4Address("192.0.2.1")))
     assert service.classes == (b"a", b"b")

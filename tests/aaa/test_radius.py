@@ -221,6 +221,39 @@ def test_a_line_that_makes_no_name_is_refused_without_a_question() -> None:
     assert refusal.reason is Reason.NO_USERNAME
 
 
+def test_a_name_of_which_a_part_is_missing_is_none() -> None:
+    asked = Asked(caller=terms().caller.__class__(identifier="n", gateway="b", username="{circuit}@isp"))
+    refusal = asked.decide(newcomer())
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason is Reason.NO_USERNAME
+
+
+def test_a_circuit_that_is_no_text_is_spelt_out() -> None:
+    asked = Asked(caller=terms().caller.__class__(identifier="n", gateway="b", username="{circuit}"))
+    service = asked.decide(newcomer(line=Line(1, 100, 0, b"slot \xff")))
+    assert isinstance(service, Service)
+    assert service.subscriber == "slot \\xff"
+    (packet,) = asked.world.servers[0].asked()
+    assert packet.first(1) == b"slot \\xff"
+    assert service.subscriber.encode(), "it can be written to a log, a disk and a terminal"
+
+
+def test_on_another_circuit_of_the_same_vlan_it_is_somebody_else() -> None:
+    """A MAC is copied easily: neither the last answer nor a rejection counts behind another door."""
+    asked = Asked(last_known=Ns(3600 * SECOND))
+    here, there = Line(1, 100, 0, b"here"), Line(1, 100, 0, b"there")
+    assert isinstance(asked.decide(newcomer(line=here)), Service)
+    asked.world.servers[0].up = False
+    assert isinstance(asked.decide(newcomer(line=there)), Refusal)
+    assert isinstance(asked.decide(newcomer(line=here)), Service)
+    asked.world.servers[0].up = True
+    asked.world.run(lambda: asked.world.exchange.alive, seconds=10)
+    asked.says(Code.ACCESS_REJECT)
+    assert isinstance(asked.decide(newcomer(line=here)), Refusal)
+    asked.says(Code.ACCESS_ACCEPT)
+    assert isinstance(asked.decide(newcomer(line=there)), Service), "the other one is not held by that"
+
+
 def test_more_than_may_wait_are_refused() -> None:
     asked = Asked(queue=10)
     outcomes = [
@@ -252,3 +285,6 @@ def test_what_a_server_decided_stands_at_a_review() -> None:
     refusal = chosen.review(elsewhere)
     assert isinstance(refusal, Refusal)
     assert refusal.reason is Reason.PORT_NOT_CONFIGURED
+    before_radius = chosen.review(session(4, authority=""))
+    assert isinstance(before_radius, Refusal)
+    assert before_radius.reason is Reason.RADIUS_DECIDES

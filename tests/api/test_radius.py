@@ -101,7 +101,7 @@ def test_what_waits_to_be_accounted() -> None:
     authority.outboxes["isp"].add(Account(1, "isp", "s", (), at, UtcNs(at)))
     found = view_radius(authority, BootNs(at + 30 * SECOND))
     ours, gone = found.backlogs
-    assert (ours.waiting, ours.in_memory, ours.oldest_s) == (3, 1, 30)
+    assert (ours.waiting, ours.in_memory, ours.oldest_s, ours.shortened) == (3, 1, 30, 0)
     assert (gone.group, gone.waiting, gone.in_memory, gone.oldest_s) == ("gone", 5, 0, None), "nobody takes these"
     assert (found.controllers, found.rejected, found.provisional) == ({"coa": 3}, 4, 2)
 

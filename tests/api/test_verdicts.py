@@ -175,6 +175,7 @@ BY_REASON = {
     Reason.ADDRESS_NOT_ITS_OWN: "address-refused",
     Reason.STORE_FAILED: "store-failed",
     Reason.NO_USERNAME: "no-username",
+    Reason.RADIUS_DECIDES: "radius-decides",
     Reason.RADIUS_REJECTED: "radius-rejected",
     Reason.RADIUS_CHALLENGED: "radius-rejected",
     Reason.RADIUS_UNUSABLE: "radius-unusable",

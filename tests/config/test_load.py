@@ -460,6 +460,12 @@ def radius_server(file: Path, text: str) -> list[str]:
     return problems(file, f'{GOOD}\n[[radius.servers]]\nname = "r1"\naddress = "192.0.2.2"\n{text}')
 
 
+def test_a_server_that_is_given_no_time_is_none(file: Path) -> None:
+    assert radius_server(file, 'secret = "s"\ntimeout = "0s"') == [
+        "radius.servers[r1].timeout: is under 1s: no answer would be waited for"
+    ]
+
+
 def test_a_server_over_udp_has_a_secret_and_nothing_of_radsec(file: Path) -> None:
     assert radius_server(file, 'certificate = "x.pem"\nserver_name = "radius.example"') == [
         "radius.servers[r1].secret: is missing: the path of the file with the secret that the server knows "

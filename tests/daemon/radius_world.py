@@ -7,9 +7,12 @@ were told is what counts at the end.
 from __future__ import annotations
 
 import heapq
+import json
 import os
+import sqlite3
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -43,6 +46,7 @@ from wayleave.session.table import Table
 
 LIMIT = 2
 """Sessions that the server allows each subscriber."""
+START, STOP, INTERIM = 1, 2, 3
 TRUE, FORGED = b"true", b"forged"
 TICK = SECOND
 
@@ -62,21 +66,27 @@ def avp(name: str, value: Any) -> Avp:
     return STANDARD[name].encode(value)
 
 
+def number(packet: Packet, attribute: int) -> int:
+    return int.from_bytes(packet.first(attribute) or b"", "big")
+
+
+def octets_in(packet: Packet) -> int:
+    """What a record says that the client sent (RFC 2866 5.3, RFC 2869 5.1)."""
+    return number(packet, 52) << 32 | number(packet, 42)
+
+
 @dataclass
 class Told:
     """What servers acknowledged of one session: kind → when it was by its own account, in the order of arrival."""
 
     kinds: list[tuple[int, int]] = field(default_factory=list)
     octets: dict[int, int] = field(default_factory=dict)
-    cause: int = 0
 
     def take(self, packet: Packet) -> None:
-        kind, stamp = (int.from_bytes(packet.first(number) or b"", "big") for number in (40, 55))
+        kind, stamp = number(packet, 40), number(packet, 55)
         if (kind, stamp) not in self.kinds:
             self.kinds.append((kind, stamp))
-        low, high = (int.from_bytes(packet.first(number) or b"", "big") for number in (42, 52))
-        self.octets[kind] = high << 32 | low
-        self.cause = int.from_bytes(packet.first(49) or b"", "big") or self.cause
+            self.octets[kind] = octets_in(packet)
 
 
 class World:
@@ -91,6 +101,10 @@ class World:
         self.used: dict[str, int] = defaultdict(int)
         """Octets that were really sent, by what accounting calls the session."""
         self.lose = self.repeat = self.forge = 0.0
+        self.counting_on = False
+        """The data plane's counters are those of the process before."""
+        self.full = False
+        """The disk refuses everything."""
         self._events: list[tuple[int, int, Callable[[], None]]] = []
         self._serial = 0
         self.process = Process(self)
@@ -159,15 +173,42 @@ class World:
 
     def kill(self) -> None:
         """SIGKILL: what the disk has not written is gone, the data plane goes on."""
+        before = [*self.process.table]
         self.process.die(self.random.randrange(3))
         self.process = Process(self)
+        for was in before:
+            session = self.process.table.get(was.id)
+            if session is not None and session.client == was.client and session.accounting != was.accounting:
+                # the disk never heard of the name that it had since a reboot: what it used is on its next one's bill
+                self.used[session.accounting] += self.used.pop(was.accounting, 0)
+
+    def lose_maps(self) -> None:
+        """A process with another layout of maps: what was counted since it was last reported is lost."""
+        self.process.die(self.random.randrange(3))
+        self.plane, self.counting_on = Plane(64), False
+        self._use_is_lost()
+        self.process = Process(self)
+
+    def _use_is_lost(self) -> None:
+        """What a session on the disk has used is what was last reported of it, acknowledged or not."""
+        with closing(sqlite3.connect(self.folder / "leases.sqlite")) as db:
+            names = [name for (name,) in db.execute("SELECT body ->> 'accounting' FROM lease")]
+            waiting = db.execute("SELECT session, body FROM accounting ORDER BY seq").fetchall()
+        for name in names:
+            told = self.accounted.get(name.encode())
+            self.used[name] = told.octets.get(INTERIM, 0) if told is not None else 0
+        for name, body in waiting:
+            record = Packet(4, 0, b"", tuple((kind, bytes.fromhex(octets)) for kind, octets in json.loads(body)))
+            if name in names and number(record, 40) == INTERIM:
+                self.used[name] = octets_in(record)
 
     def reboot(self) -> None:
         """Power goes and comes back; tables and counters are gone."""
         self.process.die(self.random.randrange(3))
         events = [(when - self.clock.now, do) for when, _, do in sorted(self._events)]
-        self.clock, self.plane = self.clock.reboot(), Plane(64)
+        self.clock, self.plane, self.counting_on = self.clock.reboot(), Plane(64), False
         self._events = []
+        self._use_is_lost()
         for late, do in events:
             self.at(late, do)
         self.process = Process(self)
@@ -189,7 +230,7 @@ class Process:
         self.world, self.alive = world, True
         clock = world.clock
         self._written: list[tuple[list[Write], str | None]] = []
-        self.store = Store(world.folder, clock, "off", lambda *_: None)
+        self.store = Store(world.folder, clock, "off", lambda *_: None, world.random.randbytes)
         servers = [Server(name=f"r{n}", secret=Secret(one.secret)) for n, one in enumerate(world.servers)]
         self.access, self.acct = (
             Exchange(code, servers, world.random.randbytes, queue=50)
@@ -217,8 +258,8 @@ class Process:
             assert at is not None
             self.authorizer.recall(key, Last(at - offset, service))
         recovery = Recovery(self.engine, clock)
-        counting_on = bool(world.plane.rows) or not self.store.first_of_boot
-        recovery.restore(self.accounting.take_up(self.store.load(), counting_on, self.engine.new_name))
+        recovery.restore(self.accounting.take_up(self.store.load(), world.counting_on, self.engine.new_name))
+        world.counting_on = True
         for session in self.table:
             # a client's use goes on under the name that accounting has for it now
             world.used.setdefault(session.accounting, 0)
@@ -302,9 +343,12 @@ class Process:
             group += self.store._waiting.get() or ()
         if not group:
             return
-        error = self.store._write(group)
-        assert error is None, error
-        self.accounting.durable(group)
+        error = "full" if self.world.full else self.store._write(group)
+        assert error in (None, "full"), error
+        if error is None:
+            self.accounting.durable(group)
+        else:
+            self.accounting.failed(group)
         self.engine.recorded(saved(group), erased(group), error, self.world.clock.boot())
         self.turn()
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from ipaddress import IPv4Network
 
 import pytest
 
 from wayleave.dataplane import objects, syscall
 from wayleave.lab import access_node
 from wayleave.lab.access_node import Line
-from wayleave.lab.topology import Lab
+from wayleave.lab.topology import GatewayFailed, Lab
 
 
 @pytest.fixture
@@ -85,6 +87,43 @@ def test_a_bpffs_that_ends_with_a_mount_namespace_is_told(lab: Lab) -> None:
     (line,) = (line for line in done.stdout.splitlines() if "pins: " in line)
     assert line.startswith("bad ")
     assert "nsenter --net=" in line
+
+
+@pytest.mark.parametrize(
+    ("before", "network", "says"),
+    [
+        ((), "192.0.2.0/25", "core0 has the address 192.0.2.1/30, and pool 192.0.2.0/25"),
+        (("route add 10.77.0.0/24 via 192.0.2.2",), "10.77.0.0/24", "10.77.0.0/24 is routed to core0"),
+    ],
+)
+def test_a_pool_where_something_else_is_is_told_and_refused(
+    lab: Lab, before: tuple[str, ...], network: str, says: str
+) -> None:
+    lab.gateway.namespace.ip(*before)
+    first = IPv4Network(network)[9]
+    config = lab.config(more=f'[[pools]]\nname = "other"\nnetwork = "{network}"\ngateway = "{first}"\n')
+    status, lines = doctor(lab, config)
+    assert status == 1
+    (line,) = (line for line in lines if says in line)
+    assert line.startswith("bad ")
+    routes = lab.gateway.run("ip", "route")
+    with pytest.raises(GatewayFailed, match=re.escape(says)):
+        lab.gateway.start(config)
+    assert lab.gateway.run("ip", "route") == routes
+
+
+def test_a_dictionary_that_cannot_be_used_is_told(lab: Lab) -> None:
+    folder = lab.folder / "words"
+    config = lab.config(more=f'[radius]\ndictionary = "{folder}"\n')
+    status, lines = doctor(lab, config)
+    assert (status, any("No such file" in line and line.startswith("bad ") for line in lines)) == (1, True)
+    folder.mkdir()
+    (folder / "mine").write_text("ATTRIBUTE broken\n")
+    status, lines = doctor(lab, config)
+    assert status == 1
+    assert any(line.startswith("bad      radius.dictionary: ") for line in lines)
+    (folder / "mine").write_text("VENDOR Mine 63999\n")
+    assert doctor(lab, config)[0] == 0
 
 
 @pytest.mark.parametrize(

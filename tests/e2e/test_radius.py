@@ -179,8 +179,10 @@ def test_while_no_server_lives_who_is_served_stays_and_who_was_known_is_let_on(l
     (session,) = [item for item in lab.gateway.get("/sessions")["sessions"] if item["phase"] == "active"]
     assert (session["service"], session["provisional"]) == ("gold", True)
     server.users(both.replace("Session-Timeout = 7200", "Session-Timeout = 3600"))
+    assert "radius-server-silent" in lab.gateway.log
     server.start()
     wait_until(lambda: not lab.gateway.get("/sessions")["sessions"][0]["provisional"], "the server's word", 30)
+    assert "radius-server-back" in lab.gateway.log
     assert lab.gateway.get("/sessions")["sessions"][0]["ends_s"] in range(3500, 3601)
     assert second.dhcp("udhcpc", timeout=20)
     wait_until(lambda: len(server.accounted()) == 5, lambda: f"what was accounted meanwhile: {server.accounted()}", 40)
@@ -264,3 +266,17 @@ def test_a_planned_stop_ends_sessions_and_says_so(lab: Lab) -> None:
         "Accounting-Off",
     ]
     assert ended["Acct-Terminate-Cause"] == ["Admin-Reboot"]
+
+
+def test_a_planned_stop_waits_for_a_dead_server_only_for_a_while(lab: Lab) -> None:
+    server = RadiusServer(lab.router, USERS)
+    start(lab, server=QUICK)
+    lab.customers[0].dhcp("udhcpc")
+    wait_until(lambda: len(server.accounted()) == 2, "On and Start")
+    server.stop()
+    said = lab.gateway.bng("stop", "--end-sessions", "--config", str(lab.gateway.config_file))
+    assert said.splitlines() == [
+        "1 session ended, 0 left, 2 records of accounting not acknowledged",
+        "stopped",
+        "detached",
+    ]

@@ -198,6 +198,10 @@ REFUSED = {
     "a restart is needed": ({"gateway": {"sessions": 8192}}, "gateway.sessions: 4096 → 8192: needs a restart"),
     "another device": ({"network": {"device": "acc1"}}, 'ports[100].device: "core0" → "acc1": needs a restart'),
     "a new port that is not there": ({"more": NINTH}, "there is no device eth9"),
+    "the machine's own network": (
+        {"more": '[[pools]]\nname = "uplink"\nnetwork = "192.0.2.0/24"\ngateway = "192.0.2.9"\n'},
+        "core0 has the address 192.0.2.1/30, and pool 192.0.2.0/24 is to be routed to customers",
+    ),
 }
 
 

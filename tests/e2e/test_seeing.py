@@ -77,6 +77,37 @@ def test_show_punt_and_version(lab: Lab) -> None:
     assert (version["ready"], version["why_not"]) == (True, [])
 
 
+CUT_OFF = {
+    "no uplink": ("router", "link set gw0 down", "tenant default has no uplink: port 100 (core0) has no carrier"),
+    "an uplink that is switched off": (
+        "gateway", "link set core0 down", "tenant default has no uplink: port 100 (core0) is administratively down",
+    ),
+    "a trunk that is cut": ("access_node", "link set trunk down", "port 1 (acc0) has no carrier"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", CUT_OFF)
+def test_a_gateway_that_cannot_serve_everybody_says_whom_it_cannot(lab: Lab, fault: str) -> None:
+    host, command, why = CUT_OFF[fault]
+    assert lab.gateway.request("GET", "/readyz")[0] == 200
+    where = getattr(lab, host).namespace
+    where.ip(command)
+    wait_until(lambda: lab.gateway.request("GET", "/readyz")[0] == 503, "a gateway that is not ready")
+    assert lab.gateway.request("GET", "/readyz")[1]["why"] == [why]
+    assert "port-down" in lab.gateway.log
+    where.ip(command.replace(" down", " up"))
+    wait_until(lambda: lab.gateway.request("GET", "/readyz")[0] == 200, "a gateway that is ready again")
+    assert "port-up" in lab.gateway.log
+
+
+def test_a_gateway_that_does_not_forward_is_not_ready(lab: Lab) -> None:
+    lab.gateway.run("sysctl", "-qw", "net.ipv4.ip_forward=0")
+    status, told = lab.gateway.request("GET", "/readyz")
+    assert (status, told["why"]) == (503, ["the kernel does not forward: sysctl -w net.ipv4.ip_forward=1"])
+    lab.gateway.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
+    assert lab.gateway.request("GET", "/readyz")[0] == 200
+
+
 def test_a_gateway_whose_port_is_gone_is_not_ready_and_says_which(lab: Lab) -> None:
     assert lab.gateway.request("GET", "/readyz") == (200, {"ready": True, "why": []})
     lab.gateway.namespace.ip("link del core0")

@@ -55,7 +55,7 @@ class Disk:
         return None
 
     def _record(self, write: Save, clock: FakeClock) -> Record:
-        utc = clock.utc() if clock.plausible else None
+        utc = clock.moment().utc
         _, tenant, address, until, body = lease.row(write.session, write.promise_until, clock.boot())
         promise_utc = None if utc is None else UtcNs(utc + until - clock.boot())
         written = utc or UtcNs(0)
@@ -68,8 +68,9 @@ class Disk:
         if self.records:
             clock.not_before(max(record.written_utc for record in self.records.values()))
         for id_, record in self.records.items():
-            session = lease.session_of(id_, record.tenant, int(record.address), record.body, clock.boot())
-            yield lease.restored(session, clock, record.boot_id, record.promise_boot, record.promise_utc)
+            promise = record.promise_utc, record.boot_id, record.promise_boot
+            row = lease.Row(id_, record.tenant, int(record.address), *promise, record.body)
+            yield lease.restored(row, clock, None)
 
 
 Submitted = Callable[[], None]

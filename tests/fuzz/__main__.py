@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import atheris
@@ -18,9 +19,20 @@ with atheris.instrument_imports(include=["wayleave.net", "wayleave.proto", "wayl
     from wayleave.access.settings import PortSettings
     from wayleave.net import frame, pcapng
     from wayleave.net.errors import Malformed
+    from wayleave.net.mac import Mac
     from wayleave.net.probe import describe
+    from wayleave.net.units import SECOND, BootNs
     from wayleave.proto.dhcp4 import message, relay, standing
     from wayleave.proto.dhcp4.options import BY_CODE
+    from wayleave.proto.ppp import auth
+    from wayleave.proto.ppp import packet as ppp
+    from wayleave.proto.ppp.automaton import NEVER, Timers
+    from wayleave.proto.ppp.ipcp import IpcpServer
+    from wayleave.proto.ppp.ipv6cp import Ipv6cpServer
+    from wayleave.proto.ppp.news import Authenticate, Send
+    from wayleave.proto.ppp.session import Phase, Session, Settings
+    from wayleave.proto.pppoe import discovery, line
+    from wayleave.proto.pppoe import packet as pppoe
     from wayleave.proto.radius import packet as radius
     from wayleave.proto.radius.dictionary import STANDARD
     from wayleave.proto.radius.types import TYPES
@@ -115,6 +127,113 @@ def fuzz_pcapng(data: bytes) -> None:
         assert after.interface.description == before.interface.description
 
 
+def fuzz_discovery(data: bytes) -> None:
+    """A discovery packet, what the access node says in it, and the concentrator's answer."""
+    packet = pppoe.decode(data)
+    assert pppoe.decode(pppoe.encode(packet.code, packet.session_id, packet.tags)) == packet
+    for said in (discovery.offer(packet, _CONCENTRATOR, b"cookie"), _confirm(packet)):
+        if isinstance(said, bytes):
+            pppoe.decode(said)
+            assert len(said) <= 1500
+    info = line.of(packet)
+    if info is not None:
+        assert line.decode(line.encode(info)[1]) == info
+
+
+def fuzz_pppoe_session(data: bytes) -> None:
+    """A packet of an established PPPoE session: what was read is written so that it reads the same."""
+    packet = pppoe.decode_session(data)
+    again = pppoe.encode_session(packet.session_id, packet.protocol, packet.information)
+    assert pppoe.decode_session(again) == packet
+
+
+def fuzz_lcp(data: bytes) -> None:
+    """A control packet and its options: what was read is written so that it reads the same."""
+    packet = ppp.decode(data)
+    assert ppp.decode(ppp.encode(packet.code, packet.identifier, packet.data)) == packet
+    options = ppp.decode_options(packet.data)
+    assert ppp.decode_options(ppp.encode_options(options)) == options
+
+
+def fuzz_auth(data: bytes) -> None:
+    """PAP or CHAP, as the first octet says, and each authenticator."""
+    if data[:1] == b"\0":
+        said = auth.decode_pap(data[1:])
+        assert auth.decode_pap(auth.counted(said.name) + auth.counted(said.password)) == said
+    elif data[:1] == b"\1":
+        value, name = auth.decode_chap(data[1:])
+        assert auth.decode_chap(auth.counted(value) + name) == (value, name)
+    elif data:
+        machine = auth.ChapAuthenticator(auth.Patience(), challenge=bytes(16), microsoft=bool(data[0] & 1))
+        machine.receive(ppp.decode(data[1:]))
+
+
+def fuzz_ppp(data: bytes) -> None:
+    """A whole session that is told anything: it never raises, it answers little, and left alone it ends.
+
+    A length (1), a protocol (1, of a list), and a packet of that length, again and again.
+    """
+    session = Session(_SETTINGS, bytes, 1492)
+    session.open(_NOW)
+    at = 0
+    while at + 2 <= len(data):
+        protocol = _PROTOCOLS[data[at + 1] % len(_PROTOCOLS)]
+        said = session.receive(protocol, data[at + 2 : at + 2 + data[at]], _NOW)
+        for asked in [out for out in said if isinstance(out, Authenticate)]:
+            said += session.decide(asked.attempt, data[at] % 8 > 0, b"", _granted(), _NOW)
+        assert len(said) < 12
+        at += 2 + data[at]
+    for _ in range(100):
+        if session.deadline == NEVER:
+            break
+        session.expire(session.deadline)
+    assert session.phase is Phase.DEAD
+
+
+_CONCENTRATOR = discovery.Concentrator(name="bng", services=("gold", ""), most_payload=1500)
+_SETTINGS = Settings(name=b"bng", demands=tuple(auth.Authentication))
+_PROTOCOLS = [*ppp.Protocol, 0x80FD]
+_NOW = BootNs(1000 * SECOND)
+_MAC = Mac(b"\2\0\0\0\0\1")
+
+
+def _confirm(packet: pppoe.Packet) -> object:
+    """A PADR with a cookie that holds, so that what is behind it is reached."""
+    tags = [tag for tag in packet.tags if tag[0] != pppoe.AC_COOKIE.number]
+    tags.append((pppoe.AC_COOKIE.number, discovery.cookie(b"key", _MAC, b"line", _NOW)))
+    padr = pppoe.Packet(packet.code, packet.session_id, tuple(tags))
+    said = discovery.confirm(padr, _CONCENTRATOR, [b"key"], _MAC, b"line", _NOW)
+    return discovery.established(said, 7) if isinstance(said, discovery.Confirmed) else said
+
+
+def _conversation() -> Iterable[bytes]:
+    """What a client says, from its first word to its last, as `fuzz_ppp` hears it."""
+    session = Session(_SETTINGS, bytes, 1492)
+    address = ppp.encode_options([(3, IPv4Address("10.0.0.2").packed)])
+    mine = [
+        (ppp.Protocol.LCP, ppp.encode(ppp.Code.CONFIGURE_REQUEST, 1)),
+        (ppp.Protocol.PAP, ppp.encode(auth.PapCode.REQUEST, 1, b"\5alice\2pw")),
+        (ppp.Protocol.IPCP, ppp.encode(ppp.Code.CONFIGURE_REQUEST, 1, address)),
+        (ppp.Protocol.LCP, ppp.encode(ppp.Code.ECHO_REQUEST, 1, bytes(4))),
+        (ppp.Protocol.LCP, ppp.encode(ppp.Code.TERMINATE_REQUEST, 2)),
+    ]
+    said = session.open(_NOW)
+    while said or mine:
+        requests = [out for out in said if isinstance(out, Send) and out.information[:1] == b"\1"]
+        words = [(ppp.Protocol(out.protocol), b"\2" + out.information[1:]) for out in requests]
+        said = []
+        for protocol, word in words or [mine.pop(0)] if words or mine else []:
+            yield bytes((len(word), _PROTOCOLS.index(protocol))) + word
+            said += session.receive(protocol, word, _NOW)
+            for asked in [out for out in said if isinstance(out, Authenticate)]:
+                said += session.decide(asked.attempt, True, b"", _granted(), _NOW)
+
+
+def _granted() -> tuple[IpcpServer, Ipv6cpServer]:
+    addresses = IpcpServer(Timers(), own=IPv4Address("10.0.0.1"), peer=IPv4Address("10.0.0.2"))
+    return addresses, Ipv6cpServer(Timers(), own=bytes(7) + b"\1", suggested=bytes(7) + b"\2")
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "frame": fuzz_frame,
     "message": fuzz_message,
@@ -124,6 +243,11 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "values": fuzz_values,
     "access": fuzz_access,
     "pcapng": fuzz_pcapng,
+    "discovery": fuzz_discovery,
+    "pppoe-session": fuzz_pppoe_session,
+    "lcp": fuzz_lcp,
+    "auth": fuzz_auth,
+    "ppp": fuzz_ppp,
 }
 
 
@@ -141,6 +265,20 @@ def seeds(target: str) -> Iterable[bytes]:
             return [bytes.fromhex(row["hex"]) for row in vectors.load("relay_agents")]
         case "radius":
             return [bytes.fromhex(row["hex"]) for row in vectors.load("radius_packets")]
+        case "discovery":
+            return [bytes.fromhex(row["hex"]) for row in vectors.load("pppoe_packets")]
+        case "lcp":
+            return [bytes.fromhex(row["hex"]) for row in vectors.load("ppp_packets")]
+        case "pppoe-session":
+            return [
+                pppoe.encode_session(7, ppp.Protocol[row["protocol"]], bytes.fromhex(row["hex"]))
+                for row in vectors.load("ppp_packets")
+            ]
+        case "auth":
+            response = ppp.encode(auth.ChapCode.RESPONSE, 0, auth.counted(bytes(16)) + b"alice")
+            return [b"\0\5alice\2pw", b"\1" + response[4:], b"\2" + response]
+        case "ppp":
+            return [b"".join(_conversation())]
         case "values":
             return [bytes((kind,)) + bytes(octets) for kind in range(len(TYPES)) for octets in (1, 4, 6, 8, 16)]
         case _:

@@ -11,7 +11,10 @@ import pytest
 
 from tests.conftest import PROFILE
 
-TARGETS = ("frame", "message", "relay", "options", "radius", "values", "access", "pcapng")
+TARGETS = (
+    *("frame", "message", "relay", "options", "radius", "values", "access", "pcapng"),
+    *("discovery", "pppoe-session", "lcp", "auth", "ppp"),
+)
 SECONDS = {"test": 4, "soak": 3600}[PROFILE]
 
 

@@ -73,6 +73,22 @@ def test_a_port_that_is_taken_is_refused_in_words(server: socket.socket) -> None
         DynauthSocket(HERE, server.getsockname()[1], lambda *_: None, lambda: None)
 
 
+def test_a_controller_is_answered_from_the_address_that_it_asked(server: socket.socket) -> None:
+    async def serve() -> None:
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+        listens = DynauthSocket(None, 0, lambda _source, data: data, lambda: done.set_result(None))
+        listens.listen(loop)
+        port = listens._socket.getsockname()[1]
+        server.sendto(b"abc", ("127.0.0.9", port))
+        await asyncio.wait_for(done, 5)
+        listens.unlisten(loop)
+        listens.close()
+        assert server.recvfrom(100) == (b"abc", ("127.0.0.9", port))
+
+    asyncio.run(serve())
+
+
 def test_a_controller_is_answered_where_it_asked_from(server: socket.socket) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
         free.bind(("127.0.0.1", 0))

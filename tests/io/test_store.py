@@ -355,18 +355,51 @@ def test_after_a_reboot_a_record_has_its_utc_alone_and_an_unset_clock_dates_it_l
     after.store.close()
 
 
+def test_records_that_cannot_be_read_are_said_so(folder: Path) -> None:
+    opened = Opened(folder, FakeClock())
+    for file in folder.glob("leases.sqlite*"):
+        file.unlink()
+    with pytest.raises(StoreError, match="unable to open"):
+        opened.store.accounts("isp", -1, 10)
+    opened.store.close()
+
+
 def test_every_process_has_a_number_of_its_own(folder: Path) -> None:
     epochs = []
     for _ in range(3):
         opened = Opened(folder, FakeClock())
-        epochs.append((opened.store.epoch, opened.store.first_of_boot))
+        epochs.append(opened.store.epoch)
         opened.store.close()
-    assert epochs == [(1, True), (2, False), (3, False)]
+    assert epochs == [epochs[0], epochs[0] + 1, epochs[0] + 2]
+
+
+def test_who_lost_the_folder_does_not_begin_with_the_same_numbers_again(tmp_path: Path) -> None:
+    epochs = set()
+    for number in range(4):
+        opened = Opened(tmp_path / str(number), FakeClock())
+        epochs.add(opened.store.epoch)
+        opened.store.close()
+    assert len(epochs) == 4
+    assert max(epochs) < 1 << 31, "there is room for the processes to come"
+
+
+def test_a_boot_is_the_first_until_it_is_on_the_disk_what_follows_from_it(folder: Path) -> None:
+    def first(clock: FakeClock, settles: bool) -> bool:
+        opened = Opened(folder, clock)
+        if settles:
+            opened.store.booted()
+        opened.store.close()
+        return opened.store.first_of_boot
+
+    clock = FakeClock()
+    assert [first(clock, settles) for settles in (False, True, False)] == [True, True, False]
+    assert first(clock.reboot(), settles=False)
 
 
 def test_what_was_last_granted_is_remembered_until_it_is_doubted(folder: Path) -> None:
     opened = Opened(folder, FakeClock())
-    one, other = (1, 100, 7, Mac(b"\2\0\0\0\0\1"), 0), (1, 100, 8, Mac(b"\2\0\0\0\0\2"), 0)
+    one = Client(Line(1, 100, 7, b"slot/1\xff"), Mac(b"\2\0\0\0\0\1"))
+    other = Client(Line(1, 100, 7), Mac(b"\2\0\0\0\0\1"))
     granted = Service(
         tenant="isp", pool="p", subscriber="bob", classes=(b"\xff",), up=Rate.of(1_000_000), authority="g"
     )

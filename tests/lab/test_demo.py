@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,6 +19,8 @@ from wayleave.lab.claims import CLAIMS, Claim, Story
 from wayleave.lab.demo import Outcome, Verdict
 from wayleave.lab.namespace import ROOT
 from wayleave.lab.waiting import wait_until
+
+HOME = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -75,13 +79,32 @@ def test_a_mutant_that_changes_nothing_is_an_error() -> None:
     assert "did not turn its claim red" in words
 
 
+TOUR = re.findall(r"^    \.venv/bin/bng (.*?)(?: +#.*)?$", (HOME / "README.md").read_text(), re.MULTILINE)
+
+
+def test_the_readmes_tour_runs_in_the_lab_that_the_demo_leaves(story: Story) -> None:
+    """Also behind all claims, in the order that the page has."""
+    assert len(TOUR) > 10
+    for claim in CLAIMS[-4:]:
+        demo.judge(story, claim)
+    story.running()
+    stand_for = {
+        "FILE": str(story.lab.gateway.config_file),
+        "ADDRESS": str(demo._somebody_on(story)),
+        "PCAP": str(story.lab.folder / demo.PCAP),
+    }
+    for command in TOUR:
+        words = [stand_for.get(word, word) for word in shlex.split(command)]
+        assert story.lab.gateway.bng(*words), command
+
+
 def test_keep_stays_until_ctrl_c_and_leaves_nothing() -> None:
     words = [sys.executable, "-m", "wayleave.lab.demo", "--keep", "--only", "lease"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         prefix = f"wl-{process.pid}-"
         line = ""
-        while "show sessions" not in line:
+        while "show session " not in line:
             line = process.stdout.readline()
             assert line, "the demo ended"
         assert any(path.name.startswith(prefix) for path in ROOT.iterdir())

@@ -380,9 +380,9 @@ def test_a_silent_client_is_let_go_after_its_idle_timeout_and_not_before() -> No
     session, said = advance(session, life.Due(seen=BootNs(NOW + 500 * SECOND)), session.deadline)
     assert (session.phase, said) == (Phase.ACTIVE, ())
     assert session.deadline == NOW + 1100 * SECOND
-    session, _ = advance(session, life.Due(renewed=BootNs(NOW + 900 * SECOND)), session.deadline)
-    assert session.phase is Phase.ACTIVE, "a renewal that the data plane answered is activity, too"
-    session, said = advance(session, life.Due(), session.deadline)
+    session, _ = advance(session, requested(), BootNs(NOW + 900 * SECOND))
+    assert session.deadline == NOW + 1100 * SECOND, "who renews and sends nothing is idle"
+    session, said = advance(session, life.Due(renewed=BootNs(NOW + 1000 * SECOND)), session.deadline)
     assert (session.cause, said) == (CloseCause.IDLE_TIMEOUT, (life.Uninstall(),))
 
 
@@ -398,6 +398,10 @@ def test_another_service_counts_in_place_and_is_kept() -> None:
     assert again.ends_at == changed.ends_at, "the same time goes on"
     free, _ = advance(again, life.Changed(SERVICE), later)
     assert free.ends_at == NEVER
+    longer, _ = advance(again, life.Changed(replace(faster, name="silver"), anew=True), BootNs(later + 30 * SECOND))
+    assert longer.ends_at == later + 90 * SECOND, "said once more, it counts anew"
+    back = life.taken_back(longer, session)
+    assert (back.service, back.ends_at, back.deadline) == (session.service, NEVER, session.deadline)
 
 
 def test_who_is_to_be_asked_about_again_goes_on_until_somebody_says_otherwise() -> None:
@@ -411,7 +415,7 @@ def test_who_is_to_be_asked_about_again_goes_on_until_somebody_says_otherwise() 
     assert said == (life.Keep(), life.Reauthorize())
     assert asked.service == replace(SERVICE, provisional=True, **granted)
     assert (asked.phase, asked.asks_at) == (Phase.ACTIVE, NEVER), "it is served on, and asked about once"
-    again, _ = advance(asked, life.Changed(replace(SERVICE, **granted)), BootNs(over + SECOND))
+    again, _ = advance(asked, life.Changed(replace(SERVICE, **granted), anew=True), BootNs(over + SECOND))
     assert again.asks_at == again.deadline == over + 601 * SECOND, "the same time, anew"
     ended, _ = advance(asked, life.Changed(replace(SERVICE, session_timeout=Ns(SECOND))), over)
     assert (ended.ends_at, ended.asks_at) == (over + SECOND, NEVER)

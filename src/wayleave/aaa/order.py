@@ -34,16 +34,18 @@ class ErrorCause(IntEnum):
     NAS_IDENTIFICATION_MISMATCH = 403
     UNSUPPORTED_SERVICE = 405
     INVALID_ATTRIBUTE_VALUE = 407
+    ADMINISTRATIVELY_PROHIBITED = 501
     SESSION_CONTEXT_NOT_FOUND = 503
     RESOURCES_UNAVAILABLE = 506
     MULTIPLE_SESSION_SELECTION_UNSUPPORTED = 508
 
 
 class Order(Struct, frozen=True):
-    """Change a session's service; None: end it."""
+    """Change a session's service; None: end it. `anew`: its time counts from now."""
 
     session: Session
     service: Service | None
+    anew: bool = False
 
 
 class Refused(Struct, frozen=True):
@@ -86,6 +88,7 @@ IDENTIFYING: dict[str, Callable[[Whom], Any]] = {
     "Calling-Station-Id": lambda of: of.called(lambda terms: terms.caller.calling),
     "Called-Station-Id": lambda of: of.called(lambda terms: terms.caller.called),
     "NAS-Port-Id": lambda of: str(of.session.client.line),
+    "NAS-Port": lambda of: request.nas_port(of.session.client.line),
     "Acct-Multi-Session-Id": lambda of: of.line,
     "ADSL-Agent-Circuit-Id": lambda of: of.access_node and of.access_node.circuit,
     "ADSL-Agent-Remote-Id": lambda of: of.access_node and of.access_node.remote,
@@ -98,7 +101,6 @@ PASSED_OVER = frozenset(
         "Message-Authenticator",
         "Proxy-State",
         "State",
-        "NAS-Port",
         "NAS-Port-Type",
         "Reply-Message",
         "Acct-Terminate-Cause",
@@ -134,6 +136,8 @@ def understand(
     if isinstance(found, Refused):
         return found
     if not disconnects:
+        if found.phase is not Phase.ACTIVE:
+            return Refused(ErrorCause.RESOURCES_UNAVAILABLE, "its lease is on its way to the disk: try again")
         return _changed(found, wanted, deciders)
     if wanted:
         return Refused(ErrorCause.UNSUPPORTED_ATTRIBUTE, f"{wanted[0][0].name} says nothing to a Disconnect")
@@ -159,7 +163,7 @@ def _find(
     if by is None:
         return Refused(ErrorCause.MISSING_ATTRIBUTE, f"none of {', '.join(SELECTING)} says which session is meant")
     candidates = SELECTING[by](said[by], table, holder)
-    served = [session for session in candidates if session.phase is Phase.ACTIVE and _may(session, groups)]
+    served = [session for session in candidates if session.phase in _SERVED and _may(session, groups)]
     untrue = [(session, _untrue(Whom(session, deciders), identifying)) for session in served]
     found = [session for session, wrong in untrue if not wrong]
     if len(found) == 1:
@@ -176,6 +180,9 @@ def _find(
         why = f"session {session.id} has {by} {said[by]}, but {', '.join(wrong)}"
     return Refused(ErrorCause.SESSION_CONTEXT_NOT_FOUND, why)
 
+
+_SERVED = (Phase.RECORDING, Phase.INSTALLING, Phase.ACTIVE)
+"""Where a client that has its address may stand: with each renewal it goes through all of them."""
 
 SELECTING: dict[str, Callable[[Any, Table, Holder], list[Session]]] = {
     "Acct-Session-Id": lambda said, table, _: _some(table.accounted(said)),
@@ -235,6 +242,9 @@ def _same_station(name: str, value: str, said: str) -> bool:
 
 def _changed(session: Session, wanted: Avps, deciders: Deciders) -> Order | Refused:
     assert session.service is not None
+    if not session.service.authority:
+        why = "the configuration decides about this client: change it there, and reload"
+        return Refused(ErrorCause.ADMINISTRATIVELY_PROHIBITED, why)
     terms = deciders.terms(session.service.authority)
     reading = terms.reading if terms is not None else policy.PLAIN
     for attribute, octets in wanted:
@@ -249,7 +259,8 @@ def _changed(session: Session, wanted: Avps, deciders: Deciders) -> Order | Refu
     except Unusable as error:
         cause = ErrorCause.INVALID_ATTRIBUTE_VALUE if error.known else ErrorCause.UNSUPPORTED_ATTRIBUTE
         return Refused(cause, str(error))
-    return Order(session, service)
+    anew = any(reading.aliases.get(attribute.name, attribute.name) == "Session-Timeout" for attribute, _ in wanted)
+    return Order(session, service, anew)
 
 
 FRAMED = (2).to_bytes(4, "big")

@@ -74,11 +74,14 @@ def sold_as(service: Service, named: Service) -> Service:
     )
 
 
-def _address(service: Service, value: IPv4Address, _: Known) -> Service:
+def _address(service: Service, value: IPv4Address, known: Known) -> Service:
     """RFC 2865 5.8: 255.255.255.254 leaves it to the gateway, 255.255.255.255 to the client: any of the pool's."""
     if int(value) >= 0xFFFFFFFE:
         return replace(service, address=None)
-    return replace(service, address=value)
+    homes = [name for name, (network, _) in known.pools.items() if value in network]
+    if not homes:
+        raise ValueError(f"{value} is in no pool")
+    return replace(service, address=value, pool=homes[0])
 
 
 def _netmask(service: Service, value: IPv4Address, known: Known) -> Service:
@@ -240,8 +243,15 @@ def _interim(service: Service, value: int, _: Known) -> Service:
     return replace(service, interim=Ns(value * SECOND))
 
 
+MOST_CLASS = 2048
+"""Octets of all Classes together: a record of accounting has to carry them in one packet of 4,096 (RFC 2866 3)."""
+
+
 def _class(service: Service, value: bytes, _: Known) -> Service:
-    return replace(service, classes=(*service.classes, value))
+    classes = (*service.classes, value)
+    if sum(map(len, classes)) > MOST_CLASS:
+        raise ValueError(f"more than {MOST_CLASS} octets in all do not fit into records of accounting")
+    return replace(service, classes=classes)
 
 
 def _sessions(service: Service, value: int, _: Known) -> Service:
@@ -413,12 +423,7 @@ def _counting(attributes: Exploded, reading: Reading) -> list[tuple[Row, Any]]:
 
 
 def _sound(service: Service, known: Known) -> Service:
-    """Names fit each other: the pool is the tenant's, and a static address one of some pool of that tenant."""
-    if service.address is not None:
-        homes = [name for name, (network, tenant) in known.pools.items() if service.address in network]
-        if not homes:
-            raise Unusable("Framed-IP-Address", f"{service.address} is in no pool")
-        service = replace(service, pool=homes[0])
+    """Names fit each other: the pool, perhaps of a static address, is the tenant's."""
     if not service.pool:
         raise Unusable("Framed-Pool", "is absent, and the servers' group has no pool of its own")
     if service.pool in known.pools and known.pools[service.pool][1] != service.tenant:

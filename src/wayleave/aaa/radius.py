@@ -28,7 +28,7 @@ from wayleave.proto.radius.packet import Avp, Code, Doubt, Packet
 from wayleave.session.model import Client, Phase, Service, Session
 from wayleave.session.recent import Recent
 from wayleave.session.refusal import Reason, Refusal
-from wayleave.session.table import Key, Table
+from wayleave.session.table import Table
 
 REPLY_MESSAGE = 18
 ASKED_AGAIN = 100
@@ -76,6 +76,14 @@ class Decision(Struct, frozen=True):
     says: str = ""
 
 
+class _Rejected(Struct, frozen=True):
+    """A client that is not asked about again until a moment; another circuit on its VLAN is another client."""
+
+    client: Client
+    until: BootNs
+    refusal: Refusal
+
+
 class _Asked(Struct, frozen=True):
     client: Client
     tenant: str
@@ -108,10 +116,13 @@ class Deciders(Struct, frozen=True, kw_only=True):
 
     def review(self, session: Session) -> Service | Refusal:
         """What a server decided stands until the session ends; the gateway itself is asked again."""
-        service = session.service
-        if service is None or not service.authority or session.client.line.port not in self.tenants:
-            return self.local.grant(session.client)
-        return service
+        service, terms = session.service, self.group(session.client)
+        if service is not None and service.authority and session.client.line.port in self.tenants:
+            return service
+        if terms is not None:
+            why = f"the servers of {terms.name} decide about this client now: they are asked when it asks again"
+            return Refusal(Reason.RADIUS_DECIDES, why)
+        return self.local.grant(session.client)
 
 
 class Authorizer:
@@ -132,9 +143,9 @@ class Authorizer:
         """What counts from now on; answers that are under way are understood by it, too."""
         self._exchanges, self._passwords, self._remembers = exchanges, passwords, remembers
         self._asked: dict[Ticket, _Asked] = {}
-        self._rejected: Recent[tuple[BootNs, Refusal]] = Recent()
-        self._last: OrderedDict[Key, Last] = OrderedDict()
-        self._learned: dict[Key, Last | None] = {}
+        self._rejected: Recent[_Rejected] = Recent()
+        self._last: OrderedDict[Client, Last] = OrderedDict()
+        self._learned: dict[Client, Last | None] = {}
         self._doubted: dict[int, None] = {}  # a set in order: served by what was granted last
 
     def review(self, session: Session) -> Service | Refusal:
@@ -149,8 +160,8 @@ class Authorizer:
         if terms is None:
             return deciders.local.grant(session.client)
         held = self._rejected.get(session.client.key)
-        if held is not None and now < held[0]:
-            return held[1]
+        if held is not None and now < held.until and held.client == session.client:
+            return held.refusal
         name = self._ask(Ticket(session.id, session.since), session, terms, now)
         return name if isinstance(name, Refusal) else None
 
@@ -227,20 +238,20 @@ class Authorizer:
         return Decision(outcome.key, decided, _granted(f"by {outcome.server}", decided))
 
     def _told(self, asked: _Asked, terms: Terms, answer: Answered, now: BootNs) -> Service | Refusal:
-        packet, key = answer.packet, asked.client.key
+        packet, client = answer.packet, asked.client
         if packet.code == Code.ACCESS_ACCEPT:
             decided = self._accepted(asked, terms, packet)
             if isinstance(decided, Service):
-                self._rejected.pop(key)
-                self._learn(key, Last(now, decided) if terms.last_known else None)
+                self._rejected.pop(client.key)
+                self._learn(client, Last(now, decided) if terms.last_known else None)
                 return decided
         elif packet.code == Code.ACCESS_REJECT:
-            self._learn(key, None)
+            self._learn(client, None)
             decided = Refusal(Reason.RADIUS_REJECTED, f"rejected by {answer.server}{_message(packet)}")
         else:
             why = f"{answer.server} sends a challenge, which a DHCP client cannot answer"
             decided = Refusal(Reason.RADIUS_CHALLENGED, why)
-        self._rejected.put(key, (BootNs(now + terms.hold_rejects), decided))
+        self._rejected.put(client.key, _Rejected(client, BootNs(now + terms.hold_rejects), decided))
         return decided
 
     def _accepted(self, asked: _Asked, terms: Terms, packet: Packet) -> Service | Refusal:
@@ -260,31 +271,31 @@ class Authorizer:
 
     def _without(self, asked: _Asked, terms: Terms, outcome: Unanswered, now: BootNs) -> Service | Refusal:
         """No server answered: perhaps it is known what they last said."""
-        last = self._last.get(asked.client.key)
+        last = self._last.get(asked.client)
         if last is not None and last.service.authority == terms.name and now - last.at < terms.last_known:
             return replace(last.service, provisional=True)
         return Refusal(_SILENT.get(outcome.doubt, Reason.RADIUS_DOUBTED), outcome.why)
 
     def held(self, now: BootNs) -> int:
         """How many clients were rejected, and are not asked about again yet."""
-        return self._rejected.count(lambda held: now < held[0])
+        return self._rejected.count(lambda held: now < held.until)
 
     # ---- what was last said -------------------------------------------------------------
 
-    def _learn(self, key: Key, last: Last | None) -> None:
-        known = self._last.pop(key, None)
+    def _learn(self, client: Client, last: Last | None) -> None:
+        known = self._last.pop(client, None)
         if last is not None:
-            self._last[key] = last
+            self._last[client] = last
         if last is not None or known is not None:
-            self._learned[key] = last
+            self._learned[client] = last
         if len(self._last) > self._remembers:
             self._learned[self._last.popitem(last=False)[0]] = None
 
-    def recall(self, key: Key, last: Last) -> None:
+    def recall(self, client: Client, last: Last) -> None:
         """Take up what an earlier process had learned. The eldest first."""
-        self._last[key] = last
+        self._last[client] = last
 
-    def learned(self) -> dict[Key, Last | None]:
+    def learned(self) -> dict[Client, Last | None]:
         """What was learned since the last call, by client; None: nothing is believed of it any more."""
         learned, self._learned = self._learned, {}
         return learned

@@ -17,8 +17,8 @@ from wayleave.net.errors import Malformed
 from wayleave.net.units import SECOND, Ns
 from wayleave.proto.dhcp4 import relay
 from wayleave.proto.radius.dictionary import STANDARD
-from wayleave.proto.radius.packet import LONGEST, STATE, USER_PASSWORD, Avp
-from wayleave.session.model import Client, CloseCause, Session, Used
+from wayleave.proto.radius.packet import LONGEST, LONGEST_PASSWORD, STATE, USER_PASSWORD, Avp
+from wayleave.session.model import Client, CloseCause, Line, Session, Used
 
 # ---- Names ------------------------------------------------------------------------------
 
@@ -33,7 +33,8 @@ class Subject(Struct, frozen=True):
 
 
 def _text(octets: bytes) -> str:
-    return octets.decode("utf-8", "surrogateescape")
+    """What an access node says may be anything; what is made of it is text, on the wire and off it (RFC 8044 3.4)."""
+    return octets.decode("utf-8", "backslashreplace")
 
 
 PLACEHOLDERS: dict[str, Callable[[Subject], str]] = {
@@ -60,7 +61,7 @@ def check_template(text: str) -> None:
 
 
 def fill(template: str, of: Subject) -> str:
-    """Fill in a template. Octets that are no UTF-8 go through it unharmed (surrogate escapes)."""
+    """Fill in a template. Octets that are no UTF-8 are written as `\\xff`."""
     return _PLACE.sub(lambda match: PLACEHOLDERS[match[1]](of), template)
 
 
@@ -95,13 +96,15 @@ def _avp(name: str, value: Any) -> Avp:
     return STANDARD[name].encode(value)
 
 
-def _fit(octets: str) -> str:
+def _fit(text: str) -> str:
     """What a client or an access node writes may be longer than an attribute."""
-    return octets.encode("utf-8", "surrogateescape")[:LONGEST].decode("utf-8", "surrogateescape")
+    return text.encode()[:LONGEST].decode(errors="ignore")
 
 
 def username(of: Subject, caller: Caller) -> str:
-    """What a client is called; empty where its line has nothing of what the template names."""
+    """What a client is called; empty where its line lacks anything that the template names."""
+    if not all(PLACEHOLDERS[name](of) for name in _PLACE.findall(caller.username)):
+        return ""
     return _fit(fill(caller.username, of))
 
 
@@ -118,7 +121,7 @@ def access(
     `password`: None: the User-Name is its own. `state`: what the server said when it granted what is asked about again.
     """
     name = username(of, caller)
-    clear = password if password is not None else name.encode("utf-8", "surrogateescape")[:128]
+    clear = password if password is not None else name.encode()[:LONGEST_PASSWORD]
     return [
         _avp("User-Name", name),
         (USER_PASSWORD, hide(clear)),
@@ -134,7 +137,7 @@ def _where(of: Subject, caller: Caller) -> list[Avp]:
     line = of.client.line
     found = [
         _avp("NAS-Identifier", caller.identifier),
-        _avp("NAS-Port", line.port << 24 & 0xFF000000 | line.svid << 12 | line.cvid),
+        _avp("NAS-Port", nas_port(line)),
         _avp("NAS-Port-Type", 15),
         _avp("NAS-Port-Id", _fit(str(line))),
         _avp("Calling-Station-Id", _fit(fill(caller.calling, of))),
@@ -147,6 +150,11 @@ def _where(of: Subject, caller: Caller) -> list[Avp]:
     if of.remote:
         found.append(_avp("ADSL-Agent-Remote-Id", of.remote[:63]))
     return [(code, octets) for code, octets in found if octets]
+
+
+def nas_port(line: Line) -> int:
+    """NAS-Port: port, S-VID and C-VID in 8, 12 and 12 bits; of ports over 255 the lower 8."""
+    return line.port << 24 & 0xFF000000 | line.svid << 12 | line.cvid
 
 
 def line_name(caller: Caller, session: Session) -> str:

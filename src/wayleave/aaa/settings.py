@@ -17,7 +17,7 @@ from wayleave.net.units import BitsPerSecond, Ns
 from wayleave.proto.radius.dictionary import STANDARD
 from wayleave.proto.radius.packet import ACCT_PORT, AUTH_PORT, DYNAUTH_PORT, RADSEC_PORT
 from wayleave.session.model import LEAST_BURST, LEAST_INTERIM, LEAST_RATE, MOST_BURST, MOST_RATE, Rate, Service
-from wayleave.session.settings import AT_START, Duration, Leaf, NameText, Problem, Rule
+from wayleave.session.settings import AT_START, NEEDS_RESTART, Duration, Leaf, NameText, Problem, Rule
 
 
 def _rate_bounds(bits_s: BitsPerSecond) -> BitsPerSecond:
@@ -73,8 +73,13 @@ class ServiceSettings(Leaf):
         )
 
 
+LEAST_TIMEOUT = parse_duration("1s")
+
+
 class ServerSettings(Leaf):
     """A RADIUS server."""
+
+    RESTART = NEEDS_RESTART
 
     name: NameText = Field(max_length=63)
     address: Address4
@@ -151,7 +156,11 @@ class ServerSettings(Leaf):
         return self.timeout or usual[0], self.tries or usual[1]
 
     def rules(self) -> tuple[Rule, ...]:
-        return (self._needs, self._has_too_much, self._repeats)
+        return (self._needs, self._has_too_much, self._repeats, self._hurries)
+
+    def _hurries(self) -> Iterator[Problem]:
+        if self.timeout is not None and self.timeout < LEAST_TIMEOUT:
+            yield "timeout", "is under 1s: no answer would be waited for"
 
     def _needs(self) -> Iterator[Problem]:
         if not self.radsec:
@@ -187,16 +196,23 @@ class GroupSettings(Leaf):
     """Servers that decide together about the clients of the tenants that name the group."""
 
     name: NameText = Field(max_length=63)
-    servers: tuple[str, ...] = Field(min_length=1, max_length=8, description="names, the preferred one first")
+    servers: tuple[str, ...] = Field(
+        min_length=1, max_length=8, description="names, the preferred one first", json_schema_extra=AT_START
+    )
     mode: Literal["failover", "share"] = Field(
-        default="failover", description="ask the first that lives, or all in turn"
+        default="failover", description="ask the first that lives, or all in turn", json_schema_extra=AT_START
     )
     accounting: tuple[str, ...] | None = Field(
-        default=None, max_length=8, description="servers for accounting; absent: the same; []: none"
+        default=None,
+        max_length=8,
+        description="servers for accounting; absent: the same; []: none",
+        json_schema_extra=AT_START,
     )
     username: TemplateText = Field(default="{mac}", description=f"User-Name, of {_PLACES}")
     password: str | None = Field(
-        default=None, description="path of the file with the User-Password; absent: the User-Name"
+        default=None,
+        description="path of the file with the User-Password; absent: the User-Name",
+        json_schema_extra=AT_START,
     )
     calling: TemplateText = Field(default="{mac-dashed}", description="Calling-Station-Id")
     called: TemplateText = Field(default="{gateway}", description="Called-Station-Id")
@@ -214,7 +230,13 @@ class GroupSettings(Leaf):
     hold_rejects: Duration = Field(
         default=parse_duration("30s"), description="a rejected client is not asked about again for this long"
     )
-    queue: int = Field(default=10_000, ge=1, le=1_000_000, description="clients that wait to be asked about, at most")
+    queue: int = Field(
+        default=10_000,
+        ge=1,
+        le=1_000_000,
+        description="clients that wait to be asked about, at most",
+        json_schema_extra=AT_START,
+    )
 
     def rules(self) -> tuple[Rule, ...]:
         return (self._attributes, self._meanings, self._patience)
@@ -241,6 +263,7 @@ class ControllerSettings(Leaf):
     """Who may change and end sessions (RFC 5176)."""
 
     KNOWN_BY = ("address",)
+    RESTART = NEEDS_RESTART
 
     address: Address4
     secret: str = Field(description="path of the file with the shared secret, relative to this one")

@@ -250,6 +250,10 @@ METRICS = (
         lambda now: (((item.group,), item.acknowledged) for item in now.radius.backlogs),
     ),
     Metric(
+        "wayleave_accounting_shortened", "counter", "records too long for a packet, sent without their longest parts",
+        ("group",), lambda now: (((item.group,), item.shortened) for item in now.radius.backlogs),
+    ),
+    Metric(
         "wayleave_dynauth", "counter", "CoA and Disconnect requests, by what became of them", ("result",),
         lambda now: _flat(now.radius.controllers),
     ),

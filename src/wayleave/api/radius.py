@@ -84,6 +84,7 @@ class BacklogView(BaseModel):
     in_memory: int = Field(description="of them, those that are about to be sent")
     oldest_s: int | None = Field(description="for how long the oldest has waited; None: none waits, or nobody knows")
     acknowledged: int
+    shortened: int = Field(description="records too long for a packet, sent without their longest attributes")
 
 
 class RadiusView(BaseModel):
@@ -204,4 +205,5 @@ def _backlog(of: Deciding, group: str, now: BootNs) -> BacklogView:
         in_memory=len(outbox) if outbox is not None else 0,
         oldest_s=None if oldest is None else oldest // SECOND,
         acknowledged=outbox.acked if outbox is not None else 0,
+        shortened=outbox.shortened if outbox is not None else 0,
     )

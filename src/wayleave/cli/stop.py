@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import select
-import socket
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from wayleave.cli.terminal import remark, say
 from wayleave.config.load import ConfigurationError, load
 from wayleave.config.schema import Configuration
 from wayleave.dataplane import pins
-from wayleave.io import hostlink, machine
+from wayleave.io import devices, hostlink, machine
 from wayleave.io.devices import DeviceError
 from wayleave.io.store import StoreError, only_one
 
@@ -59,7 +58,7 @@ def stop(target: Target, end_sessions: bool = False) -> tuple[str, dict[str, Any
     except OSError as error:
         raise ApiError(f"process {pid} cannot be waited for from here: {error.strerror}") from error
     try:
-        said: dict[str, Any] = target.call("POST", "/stop?end_sessions=true" if end_sessions else "/stop")
+        said: dict[str, Any] = target.end(end_sessions)
         ended = select.poll()
         ended.register(process, select.POLLIN)
         if not ended.poll(PATIENCE_S * 1000):
@@ -99,21 +98,18 @@ def detach_by_name(name: str) -> int:
         raise ApiError(f"{error.filename}: {error.strerror}: detach has to be root") from error
     if name not in known:
         raise ApiError(f"nothing is pinned under the name {name}; there is {', '.join(known) or 'nothing at all'}")
-    devices = [_device_of(link) for link in links if link.port > LAST_PORT]
-    tenants = [tenant for device in devices if device is not None and (tenant := hostlink.tenant_of(device))]
+    ends = [_device_of(link) for link in links if link.port > LAST_PORT]
+    tenants = [tenant for device in ends if device is not None and (tenant := hostlink.tenant_of(device))]
     status = _take_off(name, tenants)
-    if not status and None in devices:
+    if not status and None in ends:
         say("not all of its host links are here: did it run in another network namespace? They are left there")
     return status
 
 
 def _device_of(link: pins.PinnedLink) -> str | None:
     """The device that a link holds, if it is one of this network namespace."""
-    try:
-        name = socket.if_indextoname(link.ifindex)
-    except OSError:
-        return None
-    return name if machine.attached_program(link.ifindex)[0] == link.program else None
+    name = devices.name_of(link.ifindex)
+    return name if name is not None and machine.attached_program(link.ifindex)[0] == link.program else None
 
 
 def _take_off(name: str, tenants: Iterable[str], state: Path | None = None) -> int:

@@ -52,6 +52,10 @@ class Target:
         """Have a configuration planned or reloaded; a refusal is an answer."""
         return client.call(self.where, method, path, body, refused=(409,), timeout_s=600.0, **query)
 
+    def end(self, sessions: bool) -> Any:
+        """Have the process stop; `sessions`: they end first, for which disk and servers are given time."""
+        return client.call(self.where, "POST", "/stop", timeout_s=60.0, end_sessions="true" if sessions else None)
+
     def process(self) -> int:
         """The gateway's process id, as the kernel knows whose socket it is. Raises: ApiError."""
         return client.process_of(self.where)

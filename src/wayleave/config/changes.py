@@ -36,10 +36,11 @@ def changes(old: Configuration, new: Configuration) -> list[Change]:
     return list(_between("", old, new))
 
 
-def restart_of(info: FieldInfo) -> str:
-    """Return what it takes for a setting that only counts from the next start (`session.settings.AT_START`), or ""."""
+def restart_of(model: type[BaseModel], info: FieldInfo) -> str:
+    """Return what it takes for a setting of `model` that only counts from the next start, or ""."""
     extra = info.json_schema_extra
-    return str(extra.get("restart", "")) if isinstance(extra, dict) else ""
+    own = str(extra.get("restart", "")) if isinstance(extra, dict) else ""
+    return own or getattr(model, "RESTART", "")
 
 
 def _between(prefix: str, old: BaseModel, new: BaseModel) -> Iterator[Change]:
@@ -48,14 +49,15 @@ def _between(prefix: str, old: BaseModel, new: BaseModel) -> Iterator[Change]:
         was, now = getattr(old, name), getattr(new, name)
         if was == now:
             continue
+        restart = restart_of(type(new), info)
         if isinstance(now, BaseModel):
             yield from _between(path, was, now)
         elif isinstance(now, tuple) and any(isinstance(item, Leaf) for item in (*was, *now)):
-            yield from _among(path, was, now, restart_of(info))
+            yield from _among(path, was, now, restart)
         elif isinstance(now, dict):
-            yield from _of_a_table(path, was, now, info)
+            yield from _of_a_table(path, was, now, info, restart)
         else:
-            yield _changed(path, was, now, info)
+            yield _changed(path, was, now, info, restart)
 
 
 def _among(path: str, old: Sequence[Leaf], new: Sequence[Leaf], restart: str) -> Iterator[Change]:
@@ -72,16 +74,16 @@ def _among(path: str, old: Sequence[Leaf], new: Sequence[Leaf], restart: str) ->
         yield Change(path, "another order", restart)
 
 
-def _of_a_table(path: str, old: dict[str, Any], new: dict[str, Any], info: FieldInfo) -> Iterator[Change]:
+def _of_a_table(path: str, old: dict[str, Any], new: dict[str, Any], info: FieldInfo, restart: str) -> Iterator[Change]:
     """Compare two tables of names and values."""
     for name in dict.fromkeys((*new, *old)):
         was, now = old.get(name), new.get(name)
         if was != now:
-            yield _changed(f"{path}.{name}", was, now, info)
+            yield _changed(f"{path}.{name}", was, now, info, restart)
 
 
-def _changed(path: str, was: Any, now: Any, info: FieldInfo) -> Change:
-    return Change(path, f"{_said(was, info)} → {_said(now, info)}", restart_of(info))
+def _changed(path: str, was: Any, now: Any, info: FieldInfo, restart: str) -> Change:
+    return Change(path, f"{_said(was, info)} → {_said(now, info)}", restart)
 
 
 def _said(value: Any, info: FieldInfo) -> str:

@@ -20,12 +20,12 @@ from wayleave.aaa.radius import Deciders
 from wayleave.aaa.request import Status
 from wayleave.io.clock import Clock
 from wayleave.io.lease import Restored
-from wayleave.io.store import Store
-from wayleave.io.writes import Rename, Report, Write, accounts_of
-from wayleave.net.units import BootNs, Ns, UtcNs
+from wayleave.io.store import Store, StoreError
+from wayleave.io.writes import Acknowledged, Booted, Erase, Recount, Rename, Report, Save, Write, account_of
+from wayleave.net.units import SECOND, BootNs, Ns, UtcNs, after
 from wayleave.proto.radius.exchange import Exchange
 from wayleave.proto.radius.packet import Avp
-from wayleave.session.model import NOTHING_USED, CloseCause, Phase, Session, Used
+from wayleave.session.model import NEVER, NOTHING_USED, STORE_RETRY, CloseCause, Phase, Session, Used
 from wayleave.session.table import Table
 
 log = structlog.get_logger()
@@ -34,6 +34,8 @@ REFILL = 200
 """Records read from the disk a turn: a few milliseconds."""
 INTERIMS = 100
 """Interims made at once, at most: as long."""
+A_MOMENT = SECOND
+"""After which an interim that could not be made when it was due is tried again."""
 
 
 class Accounting:
@@ -52,6 +54,10 @@ class Accounting:
         self._interims: list[tuple[int, str, int]] = []
         self._armed: dict[str, int] = {}
         self._unwritten: list[Write] = []
+        self._unbegun: set[int] = set()
+        """Sessions that the disk refused to begin: nobody is to hear of their end."""
+        self._readable = True
+        """False: the disk would not be read, and is asked again in a second."""
 
     def _wall(self, moment: BootNs) -> UtcNs | None:
         """UTC at a moment of this boot's clock; None: nobody knows."""
@@ -62,11 +68,15 @@ class Accounting:
     # ---- making records -----------------------------------------------------------------
 
     def started(self, session: Session, now: BootNs) -> Account | None:
-        return self._about(session, Status.START, NOTHING_USED, now)
+        return self._about(session, Status.START, NOTHING_USED, Ns(0), now)
 
     def stopped(self, session: Session, used: Used, now: BootNs) -> Account | None:
         self._armed.pop(session.accounting, None)
-        return self._about(session, Status.STOP, used, now)
+        if session.id in self._unbegun:
+            return None
+        if self._renaming(session.id):
+            self.try_again()
+        return self._about(session, Status.STOP, used, _lasted(session, now), now)
 
     def take_up(self, leases: Iterable[Restored], counting_on: bool, names: Callable[[], str]) -> list[Restored]:
         """Return the sessions that the disk has as accounting goes on with them.
@@ -78,15 +88,19 @@ class Accounting:
         found, now = [*leases], self._clock.boot()
         if self._store.first_of_boot:
             for item in found:
-                self._ended_by_reboot(item.session, item.used, now)
+                self._ended_by_reboot(item)
             self._about_all(Status.ON, now)
-            return [replace(item, session=self._begin_again(item.session, names(), now)) for item in found]
+            begun = [replace(item, session=self._begin_again(item.session, names(), now)) for item in found]
+            self._store.booted()
+            return begun
         if counting_on:
             return found
-        return [replace(item, session=replace(item.session, counted_before=NOTHING_USED - item.used)) for item in found]
+        return [replace(item, session=self._count_anew(item.session, item.used)) for item in found]
 
-    def _ended_by_reboot(self, session: Session, used: Used, now: BootNs) -> None:
-        stop = self._about(replace(session, cause=CloseCause.REBOOTED), Status.STOP, used, now)
+    def _ended_by_reboot(self, item: Restored) -> None:
+        """A session is over since anything was last written: as far as anybody knows, that was its end."""
+        rebooted = replace(item.session, cause=CloseCause.REBOOTED)
+        stop = self._about(rebooted, Status.STOP, item.used, item.lasted, NEVER)
         if stop is not None:
             self._store.report(stop)
 
@@ -105,18 +119,25 @@ class Accounting:
         self._store.rename(begun, self.started(begun, now))
         return begun
 
-    def _about(self, session: Session, status: Status, used: Used, now: BootNs) -> Account | None:
+    def _count_anew(self, session: Session, used: Used) -> Session:
+        counted = replace(session, counted_before=NOTHING_USED - used)
+        self._store.recount(counted)
+        return counted
+
+    def _about(self, session: Session, status: Status, used: Used, lasted: Ns, at: BootNs) -> Account | None:
         service, deciders = session.service, self._deciders()
         terms = deciders.terms(service.authority) if service is not None else None
         if service is None or terms is None or service.authority not in self.outboxes:
             return None
-        lasted = Ns(max(0, now - session.opened_at)) if session.opened_at else Ns(0)
         body = request.accounting(session, deciders.subject(session, terms), terms.caller, status, used, lasted)
-        return self._account(service.authority, session.accounting, body, now)
+        return self._account(service.authority, session.accounting, body, at)
 
-    def _account(self, group: str, session: str, body: Iterable[Avp], now: BootNs) -> Account:
+    def _account(self, group: str, session: str, body: Iterable[Avp], at: BootNs) -> Account:
+        """`at` NEVER: an earlier boot's last."""
         self._made[group] += 1
-        return Account(self._store.next_seq(), group, session, tuple(body), now, self._wall(now))
+        before = self._store.last_written
+        utc = self._wall(at) if at else before and before.utc
+        return Account(self._store.next_seq(), group, session, tuple(body), at, utc)
 
     # ---- interims -----------------------------------------------------------------------
 
@@ -129,8 +150,11 @@ class Accounting:
         interval = service.interim
         first = session.opened_at + (zlib.crc32(session.accounting.encode()) * interval >> 32)
         due = first if first > now else first + ((now - first) // interval + 1) * interval
-        self._armed[session.accounting] = due
-        heapq.heappush(self._interims, (due, session.accounting, session.id))
+        self._arm(session.accounting, session.id, BootNs(due))
+
+    def _arm(self, name: str, id_: int, due: BootNs) -> None:
+        self._armed[name] = due
+        heapq.heappush(self._interims, (due, name, id_))
 
     def interims(self, table: Table, used: Callable[[Session], Used], now: BootNs) -> bool:
         """Make records that are due. True: there are more, for the next turn."""
@@ -141,11 +165,13 @@ class Accounting:
             session = table.get(id_)
             if self._armed.get(name) != due or session is None or session.accounting != name:
                 continue
-            if session.phase is Phase.ACTIVE:
-                so_far = used(session)
-                account = self._about(session, Status.INTERIM, so_far, now)
-                if account is not None:
-                    self._store.report(account, id_, so_far)
+            if session.phase is not Phase.ACTIVE:  # it will be again, or it ends
+                self._arm(name, id_, after(now, A_MOMENT))
+                continue
+            so_far = used(session)
+            account = self._about(session, Status.INTERIM, so_far, _lasted(session, now), now)
+            if account is not None:
+                self._store.report(account, id_, so_far)
             self.watch(session, now)
         self._store.flush()
         return bool(self._interims) and self._interims[0][0] <= now
@@ -177,29 +203,59 @@ class Accounting:
 
     def durable(self, group: Iterable[Write]) -> None:
         """Records that are on disk by now may go."""
-        for account in accounts_of(group):
+        for write in group:
+            account = account_of(write)
+            unbegun = isinstance(write, Erase) and self._never_began(write.id)
+            if account is None:
+                continue
             self._durable = max(self._durable, account.seq)
-            if account.group in self.outboxes:
+            if unbegun:  # its end was on its way before its beginning was refused
+                self._made[account.group] -= 1
+                self._store.acknowledged([account.seq])
+            elif account.group in self.outboxes:
                 self.outboxes[account.group].add(account)
 
-    def failed(self, group: Iterable[Write]) -> None:
-        """The disk refused a group: records that nobody else would make again are tried again later.
+    def _never_began(self, id_: int) -> bool:
+        """A session's end is on the disk: whether the disk had refused its beginning, which nobody misses any more."""
+        late = self._renaming(id_)
+        self._unwritten = [write for write in self._unwritten if write not in late]
+        refused = id_ in self._unbegun
+        self._unbegun.discard(id_)
+        return refused or bool(late)
 
-        The others were made in vain: whoever tries again to begin or end a session makes a new one.
+    def _renaming(self, id_: int) -> list[Write]:
+        """What waits to be tried again of a session's beginning after a reboot."""
+        return [write for write in self._unwritten if isinstance(write, Rename) and write.id == id_]
+
+    def failed(self, group: Iterable[Write]) -> None:
+        """The disk refused a group: what nobody else would make again is tried again later.
+
+        The other records were made in vain: whoever tries again to begin or end a session makes a new one, and what was
+        used by now is asked anew.
         """
         for write in group:
-            account: Account | None = getattr(write, "account", None)
-            if isinstance(write, Report | Rename):
-                # under a number of its own: others may have gone out since
-                again = account and replace(account, seq=self._store.next_seq())
-                self._unwritten.append(replace(write, account=again))
-            elif account is not None:
+            account = account_of(write)
+            if account is not None:
                 self._made[account.group] -= 1
+            if isinstance(write, Save) and account is not None:
+                self._unbegun.add(write.session.id)
+            if isinstance(write, Report) and write.id is not None:
+                if write.account.session in self._armed:
+                    self._arm(write.account.session, write.id, after(self._clock.boot(), STORE_RETRY))
+            elif isinstance(write, Report | Rename | Recount | Booted | Acknowledged):
+                self._unwritten.append(write)
 
     def try_again(self) -> None:
-        """To be called every second."""
+        """To be called every second. Records go under new numbers: others may have gone out since."""
+        self._readable = True
         unwritten, self._unwritten = self._unwritten, []
-        self._store.again(unwritten)
+        self._store.again(map(self._renumbered, unwritten))
+
+    def _renumbered(self, write: Write) -> Write:
+        if not isinstance(write, Report | Rename) or write.account is None:
+            return write
+        self._made[write.account.group] += 1
+        return replace(write, account=replace(write.account, seq=self._store.next_seq()))
 
     def pump(self, now: BootNs) -> None:
         """Take what was acknowledged, and have sent what may be."""
@@ -207,8 +263,20 @@ class Accounting:
             done = outbox.acknowledged(now)
             if done:
                 self._store.acknowledged(done)
-            if outbox.wants:
-                found = self._store.accounts(name, outbox.wants, REFILL)
-                outbox.refill(found, found[-1].seq if len(found) == REFILL else self._durable)
+            if outbox.wants and self._readable:
+                self._refill(name, outbox)
             outbox.pump(now)
         self._store.flush()
+
+    def _refill(self, name: str, outbox: Outbox) -> None:
+        try:
+            found = self._store.accounts(name, outbox.wants, REFILL)
+        except StoreError as error:
+            self._readable = False
+            log.error("accounting-not-read", group=name, why=str(error))
+        else:
+            outbox.refill(found, found[-1].seq if len(found) == REFILL else self._durable)
+
+
+def _lasted(session: Session, now: BootNs) -> Ns:
+    return Ns(max(0, now - session.opened_at)) if session.opened_at else Ns(0)

@@ -28,6 +28,7 @@ from wayleave.api.schema import PoolView
 from wayleave.config.schema import Configuration
 from wayleave.daemon import logs
 from wayleave.daemon.authority import Authority
+from wayleave.daemon.carriers import Carriers
 from wayleave.daemon.derived import derive
 from wayleave.daemon.ending import end_sessions
 from wayleave.daemon.engine import Engine
@@ -39,7 +40,7 @@ from wayleave.dataplane.plane import DataPlane, settings_of_kernel, sizes
 from wayleave.dataplane.rows import FIRST_LOCAL_ID, Rows, project_local
 from wayleave.dataplane.samples import Drops
 from wayleave.dataplane.tables import OUTDATED
-from wayleave.io import devices, hostlink
+from wayleave.io import devices, hostlink, machine
 from wayleave.io.alarm import Alarm
 from wayleave.io.clock import Clock
 from wayleave.io.frames import Transmitter
@@ -119,6 +120,7 @@ class Gateway:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._alarm = Alarm(self.clock.boot, self._on_deadline)
         self._watch = devices.LinkWatch()
+        self.carriers = Carriers()
         self._stopping = asyncio.Event()
         self.store_failed: str | None = None
         self._supervisor = Supervisor()
@@ -244,6 +246,7 @@ class Gateway:
         gc.set_threshold(COLLECT_EVERY)
         loop.add_reader(self.plane.ring.fileno(), self._on_ring)
         loop.add_reader(self._watch.fileno(), self._on_links)
+        self.carriers.look(self.ports.values())
         self._on_deadline()
         self._every_second()
         keeping = loop.create_task(self.links.keep())
@@ -294,12 +297,17 @@ class Gateway:
         _log_transition(session, before)
 
     def end_turn(self) -> None:
-        """Let out what the turn made: frames, log lines; and see when to wake up next."""
-        self.authority.pump()
-        self.frames.flush()
-        logs.LINES.flush()
-        if self._loop is not None:
-            self._alarm.set(self._loop, self.table.next_deadline)
+        """Let out what the turn made: frames, log lines; and see when to wake up next.
+
+        Whatever fails toward servers, clients get their answers.
+        """
+        try:
+            self.authority.pump()
+        finally:
+            self.frames.flush()
+            logs.LINES.flush()
+            if self._loop is not None:
+                self._alarm.set(self._loop, self.table.next_deadline)
 
     def _reply(self, session: Session, reply: lifecycle.Reply) -> None:
         answer = self.ipoe.reply(session, reply)
@@ -324,8 +332,8 @@ class Gateway:
             self.store_failed = error
         if error is not None:
             log.error("store-failed", why=error, writes=len(group))
+        self.authority.recorded(group, error)  # first: it is to know what the engine tries again
         self.engine.recorded(sessions, erased(group), error, self.clock.boot())
-        self.authority.recorded(group, error)
         self.end_turn()
 
     def _on_deadline(self) -> None:
@@ -353,6 +361,8 @@ class Gateway:
 
     def _on_links(self) -> None:
         self._watch.drain()
+        self.carriers.look(self.ports.values())
+        logs.LINES.flush()
         self._reattach()
         self.links.hint()
 
@@ -393,6 +403,9 @@ class Gateway:
         """Why customers cannot all be served now; nothing: they can."""
         gone = [self.ports[number] for number in self.lost_ports()]
         why = [f"port {port.number} ({port.device}) is gone or has lost its program" for port in gone]
+        why += self.carriers.faults([port for port in self.ports.values() if port not in gone])
+        if machine.sysctl("net/ipv4/ip_forward") == "0":
+            why.append("the kernel does not forward: sysctl -w net.ipv4.ip_forward=1")
         why += self.links.faults()
         if self.store_failed is not None:
             why.append(f"the lease store failed: {self.store_failed}: newcomers are refused")

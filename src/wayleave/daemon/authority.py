@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+import structlog
 from msgspec.structs import replace
 
 from wayleave.aaa.outbox import Outbox
@@ -22,12 +23,15 @@ from wayleave.daemon.radius import Radius
 from wayleave.io.clock import Clock
 from wayleave.io.lease import Restored
 from wayleave.io.store import Store
-from wayleave.io.writes import Save, Write
-from wayleave.net.units import BootNs
+from wayleave.io.writes import Save, Write, erased
+from wayleave.net.units import BootNs, Ns, UtcNs
 from wayleave.proto.radius.dictionary import STANDARD, Dictionary, load
 from wayleave.proto.radius.exchange import Exchange
 from wayleave.session import lifecycle
-from wayleave.session.model import Session
+from wayleave.session.model import Client, Phase, Service, Session
+from wayleave.session.refusal import PASSING, Refusal
+
+log = structlog.get_logger()
 
 INTERIM_REST_S = 0.005
 """Between slices of interims."""
@@ -42,9 +46,11 @@ class Authority:
         """`folder`: what paths of secrets are relative to. Raises: SecretError, DictionaryError."""
         self._settings, self._folder, self._store, self._clock = settings, folder, store, clock
         self.radius = Radius(settings, folder, clock)
-        self._dictionary = _dictionary(settings, folder)
+        self._dictionary = read_dictionary(settings, folder)
         self.authorizer = Authorizer(self._with_names(deciders), self.radius.access, self.radius.passwords, remembers)
         self.accounting = Accounting(self.radius.accounting, lambda: self.authorizer.deciders, store, clock)
+        self._known: dict[Client, tuple[UtcNs, Service]] = {}
+        """What earlier processes learned of clients, and this one has not learned better, until the clock is set."""
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def reconfigure(self, deciders: Deciders) -> None:
@@ -66,17 +72,19 @@ class Authority:
 
     def take_up(self, leases: Iterable[Restored], counting_on: bool) -> list[Restored]:
         """Return the sessions that the disk has as they go on; see `Accounting.take_up`."""
+        taken = self.accounting.take_up(leases, counting_on, self._engine.new_name)
+        self._known = {client: (at, service) for client, at, service in self._store.known() if at is not None}
         self._recall()
-        return self.accounting.take_up(leases, counting_on, self._engine.new_name)
+        return taken
 
     def _recall(self) -> None:
-        """Take up what was last granted to clients, as far as it is known when that was."""
-        if not self._clock.plausible:
+        """Take up what was last granted to clients, once the wall clock says how long ago that is."""
+        if not self._known or not self._clock.plausible:
             return
         offset = self._clock.utc() - self._clock.boot()
-        for key, at, service in self._store.known():
-            if at is not None:
-                self.authorizer.recall(key, Last(at - offset, service))
+        for client, (at, service) in self._known.items():
+            self.authorizer.recall(client, Last(at - offset, service))
+        self._known.clear()
 
     def start(self, loop: asyncio.AbstractEventLoop, turn: Callable[[], None]) -> None:
         """Serve from now on; `turn` is called when something came in, or a wait is over: it is to end with `pump`."""
@@ -126,6 +134,8 @@ class Authority:
         """Take note of what becomes of a session."""
         if lifecycle.opens(session, before):
             self._begun(session)
+        elif before is not None and session.phase is Phase.ACTIVE and _interim(session) != _interim(before):
+            self.accounting.watch(session, self._clock.boot())
 
     def _begun(self, session: Session) -> None:
         """A session is served from now on, or again after a restart."""
@@ -139,15 +149,28 @@ class Authority:
         self.radius.pump(self.authorizer, self._decided)
         learned = self.authorizer.learned()
         if learned:
+            for client in learned:
+                self._known.pop(client, None)
             self._store.learn({key: None if last is None else last.service for key, last in learned.items()})
             self._store.flush()
 
     def _decided(self, decision: Decision) -> None:
         ticket, now = decision.ticket, self._clock.boot()
-        if ticket.again:
-            self._engine.reconsider(ticket.id, ticket.since, decision.outcome, now)
-        else:
-            self._engine.decided(ticket.id, ticket.since, decision.outcome, now, decision.says)
+        try:
+            if self._known and isinstance(decision.outcome, Refusal) and decision.outcome.reason not in PASSING:
+                self._doubt(ticket.id)
+            if ticket.again:
+                self._engine.reconsider(ticket.id, ticket.since, decision.outcome, now)
+            else:
+                self._engine.decided(ticket.id, ticket.since, decision.outcome, now, decision.says)
+        except Exception:  # a fault of ours about one client is not to cost the others of this batch their answers
+            log.exception("decision-lost", session=ticket.id)
+
+    def _doubt(self, id_: int) -> None:
+        """What is not taken up yet of a client that a server refuses by now is not believed any more."""
+        session = self._engine.table.get(id_)
+        if session is not None and self._known.pop(session.client, None) is not None:
+            self._store.learn({session.client: None})
 
     def recorded(self, group: Sequence[Write], error: str | None) -> None:
         """Take a completed group of the store, or why it was refused."""
@@ -155,11 +178,12 @@ class Authority:
             self.accounting.durable(group)
         else:
             self.accounting.failed(group)
-        kept = [write.session.id for write in group if isinstance(write, Save) and not write.awaited]
-        self.dynauth.kept(kept, error)
+        self.dynauth.kept([write.session for write in group if isinstance(write, Save) and not write.awaited], error)
+        self.dynauth.ended(erased(group), error)
 
     def every_second(self) -> None:
         """Do what waits for its time."""
+        self._recall()
         self.accounting.try_again()
         self.authorizer.ask_again(self._engine.table, self._clock.boot())
         self._interims()
@@ -172,11 +196,19 @@ class Authority:
             self._loop.call_later(INTERIM_REST_S, self._interims)
 
 
+def _interim(session: Session) -> Ns:
+    return session.service.interim if session.service is not None else Ns(0)
+
+
 class DictionaryError(Exception):
     """A dictionary cannot be used; the text says which, where, and what to do."""
 
+    def __init__(self, setting: str, says: str) -> None:
+        super().__init__(f"{setting}: {says}")
+        self.setting, self.says = setting, says
 
-def _dictionary(settings: RadiusSettings, folder: Path) -> Dictionary:
+
+def read_dictionary(settings: RadiusSettings, folder: Path) -> Dictionary:
     """Read the operator's dictionaries. Raises: DictionaryError."""
     if settings.dictionary is None:
         return STANDARD
@@ -185,12 +217,13 @@ def _dictionary(settings: RadiusSettings, folder: Path) -> Dictionary:
         dictionary = load({str(path): path.read_text() for path in sorted(place.iterdir()) if path.is_file()})
     except (OSError, ValueError) as error:
         why = f"{place}: {error.strerror}" if isinstance(error, OSError) else str(error)
-        raise DictionaryError(f"radius.dictionary: {why}") from None
+        raise DictionaryError("radius.dictionary", why) from None
     for group in settings.groups:
+        setting = f"radius.groups[{group.name}].aliases"
         for name, meant in group.aliases.items():
             if name not in dictionary:
-                raise DictionaryError(f"radius.groups[{group.name}].aliases: {place} names no attribute {name}")
+                raise DictionaryError(setting, f"{place} names no attribute {name}")
             if dictionary[name].type is not dictionary[meant].type:
                 kinds = f"{dictionary[name].type.name}, and {meant} is {dictionary[meant].type.name}"
-                raise DictionaryError(f"radius.groups[{group.name}].aliases: {name} is {kinds}")
+                raise DictionaryError(setting, f"{name} is {kinds}")
     return dictionary

@@ -16,6 +16,7 @@ from msgspec import Struct
 from wayleave.aaa.settings import ServerSettings
 from wayleave.access.settings import PortSettings
 from wayleave.config.schema import Configuration
+from wayleave.daemon.authority import DictionaryError, read_dictionary
 from wayleave.daemon.hostlinks import number_of, routed
 from wayleave.dataplane import objects
 from wayleave.dataplane.pins import PINS
@@ -61,6 +62,7 @@ def examine(settings: Configuration, folder: Path) -> Findings:
     for check in CHECKS:
         yield from check(settings)
     yield from _radius(settings, folder)
+    yield from _dictionary(settings, folder)
 
 
 def _verdict(holds: bool, what: str, good: str, bad: str, cure: str, level: Level = Level.BAD) -> Finding:
@@ -191,6 +193,16 @@ def _host_links(settings: Configuration) -> Findings:
             yield Finding(Level.BAD, what, f"{ours}: {who.says}", who.cure)
         elif needed:
             yield from _host_link(tenant, what, routed(settings.pools, tenant))
+        yield from _in_the_way(tenant, routed(settings.pools, tenant))
+
+
+def _in_the_way(tenant: Tenant, pools: Sequence[hostlink.Routed]) -> Findings:
+    try:
+        found = hostlink.in_the_way(tenant.name, tenant.table, pools)
+    except devices.DeviceError as error:
+        found = [str(error)]
+    cure = "give the pool a network that nothing else on this machine uses"
+    yield from (Finding(Level.BAD, f"pools of {tenant.name}", says, cure) for says in found)
 
 
 def _host_link(tenant: Tenant, what: str, pools: Sequence[hostlink.Routed]) -> Findings:
@@ -231,6 +243,17 @@ def _radius(settings: Configuration, folder: Path) -> Findings:
             yield Finding(
                 Level.WARNING, what, says, "have it sign (docs/operations/radius.md), and take that setting out"
             )
+
+
+def _dictionary(settings: Configuration, folder: Path) -> Findings:
+    if settings.radius.dictionary is None:
+        return
+    try:
+        read_dictionary(settings.radius, folder)
+    except DictionaryError as error:
+        yield Finding(Level.BAD, error.setting, error.says, "mend it, or take the setting out: `bng run` refuses it")
+    else:
+        yield Finding(Level.GOOD, "radius.dictionary", f"{settings.radius.dictionary} can be read")
 
 
 def _foreign(settings: Configuration) -> Findings:

@@ -1,14 +1,17 @@
 """CoA and Disconnect at work: from a controller's request to a session that is changed or ended, and back.
 
-A change is acknowledged once its row counts and the disk has it; what the disk refuses is undone.
+A change is acknowledged once its row counts and the disk has it; what the disk refuses is undone. An end is
+acknowledged once the disk has that.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from ipaddress import IPv4Address
 from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 
@@ -19,11 +22,23 @@ from wayleave.daemon.engine import Engine
 from wayleave.io.clock import Clock
 from wayleave.io.radius import DynauthSocket
 from wayleave.io.secrets import read_secret
+from wayleave.net.units import SECOND, BootNs, Ns
 from wayleave.proto.radius.dynauth import Controller, Listener, Request, Source
 from wayleave.proto.radius.exchange import Secret
 from wayleave.session.model import CloseCause, Service, Session
 
 log = structlog.get_logger()
+
+TOLD_EVERY, TOLD_MOST = Ns(60 * SECOND), 64
+"""Who sends what is ignored is told to the log once a minute and reason; of so many at most."""
+
+
+class _Change(NamedTuple):
+    """A change that counts and is not on the disk yet, with the session as it was before and after it."""
+
+    request: Request
+    before: Session
+    after: Session
 
 
 class Dynauth:
@@ -42,13 +57,16 @@ class Dynauth:
                     timestamped=item.timestamp,
                 )
                 for item in settings.controllers
-            }
+            },
+            self._ignored,
         )
         self._groups = {
             item.address: None if item.groups is None else frozenset(item.groups) for item in settings.controllers
         }
-        self._waiting: dict[int, deque[tuple[Request, Session]]] = {}
-        """Changes of each session that count and are not on the disk yet, with the session as it was before."""
+        self._changes: dict[int, list[_Change]] = {}
+        self._ends: dict[int, Request] = {}
+        """What waits for the disk, by the session's id."""
+        self._told: OrderedDict[tuple[IPv4Address, str], BootNs] = OrderedDict()
         self._socket: DynauthSocket | None = None
         self._turn: Callable[[], None] = lambda: None
 
@@ -83,39 +101,68 @@ class Dynauth:
             self._engine.table,
             self._engine.holder,
             deciders,
-            self._groups[request.source[0]],
+            self._groups[request.source.address],
         )
         if isinstance(order, Refused):
             return self._refuse(request, order)
         if order.service is None:
-            self._engine.clear(order.session.id, CloseCause.DISCONNECTED, now)
-            log.info("disconnected", session=order.session.id, by=str(request.source[0]))
-            return self.listener.answer(request, None)
+            id_ = order.session.id
+            self._ends[id_] = request
+            self._engine.clear(id_, CloseCause.DISCONNECTED, now)
+            log.info("disconnected", session=id_, by=str(request.source.address))
+            return None
         return self._change(request, order, order.service)
 
     def _change(self, request: Request, order: Order, service: Service) -> bytes | None:
         session = order.session
-        if not self._engine.change(session.id, service, self._clock.boot()):
-            why = "the session is on its way to the disk, or there is no room for its new row: try again"
-            return self._refuse(request, Refused(ErrorCause.RESOURCES_UNAVAILABLE, why))
-        log.info("changed", session=session.id, service=service.name, by=str(request.source[0]))
-        self._waiting.setdefault(session.id, deque()).append((request, session))
+        if not self._engine.change(session.id, service, self._clock.boot(), order.anew):
+            return self._refuse(request, Refused(ErrorCause.RESOURCES_UNAVAILABLE, "there is no room for its new row"))
+        after = self._engine.table.get(session.id)
+        assert after is not None
+        log.info("changed", session=session.id, service=service.name, by=str(request.source.address))
+        self._changes.setdefault(session.id, []).append(_Change(request, session, after))
         return None
 
     def _refuse(self, request: Request, refused: Refused) -> bytes:
-        log.warning("change-refused", by=str(request.source[0]), cause=refused.cause, why=refused.why)
+        log.warning("change-refused", by=str(request.source.address), cause=refused.cause, why=refused.why)
         return self.listener.answer(request, refused.cause)
 
-    def kept(self, ids: Iterable[int], error: str | None) -> None:
-        """The disk has what sessions are like by now, or refused it."""
+    def kept(self, sessions: Iterable[Session], error: str | None) -> None:
+        """The disk has what sessions are like by now, or refused it, the last change first."""
+        done: list[_Change] = []
+        for session in sessions:
+            waiting = self._changes.get(session.id, [])
+            mine = [change for change in waiting if change.after is session]
+            left = [change for change in waiting if change.after is not session]
+            if mine and not left:
+                del self._changes[session.id]
+            elif mine:
+                self._changes[session.id] = left
+            done += mine
+        for change in reversed(done) if error is not None else ():
+            self._engine.take_back(change.after, change.before, self._clock.boot())
+        for change in done:
+            self._settle(change.request, error)
+
+    def ended(self, ids: Iterable[int], error: str | None) -> None:
+        """The disk has that sessions ended, or refused it: they do end, but a restart would bring them back."""
         for id_ in ids:
-            waiting = self._waiting.get(id_)
-            if waiting is None or self._socket is None:
-                continue
-            request, before = waiting.popleft()
-            if not waiting:
-                del self._waiting[id_]
-            if error is not None and before.service is not None:
-                self._engine.change(id_, before.service, self._clock.boot())
-            cause = None if error is None else ErrorCause.RESOURCES_UNAVAILABLE
-            self._socket.send(request.source, self.listener.answer(request, cause))
+            request = self._ends.pop(id_, None)
+            if request is not None:
+                self._settle(request, error)
+
+    def _settle(self, request: Request, error: str | None) -> None:
+        answer = self.listener.answer(request, None if error is None else ErrorCause.RESOURCES_UNAVAILABLE)
+        if self._socket is not None:
+            self._socket.send(request.source, answer)
+
+    def _ignored(self, address: IPv4Address, why: str) -> None:
+        """Tell the log of who sends what gets no answer, but not each time."""
+        now = self._clock.boot()
+        if now - self._told.get((address, why), -TOLD_EVERY) < TOLD_EVERY:
+            return
+        self._told.pop((address, why), None)
+        self._told[address, why] = now
+        if len(self._told) > TOLD_MOST:
+            self._told.popitem(last=False)
+        log.warning("change-ignored", by=str(address), why=why)

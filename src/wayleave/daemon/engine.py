@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from itertools import count, islice
 
+from msgspec.structs import astuple
+
 from wayleave.daemon.review import Outcome, PoolTerms, as_told, no_pool, review
 from wayleave.net.units import SECOND, BootNs, Ns, after
 from wayleave.session import lifecycle
@@ -74,7 +76,10 @@ class Engine:
         epoch: int = 0,
         accounts: Accounts | None = None,
     ) -> None:
-        """`epoch`: no other process on this store has or had it; what accounting calls sessions begins with it."""
+        """`transition` is told of a session in another phase, or with another service, and of what it was before.
+
+        `epoch`: no other process on this store has or had it; what accounting calls sessions begins with it.
+        """
         self.table, self.pools = table, pools
         self.counts, self.journal = Counts(), Journal()
         self._authorization, self._records, self._plane = authorization, records, plane
@@ -191,26 +196,45 @@ class Engine:
         assert lease is not None
         kept = outcome.address in (None, lease.address) and home is not None and lease.address in home.pool.network
         if kept and outcome.tenant == session.service.tenant:
-            self.change(id_, outcome, now)
+            self.change(id_, outcome, now, anew=True)
         else:
             self.clear(id_, CloseCause.RECONFIGURED, now)
 
-    def change(self, id_: int, service: Service, now: BootNs) -> bool:
-        """Have a session that is served go on with another service. False: there is no room for its new row."""
+    def change(self, id_: int, service: Service, now: BootNs, anew: bool = False) -> bool:
+        """Have a session that is served go on with another service. False: there is no room for its new row.
+
+        `anew`: its time counts from now.
+        """
         self._now = now
         session = self.table.get(id_)
         if session is None or session.phase is not Phase.ACTIVE:
             return False
-        changed, effects = lifecycle.advance(session, lifecycle.Changed(service), now)
+        event = lifecycle.Changed(service, anew)
+        changed, effects = lifecycle.advance(session, event, now)
         try:
             if changed.installed:
                 self._plane.refresh([changed], now)
         except PlaneFull:
             return False
-        self.journal.event(session, lifecycle.Changed(service), now)
+        self.journal.event(session, event, now)
         self._settle(changed, session, effects)
         self._run()
         return True
+
+    def take_back(self, changed: Session, before: Session, now: BootNs) -> None:
+        """Undo a change that the disk refused: `before` is as the session was; not if it was changed again since."""
+        self._now = now
+        session = self.table.get(changed.id)
+        if session is None or session.phase is not Phase.ACTIVE or session.service is not changed.service:
+            return
+        back = lifecycle.taken_back(session, before)
+        try:
+            if back.installed:
+                self._plane.refresh([back], now)
+        except PlaneFull:
+            return
+        self._settle(back, session, ())
+        self._run()
 
     def recorded(self, ids: Iterable[int], erased: Iterable[int], error: str | None, now: BootNs) -> None:
         """Take a completed group of the store: sessions saved, ids erased, and why not if it failed."""
@@ -360,7 +384,7 @@ class Engine:
             self.table.put(session, self._now)
             if before is not None:
                 self._note_end(session, before, event)
-            if before is None or session.phase is not before.phase:
+            if before is None or session.phase is not before.phase or session.service is not before.service:
                 self._count(session, before)
                 self._transition(session, before)
         for effect in effects:
@@ -449,8 +473,12 @@ class Engine:
         return None if self._accounts is None else self._accounts.stopped(session, self.used(session), self._now)
 
     def used(self, session: Session) -> Used:
-        """What a session has used since it began."""
-        return self._plane.counted(session.id) - session.counted_before
+        """What a session has used since it began. Never less than nothing, which no record could say."""
+        used = self._plane.counted(session.id) - session.counted_before
+        if min(astuple(used)) >= 0:
+            return used
+        self.counts.unexpected["counters went back"] += 1
+        return Used(*(max(0, count) for count in astuple(used)))
 
     def new_name(self) -> str:
         """What accounting will call another session."""

@@ -67,7 +67,7 @@ def main(path: Path) -> int:
         return _refused(gateway, f"{error.filename}: {error.strerror}: run has to be root (sudo)")
     uvloop.run(_serve(gateway, Reloader(gateway, path.absolute()), listener))
     gateway.close()
-    log.info("stopped", sessions=len(gateway.table), traffic="goes on")
+    log.info("stopped", sessions=len(gateway.table), data_plane="stays until `bng detach`, or `bng stop` ends it")
     logs.LINES.flush()
     return 0
 

@@ -9,16 +9,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
+import structlog
+
 from wayleave.aaa.radius import Authorizer, Decision
 from wayleave.aaa.settings import GroupSettings, RadiusSettings, ServerSettings
 from wayleave.io.alarm import Alarm
 from wayleave.io.clock import Clock
 from wayleave.io.radius import Sockets
 from wayleave.io.radsec import Connections, End
-from wayleave.io.secrets import read_secret
+from wayleave.io.secrets import SecretError, read_secret
 from wayleave.io.tls import client_context
-from wayleave.proto.radius.exchange import Channel, Exchange, Secret, Server
-from wayleave.proto.radius.packet import Code
+from wayleave.net.units import SECOND, BootNs
+from wayleave.proto.radius.exchange import Channel, Exchange, Peer, Secret, Server
+from wayleave.proto.radius.packet import LONGEST_PASSWORD, Code
+
+log = structlog.get_logger()
 
 RADSEC_SECRET = b"radsec"
 """Over TLS there is nothing for a secret to do (RFC 6614 2.3)."""
@@ -41,7 +46,7 @@ class Radius:
             if _accounting(group)
         }
         self.passwords = {
-            group.name: Secret(self._read(group.password, f"groups[{group.name}].password"))
+            group.name: Secret(self._password(group.password, f"groups[{group.name}].password"))
             for group in settings.groups
             if group.password is not None
         }
@@ -50,6 +55,8 @@ class Radius:
         self._alarms = {
             exchange: self._alarm(exchange) for exchange in (*self.access.values(), *self.accounting.values())
         }
+        self._dead: dict[Peer, BootNs] = {}
+        """Servers that are dead as far as the log was told, and since when."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._turn: Callable[[], None] = lambda: None
 
@@ -62,6 +69,13 @@ class Radius:
 
     def _read(self, path: str, setting: str) -> bytes:
         return read_secret(self._folder / path, f"radius.{setting}")
+
+    def _password(self, path: str, setting: str) -> bytes:
+        read = self._read(path, setting)
+        if len(read) > LONGEST_PASSWORD:
+            says = f"{self._folder / path} has {len(read)} octets"
+            raise SecretError(f"radius.{setting}", says, f"User-Password has room for {LONGEST_PASSWORD}")
+        return read
 
     def _secret(self, server: ServerSettings) -> Secret:
         if server.secret is None:
@@ -160,6 +174,22 @@ class Radius:
                 transports[datagram.channel.server].send(datagram)
             if self._loop is not None:
                 self._alarms[exchange].set(self._loop, exchange.deadline)
+        for purpose, exchanges in (("access", self.access), ("accounting", self.accounting)):
+            for group, exchange in exchanges.items():
+                for peer in exchange.peers:
+                    self._tell(group, purpose, peer)
+
+    def _tell(self, group: str, purpose: str, peer: Peer) -> None:
+        """Log that a server is dead, or no longer; of one behind a connection, that says so itself."""
+        if peer.server.reliable or peer.dead == (peer in self._dead):
+            return
+        whose = {"server": peer.server.name, "group": group, "purpose": purpose}
+        if peer.dead:
+            self._dead[peer] = peer.dead_since
+            log.warning("radius-server-silent", **whose)
+        else:
+            silent_s = (self._clock.boot() - self._dead.pop(peer)) // SECOND
+            log.info("radius-server-back", **whose, silent_s=silent_s)
 
 
 def _accounting(group: GroupSettings) -> Sequence[str]:

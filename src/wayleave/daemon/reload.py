@@ -100,6 +100,7 @@ class Reloader:
         found = changes(gateway.settings, derived.settings)
         found += subscriber_changes(gateway.subscribers, derived.subscribers)
         refused = [*_restarts(found), *self._bad_ports(derived)]
+        refused += await loop.run_in_executor(None, self._in_the_way, derived.settings)
         return derived, self._view(files, refused, found)
 
     def _bad_ports(self, derived: Derived) -> Iterable[str]:
@@ -110,6 +111,18 @@ class Reloader:
                 devices.usable(port.device, port.role)
             except DeviceError as error:
                 yield f"ports[{number}]: {error}"
+
+    def _in_the_way(self, settings: Configuration) -> list[str]:
+        """What of the machine's own stands where pools are to be. Blocks."""
+        tenants = self._gateway.tenants.values()
+        try:
+            return [
+                standing
+                for tenant in tenants
+                for standing in hostlink.in_the_way(tenant.name, tenant.table, routed(settings.pools, tenant))
+            ]
+        except DeviceError as error:
+            return [str(error)]
 
     # ---- what it would change -----------------------------------------------------------
 

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from wayleave.net.units import BootNs, UtcNs
 
 BUILT = UtcNs(1_790_000_000_000_000_000)
 """No machine runs this program before it was written (2026-09): an earlier wall clock has not been set yet."""
+
+
+class Moment(NamedTuple):
+    """A moment that outlives a boot: on that boot's clock, and in UTC; None: the wall clock was not plausible."""
+
+    boot: BootNs
+    boot_id: str
+    utc: UtcNs | None
 
 
 class Clock:
@@ -32,6 +41,9 @@ class Clock:
     def not_before(self, moment: UtcNs) -> None:
         """Learn of a time that has certainly been, such as when the last record was written."""
         self._floor = UtcNs(max(self._floor, moment))
+
+    def moment(self) -> Moment:
+        return Moment(self.boot(), self.boot_id, self.utc() if self.plausible else None)
 
     @property
     def plausible(self) -> bool:

@@ -65,6 +65,14 @@ def state(name: str) -> str:
     return "down" if not flags & _IFF_UP else "up" if flags & _IFF_RUNNING else "no carrier"
 
 
+def name_of(ifindex: int) -> str | None:
+    """Return what a device is called, None if it is gone."""
+    try:
+        return socket.if_indextoname(ifindex)
+    except OSError:
+        return None
+
+
 def set_up(name: str) -> None:
     """Bring a device up, and make it take frames of every VLAN (its filter drops VIDs it was not told of)."""
     (flags,) = struct.unpack_from("H", _ioctl(_SIOCGIFFLAGS, name), 16)

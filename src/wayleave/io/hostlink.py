@@ -10,7 +10,7 @@ import errno
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from pyroute2 import IPRoute, NetlinkError
 
@@ -64,6 +64,8 @@ def ensure(tenant: str, table: int, pools: Sequence[Routed]) -> HostLink:
     """
     kernel, ours = names(tenant)
     with _netlink(f"the host link {kernel} cannot be set up") as netlink:
+        for standing in _in_the_way(netlink, kernel, table, pools):
+            raise DeviceError(standing)
         if find(tenant) is None:
             _create(netlink, kernel, ours)
         _configure(kernel, ours)
@@ -99,6 +101,47 @@ def missing(tenant: str, table: int, pools: Sequence[Routed]) -> list[str]:
         lacks += [f"the route to {pool.network}" for pool in pools if pool.network not in routed]
         lacks += sorted(f"the rule {rule}" for rule in _rules(kernel, table, pools) - _standing(netlink, kernel))
     return lacks
+
+
+def in_the_way(tenant: str, table: int, pools: Sequence[Routed]) -> list[str]:
+    """Return, in words, what of the machine's own stands where pools are to be: `ensure` leaves that alone, and fails.
+
+    Blocks. Raises: DeviceError.
+    """
+    kernel, _ = names(tenant)
+    with _netlink("the machine's addresses and routes cannot be read") as netlink:
+        return list(_in_the_way(netlink, kernel, table, pools))
+
+
+def _in_the_way(netlink: IPRoute, kernel: str, table: int, pools: Sequence[Routed]) -> Iterator[str]:
+    taken: set[IPv4Network] = set()
+    for item in netlink.get_addr(family=2):
+        own = IPv4Interface(f"{item.get_attr('IFA_LOCAL')}/{item['prefixlen']}")
+        device = devices.name_of(item["index"])
+        if device is None or device.startswith(names("")[0]) or own.network.prefixlen == own.max_prefixlen:
+            continue
+        for pool in pools:
+            if pool.network.overlaps(own.network):
+                taken.add(pool.network)
+                yield f"{device} has the address {own}, and pool {pool.network} is to be routed to customers"
+    for pool in pools if table == RT_TABLE_MAIN else ():
+        device = _routed_by(netlink, pool.network)
+        if pool.network not in taken and device not in (None, kernel):
+            yield f"{pool.network} is routed to {device}, and the pool is to be routed to customers"
+
+
+_FIB_MATCH = 0x2000
+"""RTM_F_FIB_MATCH, kernel 4.13: the route itself, instead of what it makes of one address."""
+
+
+def _routed_by(netlink: IPRoute, network: IPv4Network) -> str | None:
+    """The device that the main table routes just this network to; None: there is no such route, or to no device."""
+    try:
+        (route,) = netlink.route("get", dst=str(network.network_address), flags=_FIB_MATCH)
+    except NetlinkError:
+        return None
+    found = (route.get_attr("RTA_DST"), route["dst_len"]) == (str(network.network_address), network.prefixlen)
+    return devices.name_of(route.get_attr("RTA_OIF")) if found else None
 
 
 @contextmanager

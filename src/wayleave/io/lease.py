@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-from wayleave.io.clock import Clock
+from wayleave.io.clock import Clock, Moment
 from wayleave.net.mac import Mac
 from wayleave.net.units import BootNs, Ns, UtcNs, after
 from wayleave.session.lifecycle import wake_at
@@ -140,6 +140,8 @@ class Body(msgspec.Struct, frozen=True, gc=False):
     agent: bytes = b""
     accounting: str = ""
     opened: int = 0
+    opened_on: str = ""
+    """The boot on whose clock it opened, where the row is an earlier one's."""
     ends: int = 0
     sold: Sold | None = None
     counted: tuple[int, int, int, int] = (0, 0, 0, 0)
@@ -170,6 +172,8 @@ class Restored(msgspec.Struct, frozen=True):
     unknown_until: UtcNs | None = None
     used: Used = NOTHING_USED
     """What it had used when that was last reported."""
+    lasted: Ns = Ns(0)
+    """How long it had been there when an earlier boot wrote last, if it is of that."""
 
 
 _text = lru_cache(maxsize=1024)(str)
@@ -214,6 +218,7 @@ def row(session: Session, promise_until: BootNs, boot: BootNs) -> tuple[int, str
         session.agent,
         session.accounting,
         session.opened_at,
+        "",
         session.ends_at,
         sold if (sold := _sold(service)) != _NOTHING else None,
         msgspec.structs.astuple(session.counted_before),
@@ -240,13 +245,38 @@ def on_this_boot(clock: Clock, promise_utc: UtcNs) -> BootNs:
     return BootNs(clock.boot() + promise_utc - clock.utc())
 
 
-def restored(session: Session, clock: Clock, boot_id: str, promise_boot: BootNs, promise_utc: UtcNs | None) -> Restored:
-    """Return a session with what its recorded promise means on this boot's clock."""
-    lease, now = session.lease, clock.boot()
+class Row(NamedTuple):
+    """What the disk has of a lease."""
+
+    id: int
+    tenant: str
+    address: int
+    promise_utc: UtcNs | None
+    boot_id: str
+    promise_boot: BootNs
+    body: str
+
+
+def restored(row: Row, clock: Clock, last: Moment | None) -> Restored:
+    """Return a session with what its row means on this boot's clock; `last`: when anything was written before."""
+    kept = msgspec.json.decode(row.body, type=Body)
+    session = _session(row, kept, clock.boot())
+    found = _held(session, row, clock)
+    opened_on = kept.opened_on or row.boot_id
+    if opened_on == clock.boot_id:
+        return found
+    lasted = Ns(last.boot - kept.opened) if last is not None and last.boot_id == opened_on and kept.opened else Ns(0)
+    begun = msgspec.structs.replace(found.session, opened_at=clock.boot())
+    return msgspec.structs.replace(found, session=begun, lasted=lasted)
+
+
+def _held(session: Session, row: Row, clock: Clock) -> Restored:
+    """A session with its promise."""
+    lease, now, promise_utc = session.lease, clock.boot(), row.promise_utc
     assert lease is not None
-    if boot_id == clock.boot_id:
-        return Restored(promised(session, promise_boot, lease.duration, now))
-    session = _on_another_boot(session, clock, promise_boot, promise_utc)
+    if row.boot_id == clock.boot_id:
+        return Restored(promised(session, row.promise_boot, lease.duration, now))
+    session = _on_another_boot(session, clock, row.promise_boot, promise_utc)
     if promise_utc is None:
         whole = after(now, max(lease.horizon, lease.duration))  # told under longer terms, perhaps
         return Restored(promised(session, whole, lease.duration, now))
@@ -268,17 +298,16 @@ def _on_another_boot(session: Session, clock: Clock, promise_boot: BootNs, promi
         return BootNs(max(1, on_this_boot(clock, UtcNs(promise_utc + moment - promise_boot))))
 
     ends, asks = on_this(session.ends_at), on_this(session.asks_at)
-    return msgspec.structs.replace(session, opened_at=now, ends_at=ends, asks_at=asks)
+    return msgspec.structs.replace(session, ends_at=ends, asks_at=asks)
 
 
 LONG_PAST = BootNs(1)
 """A promise that is on disk, but of which nobody knows whether it stands."""
 
 
-def session_of(id_: int, tenant: str, address: int, body: str, now: BootNs) -> Session:
-    kept = msgspec.json.decode(body, type=Body)
+def _session(row: Row, kept: Body, now: BootNs) -> Session:
     lease = Lease(
-        address=IPv4Address(address),
+        address=IPv4Address(row.address),
         pool=kept.pool,
         subnet=Subnet(IPv4Network(kept.network), IPv4Address(kept.gateway)),
         duration=Ns(kept.duration),
@@ -286,7 +315,7 @@ def session_of(id_: int, tenant: str, address: int, body: str, now: BootNs) -> S
         promise_until=LONG_PAST,
     )
     return Session(
-        id=id_,
+        id=row.id,
         client=Client(Line(kept.port, kept.svid, kept.cvid, kept.circuit), Mac(kept.mac), kept.pppoe),
         phase=Phase.ACTIVE,
         since=now,
@@ -301,6 +330,6 @@ def session_of(id_: int, tenant: str, address: int, body: str, now: BootNs) -> S
         hostname=kept.hostname,
         form=_shared(kept.form) if kept.form is not None else None,
         agent=kept.agent,
-        service=_service(tenant, kept),
+        service=_service(row.tenant, kept),
         lease=lease,
     )

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Mapping
+import struct
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from ipaddress import IPv4Address
 
+from wayleave.proto.radius.dynauth import Source
 from wayleave.proto.radius.exchange import Channel, Datagram
 from wayleave.proto.radius.packet import MOST
 
@@ -101,6 +103,20 @@ def _bound(source: IPv4Address | None) -> socket.socket:
     return sock
 
 
+IP_PKTINFO = 8
+"""ip(7); Python has no name for it."""
+_PKTINFO = struct.Struct("=i4s4s")
+"""struct in_pktinfo: ifindex, local address, destination."""
+
+
+def _asked(about: Iterable[tuple[int, int, bytes]]) -> IPv4Address | None:
+    """The address that a datagram was sent to, of what the kernel says about it."""
+    for level, kind, data in about:
+        if (level, kind) == (socket.IPPROTO_IP, IP_PKTINFO):
+            return IPv4Address(_PKTINFO.unpack(data)[2])
+    return None
+
+
 class DynauthSocket:
     """Where controllers send CoA and Disconnect. `receive(source, data)` returns what to answer at once, or None."""
 
@@ -108,13 +124,14 @@ class DynauthSocket:
         self,
         address: IPv4Address | None,
         port: int,
-        receive: Callable[[tuple[IPv4Address, int], bytes], bytes | None],
+        receive: Callable[[Source, bytes], bytes | None],
         done: Callable[[], None],
     ) -> None:
         """Raises: RadiusError."""
         self._receive, self._done = receive, done
         self.unsent = 0
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._socket.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
         try:
             self._socket.bind((str(address or ""), port))
         except OSError as error:
@@ -128,9 +145,12 @@ class DynauthSocket:
     def unlisten(self, loop: asyncio.AbstractEventLoop) -> None:
         loop.remove_reader(self._socket.fileno())
 
-    def send(self, to: tuple[IPv4Address, int], data: bytes) -> None:
+    def send(self, to: Source, data: bytes) -> None:
+        """Answer from the address that was asked: who asked believes no other."""
+        ours = to.to.packed if to.to is not None else bytes(4)
+        about = [(socket.IPPROTO_IP, IP_PKTINFO, _PKTINFO.pack(0, ours, bytes(4)))]
         try:
-            self._socket.sendto(data, (str(to[0]), to[1]))
+            self._socket.sendmsg([data], about, 0, (str(to.address), to.port))
         except OSError:
             self.unsent += 1
 
@@ -140,12 +160,12 @@ class DynauthSocket:
     def _on_readable(self) -> None:
         for _ in range(BATCH):
             try:
-                data, (host, port) = self._socket.recvfrom(MOST + 1)
+                data, about, _, (host, port) = self._socket.recvmsg(MOST + 1, socket.CMSG_SPACE(_PKTINFO.size))
             except BlockingIOError:
                 break
             except OSError:
                 continue
-            source = (IPv4Address(host), port)
+            source = Source(IPv4Address(host), port, _asked(about))
             answer = self._receive(source, data)
             if answer is not None:
                 self.send(source, answer)

@@ -19,31 +19,32 @@ import msgspec
 
 from wayleave.aaa.outbox import Account
 from wayleave.io.clock import Clock
-from wayleave.io.lease import Restored, grant_of, restored, session_of
+from wayleave.io.lease import Restored, Row, grant_of, restored
 from wayleave.io.writes import (
     CLOCK_STEP,
     TABLES,
     Acknowledged,
+    Booted,
     Collected,
     Learn,
-    Moment,
     Reclock,
+    Recount,
     Rename,
     Report,
     Write,
     client_of,
+    last_written,
     put,
     read_accounts,
 )
-from wayleave.net.units import BootNs, UtcNs
-from wayleave.session.model import NOTHING_USED, Service, Session, Used
-from wayleave.session.table import Key
+from wayleave.net.units import UtcNs
+from wayleave.session.model import NOTHING_USED, Client, Service, Session, Used
 
 SCHEMA = 1
 
 
 class StoreError(Exception):
-    """The store cannot be opened; the text says why and what to do."""
+    """The store cannot be opened or read; the text says why and what to do."""
 
 
 Completion = Callable[[Sequence[Write], str | None], None]
@@ -53,15 +54,24 @@ Completion = Callable[[Sequence[Write], str | None], None]
 class Store(Collected):
     """Implements session.ports.Records. It writes from `start` on; `close` writes what waits, if it was started."""
 
-    def __init__(self, folder: Path, clock: Clock, durability: str, completed: Completion) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        clock: Clock,
+        durability: str,
+        completed: Completion,
+        entropy: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        """`entropy(n)`: n octets that nobody can foresee. Raises: StoreError."""
         super().__init__()
+        self._entropy = entropy
         self._clock = clock
         self._completed = completed
         self._waiting: queue.SimpleQueue[Sequence[Write] | None] = queue.SimpleQueue()
         self._offset: int | None = None
         self.groups = 0
         self.first_of_boot = False
-        """No process on this store has run since the machine started."""
+        """What follows from the machine's start is not on the disk: see `booted`."""
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = only_one(folder)
@@ -72,6 +82,8 @@ class Store(Collected):
             self._db.executescript(TABLES)
             self._check_schema()
             self.epoch = self._next_epoch()
+            self.last_written = last_written(self._db)
+            """When an earlier process wrote last; None: there was none."""
             self._seq: int = self._db.execute("SELECT coalesce(max(seq), 0) FROM accounting").fetchone()[0]
         except (sqlite3.Error, OSError) as error:
             why = error.strerror if isinstance(error, OSError) and error.strerror else error
@@ -92,14 +104,15 @@ class Store(Collected):
             )
 
     def _next_epoch(self) -> int:
-        """Count the processes that opened this store: each has a number of its own."""
+        """Count the processes that opened this store: each has a number of its own, of 32 bits.
+
+        The first has any: whoever lost the folder does not begin with the numbers of before again.
+        """
         row = self._db.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()
-        epoch = int(row[0]) + 1 if row is not None else 1
+        epoch = int(row[0]) + 1 if row is not None else int.from_bytes(self._entropy(4)) >> 1
         before = self._db.execute("SELECT value FROM meta WHERE key = 'boot'").fetchone()
         self.first_of_boot = before is None or before[0] != self._clock.boot_id
-        self._db.executemany(
-            "INSERT OR REPLACE INTO meta VALUES (?, ?)", [("epoch", str(epoch)), ("boot", self._clock.boot_id)]
-        )
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES ('epoch', ?)", (str(epoch),))
         return epoch
 
     def load(self) -> Iterable[Restored]:
@@ -111,11 +124,11 @@ class Store(Collected):
         if latest is not None:
             self._clock.not_before(UtcNs(latest))
         used = {id_: Used(*msgspec.json.decode(body)) for id_, body in self._db.execute("SELECT id, body FROM used")}
-        rows = self._db.execute("SELECT id, tenant, address, promise_utc, boot_id, promise_boot, body FROM lease")
-        for id_, tenant, address, promise_utc, boot_id, promise_boot, body in rows.fetchall():
-            session = session_of(id_, tenant, address, body, self._clock.boot())
-            found = restored(session, self._clock, boot_id, BootNs(promise_boot), promise_utc)
-            yield msgspec.structs.replace(found, used=used.get(id_, NOTHING_USED))
+        rows = self._db.execute(f"SELECT {', '.join(Row._fields)} FROM lease")
+        for columns in rows.fetchall():
+            row = Row(*columns)
+            found = restored(row, self._clock, self.last_written)
+            yield msgspec.structs.replace(found, used=used.get(row.id, NOTHING_USED))
 
     def report(self, account: Account, id_: int | None = None, used: Used = NOTHING_USED) -> None:
         """Have a record of accounting written with the next `flush`, and what the session with this id had used."""
@@ -125,11 +138,19 @@ class Store(Collected):
         """Have a session known by another name with the next `flush`; its lease stays as it is recorded."""
         self._collected.append(Rename(session.id, session.accounting, session.opened_at, account))
 
-    def learn(self, known: Mapping[Key, Service | None]) -> None:
+    def booted(self) -> None:
+        """With the next `flush`, all that follows from the machine's start is written."""
+        self._collected.append(Booted())
+
+    def recount(self, session: Session) -> None:
+        """Have what is taken off a session's counters written with the next `flush`; its lease stays as it is."""
+        self._collected.append(Recount(session.id, session.counted_before))
+
+    def learn(self, known: Mapping[Client, Service | None]) -> None:
         """Have what authorization last granted to clients written with the next `flush`."""
         self._collected.append(Learn(known))
 
-    def known(self) -> list[tuple[Key, UtcNs | None, Service]]:
+    def known(self) -> list[tuple[Client, UtcNs | None, Service]]:
         """Return what was last granted to clients, and when, the eldest first."""
         rows = self._db.execute("SELECT client, at_utc, body FROM known ORDER BY at_utc").fetchall()
         return [(client_of(client), None if at is None else UtcNs(at), grant_of(body)) for client, at, body in rows]
@@ -153,9 +174,15 @@ class Store(Collected):
         return self._seq
 
     def accounts(self, authority: str, after: int, limit: int) -> list[Account]:
-        """Read records of accounting with numbers over `after`, in order. May be called on any thread."""
-        with closing(self._reader()) as db:
-            return read_accounts(db, authority, after, limit, self._clock.boot_id)
+        """Read records of accounting with numbers over `after`, in order. May be called on any thread.
+
+        Raises: StoreError.
+        """
+        try:
+            with closing(self._reader()) as db:
+                return read_accounts(db, authority, after, limit, self._clock.boot_id)
+        except sqlite3.Error as error:
+            raise StoreError(f"{self._path}: {error}: is the disk well?") from error
 
     def waiting(self) -> dict[str, int]:
         """How many records of accounting each authority has on the disk. To be called before the first `flush`."""
@@ -209,11 +236,9 @@ class Store(Collected):
                 self._completed(group, self._write(group))
 
     def _write(self, group: Sequence[Write]) -> str | None:
-        utc = self._clock.utc() if self._clock.plausible else None
-        at = Moment(self._clock.boot(), self._clock.boot_id, utc)
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            put(self._db, group, at)
+            put(self._db, group, self._clock.moment())
             self._db.execute("COMMIT")
         except Exception as error:
             if self._db.in_transaction:

@@ -9,16 +9,16 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from wayleave.aaa.outbox import Account
+from wayleave.io.clock import Moment
 from wayleave.io.lease import grant_text, row
 from wayleave.net.mac import Mac
 from wayleave.net.units import SECOND, BootNs, UtcNs
-from wayleave.session.model import NOTHING_USED, Service, Session, Used
-from wayleave.session.table import Key
+from wayleave.session.model import NOTHING_USED, Client, Line, Service, Session, Used
 
 CLOCK_STEP = SECOND
 """What the wall clock must differ by to have been set, rather than to drift."""
@@ -52,14 +52,6 @@ CREATE TABLE IF NOT EXISTS known (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS used (id INTEGER PRIMARY KEY, body TEXT NOT NULL);
 """
-
-
-class Moment(NamedTuple):
-    """When a group is written. `utc` None: the wall clock is not plausible."""
-
-    boot: BootNs
-    boot_id: str
-    utc: UtcNs | None
 
 
 # One statement a group: sqlite3 lets go of the interpreter's lock at every step, and a busy loop takes 5 ms to give it
@@ -119,12 +111,14 @@ class Report(msgspec.Struct, frozen=True):
 
 
 _RENAME = """
-UPDATE lease SET body = json_set(body, '$.accounting', ?, '$.opened', ?, '$.counted', json('[0,0,0,0]')) WHERE id = ?
+UPDATE lease
+SET body = json_set(body, '$.accounting', ?, '$.opened', ?, '$.opened_on', ?, '$.counted', json('[0,0,0,0]'))
+WHERE id = ?
 """
 
 
 class Rename(msgspec.Struct, frozen=True):
-    """The session with this id is another one to accounting, since `opened_at`."""
+    """The session with this id is another one to accounting, since `opened_at`, and has used nothing."""
 
     id: int
     name: str
@@ -132,21 +126,44 @@ class Rename(msgspec.Struct, frozen=True):
     account: Account | None = None
 
     @staticmethod
-    def put(db: sqlite3.Connection, writes: Sequence[Rename], _: Moment) -> None:
-        db.executemany(_RENAME, [(write.name, write.opened_at, write.id) for write in writes])
+    def put(db: sqlite3.Connection, writes: Sequence[Rename], at: Moment) -> None:
+        db.executemany(_RENAME, [(write.name, write.opened_at, at.boot_id, write.id) for write in writes])
+        db.executemany("DELETE FROM used WHERE id = ?", [(write.id,) for write in writes])
+
+
+class Recount(msgspec.Struct, frozen=True):
+    """The data plane counts anew under this session's id: `before` is what it is taken to have counted until now."""
+
+    id: int
+    before: Used
+
+    @staticmethod
+    def put(db: sqlite3.Connection, writes: Sequence[Recount], _: Moment) -> None:
+        statement = "UPDATE lease SET body = json_set(body, '$.counted', json(?)) WHERE id = ?"
+        db.executemany(statement, [(to_json(msgspec.structs.astuple(write.before)), write.id) for write in writes])
+
+
+class Booted(msgspec.Struct, frozen=True):
+    """What a reboot means is written with this: no later process on this boot does it again."""
+
+    @staticmethod
+    def put(db: sqlite3.Connection, _: Sequence[Booted], at: Moment) -> None:
+        db.execute("INSERT OR REPLACE INTO meta VALUES ('boot', ?)", (at.boot_id,))
 
 
 class Learn(msgspec.Struct, frozen=True):
     """What authorization last granted to clients; None: nothing is believed of one any more."""
 
-    known: Mapping[Key, Service | None]
+    known: Mapping[Client, Service | None]
 
     @staticmethod
     def put(db: sqlite3.Connection, writes: Sequence[Learn], at: Moment) -> None:
         learned = [item for write in writes for item in write.known.items()]
-        granted = [(client_text(key), at.utc, grant_text(service)) for key, service in learned if service is not None]
+        granted = [
+            (client_text(client), at.utc, grant_text(service)) for client, service in learned if service is not None
+        ]
         db.executemany("INSERT OR REPLACE INTO known VALUES (?, ?, ?)", granted)
-        doubted = [(client_text(key),) for key, service in learned if service is None]
+        doubted = [(client_text(client),) for client, service in learned if service is None]
         db.executemany("DELETE FROM known WHERE client = ?", doubted)
 
 
@@ -165,7 +182,7 @@ _RECLOCK = """
 UPDATE lease SET promise_utc = promise_boot + ?, written_utc = ?
 WHERE boot_id = ? AND (promise_utc IS NULL OR abs(promise_utc - promise_boot - ?) > ?)
 """
-_DATE = "UPDATE accounting SET at_utc = at_boot + ? WHERE boot_id = ? AND at_utc IS NULL"
+_DATE = "UPDATE accounting SET at_utc = at_boot + ? WHERE boot_id = ? AND at_boot > 0 AND at_utc IS NULL"
 
 
 class Reclock(msgspec.Struct, frozen=True):
@@ -181,17 +198,24 @@ class Reclock(msgspec.Struct, frozen=True):
             db.execute(_DATE, (offset, at.boot_id))
 
 
-Write = Save | Erase | Reclock | Report | Rename | Learn | Acknowledged
+Write = Save | Erase | Reclock | Report | Rename | Recount | Booted | Learn | Acknowledged
 
 
 def put(db: sqlite3.Connection, group: Sequence[Write], at: Moment) -> None:
-    """Write a group in order, those of a kind that stand together at once; and what of them is accounted."""
+    """Write a group in order, those of a kind that stand together at once; what of them is accounted; and when."""
     for kind, writes in groupby(group, key=type):
         of_kind: Any = kind
         of_kind.put(db, list(writes), at)
     accounts = accounts_of(group)
     if accounts:
         db.execute(_REPORT, (at.boot_id, to_json([_account_row(account) for account in accounts])))
+    db.execute("INSERT OR REPLACE INTO meta VALUES ('written', ?)", (to_json(at),))
+
+
+def last_written(db: sqlite3.Connection) -> Moment | None:
+    """When a group was last written, by whatever process on whatever boot. None: never."""
+    row = db.execute("SELECT value FROM meta WHERE key = 'written'").fetchone()
+    return None if row is None else msgspec.json.decode(row[0], type=Moment)
 
 
 # ---- Records of accounting --------------------------------------------------------------
@@ -208,7 +232,13 @@ WHERE authority = ? AND seq > ? ORDER BY seq LIMIT ?
 
 def accounts_of(group: Iterable[Write]) -> list[Account]:
     """The records that travel with a group of writes, in order."""
-    return [account for write in group if (account := getattr(write, "account", None)) is not None]
+    return [account for write in group if (account := account_of(write)) is not None]
+
+
+def account_of(write: Write) -> Account | None:
+    """The record that travels with a write."""
+    account: Account | None = getattr(write, "account", None)
+    return account
 
 
 def read_accounts(db: sqlite3.Connection, authority: str, after: int, limit: int, boot_id: str) -> list[Account]:
@@ -236,16 +266,18 @@ def to_json(rows: Any) -> str:
     return msgspec.json.encode(rows).decode()
 
 
-def client_text(key: Key) -> str:
+def client_text(client: Client) -> str:
     """A client as a column has it."""
-    port, svid, cvid, mac, pppoe = key
-    return f"{port}/{svid}/{cvid}/{mac}/{pppoe}"
+    line = client.line
+    circuit = f"/{line.circuit.hex()}" if line.circuit else ""
+    return f"{line.port}/{line.svid}/{line.cvid}/{client.mac}/{client.pppoe}{circuit}"
 
 
-def client_of(text: str) -> Key:
+def client_of(text: str) -> Client:
     """Read what `client_text` wrote."""
-    port, svid, cvid, mac, pppoe = text.split("/")
-    return int(port), int(svid), int(cvid), Mac.parse(mac), int(pppoe)
+    port, svid, cvid, mac, pppoe, *circuit = text.split("/")
+    line = Line(int(port), int(svid), int(cvid), bytes.fromhex("".join(circuit)))
+    return Client(line, Mac.parse(mac), int(pppoe))
 
 
 class Collected:

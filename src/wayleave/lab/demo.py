@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from rich import box
@@ -126,7 +127,7 @@ def run_story(console: Console, claims: Sequence[Claim], mutant: Mutant | None, 
         if keep:
             story.running()
             with contextlib.suppress(KeyboardInterrupt):
-                console.print(_how_to_look(lab), soft_wrap=True)
+                console.print(_how_to_look(lab, _somebody_on(story)), soft_wrap=True)
                 threading.Event().wait()
     return 0 if good else 1
 
@@ -173,7 +174,20 @@ _DRAWING = """
 """
 
 
-def _how_to_look(lab: Lab) -> Text:
+PCAP = "trunk.pcap"
+
+
+def _somebody_on(story: Story) -> IPv4Address:
+    """Have a customer who is on, whatever the claims left, and its first packets in a file."""
+    lab = story.lab
+    with lab.access_node.trunk.capture() as trunk:
+        customer, lease = story.fresh(0)
+        customer.ping(lab.server_address)
+        trunk.write_pcap(lab.folder / PCAP)
+    return lease.address
+
+
+def _how_to_look(lab: Lab, address: IPv4Address) -> Text:
     bng = Path(sys.executable).with_name("bng")
     enter = [f"nsenter --net={host.namespace.path} bash" for host in (lab.customers[0], lab.gateway, lab.router)]
     lines = [
@@ -181,9 +195,8 @@ def _how_to_look(lab: Lab) -> Text:
         f"  {enter[0]}    # a customer: ping {lab.server_address}",
         f"  {enter[1]}    # the gateway: ip route, ip neigh",
         f"  {enter[2]}    # the core router: tcpdump -ni gw0",
-        f"  {bng} show sessions --config {lab.gateway.config_file}",
-        f"  {bng} show drops --config {lab.gateway.config_file}",
-        f"  {bng} show counters --config {lab.gateway.config_file}",
+        f"  {bng} show session {address} --config {lab.gateway.config_file}",
+        f"  {bng} explain --pcap {lab.folder / PCAP} --packet 2 --port 1 --config {lab.gateway.config_file}",
         f"  bpftool map dump pinned {PINS / lab.instance}/maps-*/clients",
     ]
     return Text("\n".join(lines))

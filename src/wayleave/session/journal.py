@@ -64,7 +64,7 @@ class Entry(Struct, frozen=True):
 
 
 def _words(text: str) -> bytes:
-    return text.encode()[:_MOST_WORDS]
+    return text.encode(errors="backslashreplace")[:_MOST_WORDS]
 
 
 def _called(ask: object) -> bytes:

@@ -103,9 +103,13 @@ class Due(Struct, frozen=True):
 
 
 class Changed(Struct, frozen=True, gc=False):
-    """Authorization grants another service, to the session as it is: same tenant, pool and address."""
+    """Authorization grants another service, to the session as it is: same tenant, pool and address.
+
+    `anew`: its time counts from now, whatever it was.
+    """
 
     service: Service
+    anew: bool = False
 
 
 class Granted(Struct, frozen=True, gc=False):
@@ -317,7 +321,7 @@ def advance(session: Session, event: Event, now: BootNs) -> Step:
             return session, ()
         # -- authorization thinks anew ----------------------------------------------------
         case Phase.ACTIVE, Changed():
-            return _change(session, event.service, now)
+            return _change(session, event, now)
         case _, Changed():
             return session, ()
         # -- the way down -----------------------------------------------------------------
@@ -489,7 +493,7 @@ def _confirm(session: Session, ask: object, now: BootNs) -> Step:
     """
     remaining = _term(session, now) if ask is not None else Ns(0)
     until = BootNs(max(session.leased_until, now + remaining))
-    active = replace(session, phase=Phase.ACTIVE, ask=None, leased_until=until, active_at=now)
+    active = replace(session, phase=Phase.ACTIVE, ask=None, leased_until=until, active_at=session.active_at or now)
     active = replace(active, deadline=wake_at(active))
     if ask is None or remaining < SECOND:
         return active, ()
@@ -513,12 +517,11 @@ def _timed(session: Session, now: BootNs) -> Session:
     return replace(session, ends_at=over, asks_at=NEVER)
 
 
-def _change(session: Session, service: Service, now: BootNs) -> Step:
+def _change(session: Session, event: Changed, now: BootNs) -> Step:
     """Another service, in place. A time that is granted anew counts from now (RFC 5176 leaves it open)."""
-    before = session.service
+    before, service = session.service, event.service
     changed = replace(session, service=service, active_at=session.active_at or now)
-    asked = before is not None and before.reauthorize and session.asks_at == NEVER
-    if before is None or asked or _time(service) != _time(before):
+    if before is None or event.anew or _time(service) != _time(before):
         changed = _timed(changed, now)
     return replace(changed, deadline=wake_at(changed)), (Keep(),)
 
@@ -550,12 +553,18 @@ def _not_installed(session: Session, now: BootNs) -> Step:
     return replace(session, phase=Phase.ACTIVE, ask=None, encapsulation=b"", deadline=wake_at(session)), ()
 
 
+def taken_back(session: Session, before: Session) -> Session:
+    """Return a session under the service and the times that it had before, as it is otherwise."""
+    back = replace(session, service=before.service, ends_at=before.ends_at, asks_at=before.asks_at)
+    return replace(back, deadline=wake_at(back))
+
+
 def _expire(session: Session, due: Due, now: BootNs) -> Step:
     """See what is over. The data plane may have renewed the lease, never past the session's own time."""
     lease, service = session.lease, session.service
     assert lease is not None
     until = BootNs(max(session.leased_until, due.renewed + lease.duration if due.renewed else NEVER))
-    active = BootNs(max(session.active_at, due.renewed, due.seen))
+    active = BootNs(max(session.active_at, due.seen))  # a client that renews and sends nothing is idle
     known = replace(session, leased_until=until, active_at=active)
     if session.ends_at and now >= session.ends_at:
         return _close(known, CloseCause.SESSION_TIMEOUT, now)

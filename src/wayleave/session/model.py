@@ -282,7 +282,7 @@ class Session(Struct, frozen=True, kw_only=True, gc=False):
     asks_at: BootNs = NEVER
     """When authorization is to be asked again whether it may go on; NEVER: not."""
     active_at: BootNs = NEVER
-    """When it last did anything, as far as was looked."""
+    """When it last sent a packet, as far as was looked; renewals are none."""
     left_at: BootNs = NEVER
     """When the client gave its address up: a renewal after that counts again."""
     moving: bool = False

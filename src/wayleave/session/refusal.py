@@ -31,6 +31,8 @@ class Reason(IntEnum):
     STORE_FAILED = auto()
     NO_USERNAME = auto()
     """Its line has nothing of what makes its User-Name."""
+    RADIUS_DECIDES = auto()
+    """The configuration decided about it, and leaves that to servers by now."""
     RADIUS_REJECTED = auto()
     RADIUS_CHALLENGED = auto()
     RADIUS_UNUSABLE = auto()

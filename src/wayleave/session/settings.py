@@ -36,6 +36,9 @@ class Leaf(BaseModel):
     KNOWN_BY: ClassVar[tuple[str, ...]] = ("name",)
     """The settings that tell it from others of its kind."""
 
+    RESTART: ClassVar[str] = ""
+    """What it takes for any of its settings to count, where a reload is not enough (`AT_START`)."""
+
     @property
     def label(self) -> str:
         """What it is called among others of its kind; empty: nothing."""
@@ -83,7 +86,8 @@ def labels(items: Sequence[Leaf]) -> list[str]:
     return [name if name and often[name] == 1 else f"#{number}" for number, name in enumerate(names, 1)]
 
 
-AT_START: dict[str, Any] = {"restart": "needs a restart, which traffic survives"}
+NEEDS_RESTART = "needs a restart, which traffic survives"
+AT_START: dict[str, Any] = {"restart": NEEDS_RESTART}
 """As a field's `json_schema_extra`: what it says counts from the next start on; all else from the next reload."""
 
 
@@ -183,7 +187,7 @@ class TenantSettings(Leaf):
     radius: str | None = Field(
         default=None,
         description="group of RADIUS servers that decides about its clients; absent: [authorization]",
-        json_schema_extra=AT_START,
+        json_schema_extra={"restart": "needs a restart; who was let on by [authorization] is asked about anew there"},
     )
     services: tuple[ServiceText, ...] = Field(
         default=(),

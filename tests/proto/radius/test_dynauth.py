@@ -9,18 +9,18 @@ from pyrad import packet as theirs
 from tests.vectors import feed
 from wayleave.net.units import SECOND, BootNs, UtcNs
 from wayleave.proto.radius import dynauth
-from wayleave.proto.radius.dynauth import WINDOW, Controller, Listener, Request
+from wayleave.proto.radius.dynauth import WINDOW, Controller, Listener, Request, Source
 from wayleave.proto.radius.exchange import Secret
 from wayleave.proto.radius.packet import Code, accounting_request, decode, dynauth_request
 
 SECRET = b"s3cret"
-FROM = (IPv4Address("10.9.0.2"), 4000)
+FROM = Source(IPv4Address("10.9.0.2"), 4000)
 NOW, UTC = BootNs(50 * SECOND), UtcNs(1_800_000_000 * SECOND)
 STAMP = (55, (1_800_000_000).to_bytes(4, "big"))
 
 
-def listener(**how):
-    return Listener({FROM[0]: Controller(secret=Secret(SECRET), **how)})
+def listener(ignored=lambda _address, _why: None, **how):
+    return Listener({FROM.address: Controller(secret=Secret(SECRET), **how)}, ignored)
 
 
 def coa(identifier=1, attributes=(STAMP,), code=Code.COA_REQUEST, secret=SECRET):
@@ -66,10 +66,21 @@ def test_a_repetition_gets_the_same_answer_and_nothing_is_done_again():
     assert listens.counts["stale"] == 1, "once forgotten, its timestamp keeps it out"
 
 
+def test_from_another_port_it_is_the_same_request():
+    """Who captured one cannot have it carried out again, nor fill the memory of what was answered."""
+    listens = listener()
+    request = listens.receive(FROM, coa(), NOW, UTC)
+    assert isinstance(request, Request)
+    answer = listens.answer(request, None)
+    for port in range(5000, 5100):
+        assert listens.receive(Source(FROM.address, port), coa(), NOW, UTC) == answer
+    assert listens.counts == {"coa": 1, "acknowledged": 1, "repeated": 100}
+
+
 @pytest.mark.parametrize(
     ("what", "octets", "source", "how"),
     [
-        ("unknown-source", coa(), (IPv4Address("10.9.0.3"), 4000), {}),
+        ("unknown-source", coa(), Source(IPv4Address("10.9.0.3"), 4000), {}),
         ("bad-authenticator", coa(secret=b"other"), FROM, {}),
         ("no-message-authenticator", accounting_request(1, [], SECRET).replace(b"\4", b"+", 1), FROM, {}),
         ("unexpected-code", coa(code=Code.ACCESS_REQUEST), FROM, {}),
@@ -81,12 +92,14 @@ def test_a_repetition_gets_the_same_answer_and_nothing_is_done_again():
     ],
 )
 def test_what_is_not_believed_gets_no_answer(what, octets, source, how):
-    listens = listener(**how)
+    heard = []
+    listens = listener(lambda *ignored: heard.append(ignored), **how)
     if what == "no-message-authenticator":
         blank = octets[:4] + bytes(16) + octets[20:]
         octets = octets[:4] + hashlib.md5(blank + SECRET).digest() + octets[20:]
     assert listens.receive(source, octets, NOW, UTC) is None
     assert listens.counts == {what: 1}
+    assert heard == [(source.address, what)]
 
 
 def test_without_a_clock_timestamps_cannot_be_checked():

@@ -115,6 +115,23 @@ def test_a_server_that_knows_no_status_is_tried_again_after_a_while():
     assert not world.servers[0].asked(Code.STATUS_SERVER)
 
 
+def test_a_server_that_ignores_status_is_tried_again_all_the_same():
+    world = World(count=1, tries=1, dead_for=Ns(30 * SECOND))
+    world.servers[0].up = world.servers[0].knows_status = False
+    world.ask(1)
+    world.run(lambda: bool(world.outcomes))
+    world.servers[0].up = True
+    world.run(seconds=25)
+    assert not world.exchange.alive
+    world.run(seconds=12)
+    assert world.exchange.alive
+    assert world.exchange.peers[0].dead_since != NEVER, "nothing was heard of it yet"
+    world.ask(2)
+    world.run(lambda: len(world.outcomes) == 2)
+    assert world.answered()[2].server == "r0"
+    assert world.exchange.peers[0].dead_since == NEVER
+
+
 def test_a_server_that_answers_others_is_not_dead():
     """It drops one question without a word, as servers do with what they dislike."""
     world = World(tries=2)
@@ -143,6 +160,17 @@ def test_load_is_shared():
         world.ask(key)
     world.run(lambda: len(world.outcomes) == 300)
     assert [peer.answers["access-accept"] for peer in world.exchange.peers] == [100, 100, 100]
+
+
+def test_who_shares_takes_what_the_others_have_no_room_for():
+    world = World(count=2, share=True, queue=2000)
+    for server in world.servers:
+        server.latency = SECOND // 2
+    assert all(world.ask(key) for key in range(600))
+    assert [peer.in_flight for peer in world.exchange.peers] == [256, 256]
+    world.run(lambda: len(world.outcomes) == 600)
+    low, high = sorted(peer.answers["access-accept"] for peer in world.exchange.peers)
+    assert high - low <= 100
 
 
 def test_thousands_in_flight_through_several_sources_and_the_newest_refused():
@@ -212,8 +240,8 @@ def test_since_when_a_server_is_dead():
     world.run(seconds=100)
     assert (peer.dead_since, peer.ever) == (died, False)
     world.servers[0].up = True
-    world.run(lambda: not peer.dead, seconds=10)
-    assert (peer.dead_since, peer.ever) == (NEVER, True)
+    world.run(lambda: peer.ever, seconds=10)
+    assert (peer.dead, peer.dead_since) == (False, NEVER)
 
 
 def test_nothing_malformed_or_out_of_place_is_believed():

@@ -26,6 +26,12 @@ RULES.rule(
 )(_for(Reason.RADIUS_REJECTED, Reason.RADIUS_CHALLENGED))
 
 RULES.rule(
+    "radius-decides",
+    "It was let on by the configuration, which leaves that to RADIUS servers by now.",
+    "nothing: it is asked about when it asks next",
+)(_for(Reason.RADIUS_DECIDES))
+
+RULES.rule(
     "radius-unusable",
     "A RADIUS server lets it on, with something that this gateway cannot do or has not.",
     "have the server send what the gateway knows, or let it pass over the attribute: `radius.groups.ignore`",

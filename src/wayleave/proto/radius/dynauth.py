@@ -10,8 +10,9 @@ A machine without I/O: `receive` gives a request, or octets to send; `answer` gi
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from ipaddress import IPv4Address
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -27,8 +28,14 @@ KEPT = 65536
 EVENT_TIMESTAMP, PROXY_STATE = 55, 33
 ERROR_CAUSE = 101
 
-Source = tuple[IPv4Address, int]
-"""Address and UDP port of a sender."""
+
+class Source(NamedTuple):
+    """Address and UDP port of a sender, and the address of ours that it sent to; None: it does not matter."""
+
+    address: IPv4Address
+    port: int
+    to: IPv4Address | None = None
+
 
 _ANSWERS = {
     Code.DISCONNECT_REQUEST: (Code.DISCONNECT_ACK, Code.DISCONNECT_NAK),
@@ -55,6 +62,10 @@ class Request(Struct, frozen=True):
         return self.packet.code == Code.DISCONNECT_REQUEST
 
 
+_Known = tuple[IPv4Address, int, bytes]
+"""A request by its sender's address, identifier and authenticator: from whatever port, it is the same."""
+
+
 class _Kept(Struct):
     at: BootNs
     answer: bytes | None = None
@@ -63,39 +74,44 @@ class _Kept(Struct):
 class Listener:
     """Hears controllers; `counts` says what became of everything that came in."""
 
-    def __init__(self, controllers: Mapping[IPv4Address, Controller]) -> None:
-        self.controllers = controllers
+    def __init__(
+        self,
+        controllers: Mapping[IPv4Address, Controller],
+        ignored: Callable[[IPv4Address, str], None] = lambda _address, _why: None,
+    ) -> None:
+        """`ignored` hears of who sent what gets no answer, and why."""
+        self.controllers, self._ignored = controllers, ignored
         self.counts: Counter[str] = Counter()
-        self._kept: OrderedDict[tuple[Source, int, bytes], _Kept] = OrderedDict()
+        self._kept: OrderedDict[_Known, _Kept] = OrderedDict()
 
     def receive(self, source: Source, data: bytes, now: BootNs, utc: UtcNs | None) -> Request | bytes | None:
         """Take a datagram. `utc`: None where the wall clock cannot be believed; then timestamps cannot be checked.
 
         Octets are the answer to a repetition. None: nothing is to be done, and `counts` says why.
         """
-        controller = self.controllers.get(source[0])
+        controller = self.controllers.get(source.address)
         if controller is None:
-            return self._ignore("unknown-source")
+            return self._ignore("unknown-source", source)
         try:
             packet = decode(data)
         except Malformed:
-            return self._ignore(Doubt.MALFORMED.value)
+            return self._ignore(Doubt.MALFORMED.value, source)
         if packet.code not in _ANSWERS:
-            return self._ignore(Doubt.UNEXPECTED_CODE.value)
+            return self._ignore(Doubt.UNEXPECTED_CODE.value, source)
         doubt = doubt_request(data, packet, controller.secret, controller.required)
         if doubt is not None:
-            return self._ignore(doubt.value)
+            return self._ignore(doubt.value, source)
         self._forget(now)
-        key = (source, packet.identifier, packet.authenticator)
+        key = (source.address, packet.identifier, packet.authenticator)
         kept = self._kept.get(key)
         if kept is not None:
             self._count("repeated")
             return kept.answer
         stale = self._stale(packet, controller, utc)
         if stale is not None:
-            return self._ignore(stale)
+            return self._ignore(stale, source)
         if len(self._kept) >= KEPT:
-            return self._ignore("too-many")
+            return self._ignore("too-many", source)
         self._kept[key] = _Kept(now)
         self._count("disconnect" if packet.code == Code.DISCONNECT_REQUEST else "coa")
         return Request(source, packet)
@@ -106,10 +122,10 @@ class Listener:
         ack, nak = _ANSWERS[Code(packet.code)]
         said = list(attributes) if error is None else [(ERROR_CAUSE, error.to_bytes(4, "big")), *attributes]
         said += [(PROXY_STATE, state) for state in packet.all(PROXY_STATE)]
-        secret = self.controllers[request.source[0]].secret
+        secret = self.controllers[request.source.address].secret
         octets = response(packet, ack if error is None else nak, said, secret)
         self._count("acknowledged" if error is None else "refused")
-        kept = self._kept.get((request.source, packet.identifier, packet.authenticator))
+        kept = self._kept.get((request.source.address, packet.identifier, packet.authenticator))
         if kept is not None:
             kept.answer = octets
         return octets
@@ -128,8 +144,9 @@ class Listener:
         while self._kept and now - next(iter(self._kept.values())).at > 2 * WINDOW:
             self._kept.popitem(last=False)
 
-    def _ignore(self, why: str) -> bytes | None:
+    def _ignore(self, why: str, source: Source) -> bytes | None:
         self._count(why)
+        self._ignored(source.address, why)
         return None
 
     def _count(self, what: str) -> None:

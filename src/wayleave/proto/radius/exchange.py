@@ -144,12 +144,15 @@ class Peer:
         self.heard = NEVER
         self.dead_until = _UNTIL_REGAINED if server.reliable else NEVER
         self.dead_since = NEVER
-        """NEVER: it lives, as far as is known, or there has been no connection yet."""
+        """Silent since then, though perhaps tried again meanwhile; NEVER: it lives, as far as is known, or there has
+        been no connection yet."""
         self.why = ""
         """What is known of why it is dead, for people."""
         self.doubted: Doubt | None = None
         """Why its last answer to what was asked was not believed; None: it was, or there was none."""
         self.probing: _Question | None = None
+        self.knows_status = False
+        """It has answered a Status-Server; one that never did is tried again after a while, as if it were not asked."""
         self.sent = self.repeated = self.timeouts = self.deaths = 0
         self.answers: Counter[str] = Counter()
         self.doubts: Counter[str] = Counter()
@@ -269,6 +272,7 @@ class Exchange:
             peer.doubted = doubt
             return doubt
         peer.heard = now
+        peer.knows_status |= probe
         self._revive(peer, now)
         if not probe:
             peer.doubted = None
@@ -330,24 +334,23 @@ class Exchange:
 
     def _next_server(self, question: _Question, now: BootNs) -> bool:
         """Send a question to the best server it was not sent to. False: that has no identifier left, or none is."""
-        number = self._choose(question)
-        if number is None or not self.peers[number].free:
+        places = self._places(question) if self._share else self._places(question)[:1]
+        number = next((place for place in places if self.peers[place].free), None)
+        if number is None:
             return False
+        self._turn = (number + 1) % len(self.peers)
         question.server, question.tried = number, question.tried | 1 << number
         question.sent, question.since, question.wait = 0, now, self.peers[number].server.timeout
         question.datagram = None
         self._transmit(question, now)
         return True
 
-    def _choose(self, question: _Question) -> int | None:
+    def _places(self, question: _Question) -> list[int]:
+        """The servers that a question may still go to, the best first."""
         count = len(self.peers)
         start = self._turn if self._share else 0
-        self._turn = (self._turn + 1) % count
-        for step in range(count):
-            number = (start + step) % count
-            if not self.peers[number].dead and not question.tried >> number & 1:
-                return number
-        return None
+        places = ((start + step) % count for step in range(count))
+        return [place for place in places if not self.peers[place].dead and not question.tried >> place & 1]
 
     def _transmit(self, question: _Question, now: BootNs) -> None:
         peer = self.peers[question.server]
@@ -391,8 +394,7 @@ class Exchange:
 
     def _fail_over(self, question: _Question, now: BootNs) -> None:
         """Go on with another server. Earlier ones may still answer."""
-        number = self._choose(question)
-        if number is None:
+        if not self._places(question):
             self._give_up(question, self._nobody() if not self.alive else self._nobody("answered"))
         elif not self._next_server(question, now):
             self._wait(question, now)
@@ -406,7 +408,7 @@ class Exchange:
         while self.waiting:
             question = self.waiting[0]
             if not question.over:
-                if self._choose(question) is None:
+                if not self._places(question):
                     self._give_up(question, self._nobody())
                 elif not self._next_server(question, now):
                     return
@@ -439,7 +441,7 @@ class Exchange:
     def _bury(self, peer: Peer, now: BootNs) -> None:
         if peer.dead:
             return
-        peer.dead_until, peer.dead_since = after(now, peer.server.dead_for), now
+        peer.dead_until, peer.dead_since = after(now, peer.server.dead_for), peer.dead_since or now
         peer.deaths += 1
         self._probe(peer, now)
 
@@ -449,11 +451,12 @@ class Exchange:
         if peer.probing is not None:
             self._end(peer.probing)
             peer.probing = None
-        if not peer.dead or peer.server.reliable:  # a connection says by itself when it stands again
+        if peer.dead_since == NEVER or peer.server.reliable:  # a connection says by itself when it stands again
             return
-        if not peer.server.probes and now >= peer.dead_until:
-            self._revive(peer, now)
-            return
+        if not (peer.server.probes and peer.knows_status) and now >= peer.dead_until:
+            peer.dead_until = NEVER  # to be tried, and still asked whether it lives
+            if not peer.server.probes:
+                return
         probe = peer.probing = _Question(("probe", number), None, server=number, slots=[])
         if peer.server.probes and peer.free:
             channel, identifier = slot = peer.free.popleft()
@@ -465,7 +468,7 @@ class Exchange:
         self._arm(probe, after(now, self._spread(PROBE_EVERY)) if peer.server.probes else peer.dead_until)
 
     def _revive(self, peer: Peer, now: BootNs) -> None:
-        if not peer.dead:
+        if peer.dead_since == NEVER and not peer.dead:
             return
         peer.dead_until, peer.dead_since, peer.why = NEVER, NEVER, ""
         peer.heard = max(peer.heard, now)

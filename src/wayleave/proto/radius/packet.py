@@ -26,6 +26,8 @@ LEAST, MOST = 20, 4096
 """Octets of a packet."""
 LONGEST = 253
 """Octets of an attribute's value."""
+LONGEST_PASSWORD = 128
+"""Octets of a password that User-Password hides (RFC 2865 5.2)."""
 USER_PASSWORD, CHAP_PASSWORD, STATE, VENDOR_SPECIFIC, CHAP_CHALLENGE = 2, 3, 24, 26, 60
 MESSAGE_AUTHENTICATOR = 80
 ZEROS = bytes(16)
@@ -225,8 +227,8 @@ def _md5(first: bytes, then: bytes) -> bytes:
 
 def hide(password: bytes, authenticator: bytes, secret: bytes) -> bytes:
     """Return the value of User-Password: 16 to 128 octets. Raises: ValueError over 128. Source: RFC 2865 5.2."""
-    if len(password) > 128:
-        raise ValueError(f"a password of {len(password)} octets: User-Password has room for 128")
+    if len(password) > LONGEST_PASSWORD:
+        raise ValueError(f"a password of {len(password)} octets: User-Password has room for {LONGEST_PASSWORD}")
     padded = password.ljust(max(16, -(-len(password) // 16) * 16), b"\0")
     hidden, before = b"", authenticator
     for at in range(0, len(padded), 16):
@@ -237,7 +239,7 @@ def hide(password: bytes, authenticator: bytes, secret: bytes) -> bytes:
 
 def reveal(hidden: bytes, authenticator: bytes, secret: bytes) -> bytes:
     """Undo `hide`; trailing zeros are padding. Raises: Malformed. Source: RFC 2865 5.2."""
-    if not hidden or len(hidden) % 16 or len(hidden) > 128:
+    if not hidden or len(hidden) % 16 or len(hidden) > LONGEST_PASSWORD:
         raise Malformed(0, f"{len(hidden)} octets of User-Password", "RFC 2865 5.2")
     clear, before = b"", authenticator
     for at in range(0, len(hidden), 16):

@@ -61,16 +61,14 @@ def _number(name: str, form: str) -> Type:
 
 
 def _decode_text(data: bytes) -> str:
-    """Octets that are no UTF-8 come through and go out again as they came (surrogate escapes)."""
-    return data.decode("utf-8", "surrogateescape")
-
-
-def _encode_text(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise Malformed(error.start, f"0x{data[error.start]:02x} is no UTF-8", "RFC 8044 3.4") from None
 
 
 def _show_text(text: str) -> str:
-    return printable(_encode_text(text).decode("utf-8", "backslashreplace"))
+    return printable(text)
 
 
 def _read_octets(text: str) -> bytes:
@@ -135,7 +133,7 @@ def _fixed(octets: int) -> tuple[Callable[[bytes], bytes], Callable[[bytes], byt
 
 
 _ALL = (
-    Type("string", _encode_text, _decode_text, str, _show_text),
+    Type("string", str.encode, _decode_text, str, _show_text),
     Type("octets", bytes, bytes, _read_octets, lambda value: "0x" + value.hex()),
     _number("byte", "!B"),
     _number("short", "!H"),

@@ -1,0 +1,1 @@
+"""PPP over Ethernet: the headers and tags, the discovery of either side."""
