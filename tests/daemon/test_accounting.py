@@ -213,6 +213,20 @@ def test_an_acknowledgement_that_the_disk_refused_is_not_forgotten(world: World)
     assert not on_disk(world)
 
 
+def test_what_the_disk_refused_and_is_tried_again_waits_to_be_acknowledged(world: World) -> None:
+    world.run(5)
+    assert not world.process.accounting.backlog
+    world.process.accounting.ends(world.clock.boot())
+    world.process.store.flush()
+    world.process.turn()
+    full(world, 0.5)
+    assert world.process.accounting.backlog == 1, "who stops the gateway does not hear that all is well"
+    full(world, 5)
+    assert world.process.accounting.backlog == 1
+    world.run(60)
+    assert world.process.accounting.backlog == 0
+
+
 def test_an_interim_that_is_due_while_a_lease_is_on_its_way_to_the_disk_comes_later(world: World) -> None:
     (session,) = world.process.table
     busy = replace(session, phase=Phase.RECORDING)
