@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from tests.daemon.radius_world import INTERIM, START, STOP, Process, World, client, number
 from wayleave.io.store import Store, StoreError
-from wayleave.io.writes import Save, Write
+from wayleave.io.writes import Erase, Recount, Save, Write
 from wayleave.net.units import SECOND
 from wayleave.proto.radius.packet import Code, Packet
 from wayleave.session.model import Phase, Session, Used
@@ -225,6 +225,15 @@ def test_what_the_disk_refused_and_is_tried_again_waits_to_be_acknowledged(world
     assert world.process.accounting.backlog == 1
     world.run(60)
     assert world.process.accounting.backlog == 0
+
+
+def test_what_the_disk_refused_of_a_session_that_ended_is_not_written_to_the_next_one_of_its_id(world: World) -> None:
+    (session,) = world.process.table
+    accounting, store = world.process.accounting, world.process.store
+    accounting.failed([Recount(session.id, Used(up_octets=-7)), Recount(session.id + 1, Used(up_octets=-8))])
+    accounting.durable([Erase(session.id)])
+    accounting.try_again()
+    assert [write.id for write in store._collected if isinstance(write, Recount)] == [session.id + 1]
 
 
 def test_an_interim_that_is_due_while_a_lease_is_on_its_way_to_the_disk_comes_later(world: World) -> None:

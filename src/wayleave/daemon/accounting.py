@@ -218,8 +218,10 @@ class Accounting:
     def _never_began(self, id_: int) -> bool:
         """A session's end is on the disk: whether the disk had refused its beginning, which nobody misses any more."""
         late = self._renaming(id_)
-        self._unwritten = [write for write in self._unwritten if write not in late]
         self._made.subtract(account.group for write in late if (account := account_of(write)) is not None)
+        self._unwritten = [
+            write for write in self._unwritten if not (isinstance(write, Rename | Recount) and write.id == id_)
+        ]  # what has the id by then is another session
         refused = id_ in self._unbegun
         self._unbegun.discard(id_)
         return refused or bool(late)
