@@ -127,6 +127,20 @@ def test_changes_that_the_disk_refuses_are_undone_as_if_they_had_not_been(desk: 
     assert desk.plane.rows[1].session.service == before.service
 
 
+def test_also_where_it_refuses_them_one_after_the_other(desk: Desk) -> None:
+    before = desk.session
+    desk.ask(Code.COA_REQUEST, ("Filter-Id", "gold"))
+    first, desk.disk.group = desk.disk.group, []
+    desk.ask(Code.COA_REQUEST, ("Session-Timeout", 600))
+    second, desk.disk.group = desk.disk.group, first
+    desk.written("disk full")
+    desk.disk.group = second
+    desk.written("disk full")
+    assert desk.answers == [(Code.COA_NAK, UNAVAILABLE)] * 2
+    now = desk.session
+    assert (now.service, now.ends_at, now.asks_at) == (before.service, before.ends_at, before.asks_at)
+
+
 def test_what_else_the_disk_has_of_a_session_acknowledges_nothing(desk: Desk) -> None:
     service = desk.session.service
     assert service is not None

@@ -141,8 +141,16 @@ class Dynauth:
             done += mine
         for change in reversed(done) if error is not None else ():
             self._engine.take_back(change.after, change.before, self._clock.boot())
+            self._undone(change)
         for change in done:
             self._settle(change.request, error)
+
+    def _undone(self, undone: _Change) -> None:
+        """A change that was made of an undone one, and is to be undone as well, leads back to before both."""
+        waiting = self._changes.get(undone.after.id, [])
+        for place, change in enumerate(waiting):
+            if change.before.service is undone.after.service:
+                waiting[place] = change._replace(before=undone.before)
 
     def ended(self, ids: Iterable[int], error: str | None) -> None:
         """The disk has that sessions ended, or refused it: they do end, but a restart would bring them back."""
