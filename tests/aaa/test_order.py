@@ -9,13 +9,14 @@ import pytest
 from msgspec.structs import replace
 
 from tests.aaa.clients import CALLER, deciders, session, terms
+from wayleave.aaa import request
 from wayleave.aaa.order import IDENTIFYING, SELECTING, ErrorCause, Order, Refused, understand
 from wayleave.aaa.radius import Deciders
-from wayleave.net.units import BootNs
+from wayleave.net.units import BootNs, Ns
 from wayleave.proto.dhcp4 import relay
 from wayleave.proto.dhcp4.relay import RelayAgent
 from wayleave.proto.radius.dictionary import STANDARD
-from wayleave.session.model import Line, Phase, Session
+from wayleave.session.model import NOTHING_USED, Line, Phase, Session
 from wayleave.session.table import Table
 
 AGENT = relay.encode(RelayAgent(b"slot 1", b"door 7"))
@@ -97,6 +98,22 @@ def test_a_station_that_is_called_by_no_mac_is_compared_letter_by_letter(table: 
     for said, is_bob in (("02:00:00:00:00:01@home", True), ("02-00-00-00-00-01@home", False)):
         order = ask(table, ("User-Name", "bob"), ("Calling-Station-Id", said), of=deciders(group))
         assert isinstance(order, Order) is is_bob
+
+
+def test_what_servers_are_told_of_a_session_is_true_of_it_however_long_its_line_is_called() -> None:
+    caller = replace(CALLER, calling="{circuit}", called="{remote}")
+    agent = relay.encode(RelayAgent(remote_id=b"door" * 60))
+    far = session(6, line=Line(256, circuit=b"slot" * 63), agent=agent)
+    of = replace(deciders(terms(caller=caller)), trusted=frozenset((256,)))
+    subject = of.subject(far, terms(caller=caller))
+    record = request.accounting(far, subject, caller, request.Status.START, NOTHING_USED, Ns(0))
+    said = [(attribute.name, attribute.decode(octets)) for attribute, octets in STANDARD.explode(record)]
+    told = [(name, value) for name, value in said if name in IDENTIFYING]
+    assert {name for name, _ in told} == set(IDENTIFYING)
+    assert dict(told)["NAS-Port"] == 0
+    table = Table(16)
+    table.put(far, BootNs(1))
+    assert ask(table, *told, of=of) == Order(far, None)
 
 
 WHY: list[tuple[tuple[tuple[str, Any], ...], str]] = [

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.aaa.clients import GOLD, deciders, session
 from tests.fakes.clock import FakeClock
 from tests.fakes.plane import Plane
 from wayleave.aaa.settings import ControllerSettings, RadiusSettings
-from wayleave.daemon.dynauth import Dynauth
+from wayleave.daemon.dynauth import TOLD_EVERY, TOLD_MOST, Dynauth
 from wayleave.daemon.engine import Engine
 from wayleave.io.writes import Collected, Save, Write, erased
 from wayleave.net.units import SECOND, BootNs
@@ -144,3 +145,25 @@ def test_a_controller_changes_only_what_its_groups_decided(tmp_path: Path) -> No
     desk = Desk(tmp_path, groups=("another",))
     desk.ask(Code.DISCONNECT_REQUEST)
     assert desk.answers == [(Code.DISCONNECT_NAK, (503).to_bytes(4, "big"))]
+
+
+def ignored(desk: Desk, *senders: int) -> list[str]:
+    """Who of these, each of an address that is no controller's, is told to the log."""
+    with capture_logs() as log:
+        for number in senders:
+            desk.dynauth._receive(Source(IPv4Address(number), 4000), b"anything")
+    assert {said["event"] for said in log} <= {"change-ignored"}
+    return [said["by"] for said in log]
+
+
+def test_who_is_ignored_is_told_once_a_minute(desk: Desk) -> None:
+    assert ignored(desk, 1, 1, 2) == ["0.0.0.1", "0.0.0.2"]
+    desk.clock.wait(TOLD_EVERY)
+    assert ignored(desk, 2, 2) == ["0.0.0.2"]
+
+
+def test_forged_addresses_do_not_fill_the_log(desk: Desk) -> None:
+    assert len(ignored(desk, *range(1, 1000), *range(1, 1000))) == TOLD_MOST
+    desk.clock.wait(TOLD_EVERY)
+    assert len(ignored(desk, *range(1000, 2000))) == TOLD_MOST
+    assert len(desk.dynauth._told) == TOLD_MOST

@@ -69,8 +69,8 @@ class Whom(Struct, frozen=True):
 
     def called(self, template: Callable[[Terms], str]) -> str | None:
         """What a template makes of it."""
-        terms = self.terms
-        return None if terms is None else request.fill(template(terms), self.deciders.subject(self.session, terms))
+        terms, of = self.terms, self.access_node
+        return None if terms is None or of is None else request.fit(request.fill(template(terms), of))
 
     @property
     def line(self) -> str | None:
@@ -87,13 +87,13 @@ IDENTIFYING: dict[str, Callable[[Whom], Any]] = {
     "Framed-IP-Address": lambda of: of.session.lease and of.session.lease.address,
     "Calling-Station-Id": lambda of: of.called(lambda terms: terms.caller.calling),
     "Called-Station-Id": lambda of: of.called(lambda terms: terms.caller.called),
-    "NAS-Port-Id": lambda of: str(of.session.client.line),
+    "NAS-Port-Id": lambda of: request.fit(str(of.session.client.line)),
     "NAS-Port": lambda of: request.nas_port(of.session.client.line),
     "Acct-Multi-Session-Id": lambda of: of.line,
-    "ADSL-Agent-Circuit-Id": lambda of: of.access_node and of.access_node.circuit,
-    "ADSL-Agent-Remote-Id": lambda of: of.access_node and of.access_node.remote,
+    "ADSL-Agent-Circuit-Id": lambda of: of.access_node and request.fit_agent(of.access_node.circuit),
+    "ADSL-Agent-Remote-Id": lambda of: of.access_node and request.fit_agent(of.access_node.remote),
 }
-"""What tells sessions apart, and what it is of one session; nothing: it has none."""
+"""What tells sessions apart, and what it is of one session, as servers are told it; nothing: it has none."""
 
 PASSED_OVER = frozenset(
     (
@@ -228,7 +228,7 @@ def _untrue(whom: Whom, identifying: Avps) -> list[str]:
     wrong = []
     for attribute, octets in identifying:
         value, said = IDENTIFYING[attribute.name](whom), attribute.decode(octets)
-        if not value:
+        if value in (None, "", b""):
             wrong.append(f"it has no {attribute.name}")
         elif attribute.type.encode(value) != octets and not _same_station(attribute.name, value, said):
             wrong.append(f"its {attribute.name} is {attribute.show(value)}, not {attribute.show(said)}")

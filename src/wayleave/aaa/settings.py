@@ -116,7 +116,8 @@ class ServerSettings(Leaf):
         default=None, ge=1, le=10, description="transmissions before another server is asked; absent: 3; RadSec: 1"
     )
     dead_time: Duration = Field(
-        default=parse_duration("30s"), description="for which a silent server is left out, where status_server is false"
+        default=parse_duration("30s"),
+        description="for which a silent server is left out that never answered whether it lives",
     )
     status_server: bool = Field(default=True, description="a silent server is asked whether it lives (RFC 5997)")
     message_authenticator: bool = Field(

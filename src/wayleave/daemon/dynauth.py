@@ -30,7 +30,7 @@ from wayleave.session.model import CloseCause, Service, Session
 log = structlog.get_logger()
 
 TOLD_EVERY, TOLD_MOST = Ns(60 * SECOND), 64
-"""Who sends what is ignored is told to the log once a minute and reason; of so many at most."""
+"""Who sends what is ignored is told to the log once a minute and reason; so many a minute at most."""
 
 
 class _Change(NamedTuple):
@@ -162,7 +162,9 @@ class Dynauth:
         if now - self._told.get((address, why), -TOLD_EVERY) < TOLD_EVERY:
             return
         self._told.pop((address, why), None)
-        self._told[address, why] = now
-        if len(self._told) > TOLD_MOST:
+        if len(self._told) >= TOLD_MOST:
+            if now - next(iter(self._told.values())) < TOLD_EVERY:
+                return  # whoever forges addresses is not to fill the log
             self._told.popitem(last=False)
+        self._told[address, why] = now
         log.warning("change-ignored", by=str(address), why=why)
