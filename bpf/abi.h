@@ -31,6 +31,7 @@ enum constant {
 	NO_SESSION = 0xffffffff,
 	METER_COST_BITS = 12,    /* of a nanosecond, behind the point, in `struct meter` */
 	METER_TIME_BITS = 6,     /* the same in `usage_direction.metered_until` */
+	PPPOE_MTU = 1492,        /* RFC 2516 7: to it the kernel fragments what goes to pools of PPPoE clients */
 };
 
 /* Load-time settings: `const volatile struct settings settings SEC(".rodata.settings")`, so that the
@@ -59,13 +60,14 @@ struct port {
 	mac_addr mac;            /* ours on this port; replies leave from it */
 	__u16 mtu;               /* the device's, without the 14 octets of Ethernet */
 	__u16 shared;            /* 1: a VLAN here is many lines', told apart by circuit-ids */
-	__u16 pad;
+	__u16 pppoe;             /* 1: PPPoE is served here */
 };
 
 /* Map `tenants`: number -> this. */
 struct tenant {
 	__u32 table;             /* kernel route table, RT_TABLE_MAIN (254) for the default tenant */
 	__u32 link_ifindex;      /* the kernel's end of the host link: a route that leaves there ends here */
+	be32 address;            /* one of the gateway's own, that what it says of packets comes from; 0: none */
 	__u16 link;              /* port number of the data plane's end of the host link, 0: none */
 	mac_addr link_kernel;    /* MAC of the kernel's end */
 	mac_addr link_ours;      /* MAC of the data plane's end */
@@ -106,14 +108,18 @@ struct slot {
 enum session_flag {
 	SESSION_LOCAL = 1,       /* the gateway's own address: up the host link, no customer behind it */
 	SESSION_CHECK_SOURCE = 2,/* antispoof */
+	SESSION_CLAMP_MSS = 4,   /* of TCP, both ways, to what `mtu` has room for */
 };
 
-/* The Ethernet header toward the client, made ready by Python: destination, source, tags, type. */
+/* What stands in front of IPv4 toward the client, made ready by Python: destination, source, tags, type, and where it
+ * is PPPoE that and PPP, of which only the length is left to fill in. */
 struct encapsulation {
 	__u16 port;              /* index into `egress` */
 	__u8 length;             /* 14, 18 or 22 octets of `header`; with PPPoE 22, 26 or 30 */
-	__u8 pad[3];
-	__u8 header[34];
+	__u8 pppoe;              /* 1: it ends in PPPoE and PPP */
+	__u8 pad[2];
+	__u8 header[30];
+	__u8 magic[4];           /* of PPP: ours, as it stands on the wire; zeros: Python answers LCP's echo requests */
 };
 
 /* How fast IP packets may go one way.  Bits a second are sold; an octet's cost is what the program multiplies:
@@ -206,14 +212,16 @@ enum stage {
 	STAGE_SESSION = 1,
 	STAGE_ARP = 2,
 	STAGE_DHCP4 = 3,
-	STAGE_PUNT = 4,
-	STAGE_ADMIT = 5,
-	STAGE_ANTISPOOF = 6,
-	STAGE_METER = 7,
-	STAGE_FORWARD = 8,
-	STAGE_HOST = 9,
-	STAGE_DELIVER = 10,
-	STAGE_COUNT = 11,
+	STAGE_PPPOE = 4,
+	STAGE_PUNT = 5,
+	STAGE_ADMIT = 6,
+	STAGE_ANTISPOOF = 7,
+	STAGE_METER = 8,
+	STAGE_MSS = 9,
+	STAGE_FORWARD = 10,
+	STAGE_HOST = 11,
+	STAGE_DELIVER = 12,
+	STAGE_COUNT = 13,
 };
 
 /* Each packet ends in exactly one stage with exactly one of these. */
@@ -255,7 +263,7 @@ enum drop_reason {
 	DROP_BLACKHOLE = 20,            /* the route says so */
 	DROP_NO_SUBSCRIBER = 21,        /* a pool address nobody holds */
 	DROP_LOCAL_SERVICE = 22,        /* to the gateway itself: not ICMP echo nor a declared service */
-	DROP_LINK_POLICED = 23,         /* too much for the kernel to answer */
+	DROP_LINK_POLICED = 23,         /* too much for the kernel to answer, or of what is too big for PPPoE */
 	DROP_NO_LINK = 24,              /* the tenant has no host link */
 	DROP_FORWARDING_OFF = 25,       /* net.ipv4.ip_forward is 0 */
 	DROP_PUNT_CLASS = 26,           /* the class's rate is used up */
@@ -265,20 +273,25 @@ enum drop_reason {
 	DROP_ADJUST_HEAD = 30,          /* no headroom for the encapsulation */
 	DROP_LINK_NOISE = 31,           /* non-IPv4 from the kernel's end of the host link */
 	DROP_DHCP_FRAGMENT = 32,        /* DHCP in fragments is refused */
-	DROP_TOO_BIG = 33,              /* more than the client's MTU, from the kernel; more than a punt record, to Python */
+	DROP_TOO_BIG = 33,              /* more than the client's MTU, from the kernel or not to be answered; more than a punt record, to Python */
 	DROP_NO_EGRESS = 34,            /* the port it must leave by is not in `egress` */
 	DROP_METERED_UP = 35,           /* more than the client's service lets it send */
 	DROP_METERED_DOWN = 36,         /* more than the receiving client's service lets it be sent */
-	DROP_COUNT = 37,
+	DROP_MALFORMED_PPPOE = 37,      /* version, code, session-id or length */
+	DROP_PPP_PROTOCOL = 38,         /* PPP that carries data, and not IPv4 */
+	DROP_COUNT = 39,
 };
 
 /* ---- The punt ring --------------------------------------------------------------------- */
 
-/* From the most to the least worth keeping. */
+/* Of DHCP and of PPPoE, from the most to the least worth keeping. */
 enum punt_class {
 	PUNT_DHCP4_KNOWN = 0,    /* from a client with a session: renewals, releases */
 	PUNT_DHCP4_NEW = 1,
-	PUNT_CLASS_COUNT = 2,
+	PUNT_PPP_KNOWN = 2,      /* LCP and what else controls PPP, of a session with an address */
+	PUNT_PPP_NEW = 3,        /* of one on its way to it, or of none */
+	PUNT_PPPOE_DISCOVERY = 4,
+	PUNT_CLASS_COUNT = 5,
 };
 
 enum punt_result {
@@ -300,7 +313,9 @@ struct punt {
 	__u16 cvid;
 	__u16 class;             /* enum punt_class */
 	__u16 length;            /* octets of the frame */
-	__u16 l3;                /* offset of the IP header in the frame */
+	__u16 l3;                /* offset in the frame of the IP header, of PPPoE's in what is no IP */
+	__u16 pppoe;             /* session-id in PPPoE's header, 0: none */
+	__u8 pad[6];
 };
 
 /* ---- Samples of what is dropped -------------------------------------------------------- */
@@ -324,7 +339,7 @@ struct sample {
 	__u8 reason;             /* enum drop_reason */
 	__u8 stage;
 	mac_addr source;
-	__u16 pad;
+	__u16 pppoe;             /* PPPoE session-id, 0: none */
 };
 
 /* ---- Capture --------------------------------------------------------------------------- */
@@ -386,16 +401,23 @@ struct explanation {
 enum policer {
 	POLICE_DHCP4_KNOWN = 0,  /* whole class */
 	POLICE_DHCP4_NEW = 1,
-	POLICE_LINE = 2,         /* punts of one (port, S, C) */
-	POLICE_CLIENT = 3,       /* punts of one (port, S, C, MAC) */
-	POLICE_LINK = 4,         /* whole host links: packets for the kernel to answer */
-	POLICE_LINK_LINE = 5,    /* the same for one (port, S, C), in shared VLANs one MAC; one source on network ports */
-	POLICE_SHARED = 6,       /* punts of one (port, S, C) that many lines share */
-	POLICE_SAMPLE = 7,       /* samples of dropped packets: all together */
-	POLICE_SAMPLE_CLIENT = 8,/* of one client and reason; without a session on network ports one source and reason */
-	POLICE_SAMPLE_LINE = 9,  /* of what one (port, S, C) sends */
-	POLICE_SAMPLE_METERED = 10,/* in the place of POLICE_SAMPLE: of what meters drop */
-	POLICER_COUNT = 11,
+	POLICE_PPP_KNOWN = 2,
+	POLICE_PPP_NEW = 3,
+	POLICE_PPPOE_DISCOVERY = 4,
+	POLICE_LINE = 5,         /* DHCP of one (port, S, C) */
+	POLICE_CLIENT = 6,       /* DHCP of one (port, S, C, MAC) */
+	POLICE_SHARED = 7,       /* DHCP of one (port, S, C) that many lines share */
+	POLICE_PPPOE_LINE = 8,   /* the same of PPPoE, discovery and PPP together */
+	POLICE_PPPOE_CLIENT = 9,
+	POLICE_PPPOE_SHARED = 10,
+	POLICE_LINK = 11,        /* whole host links: packets for the kernel to answer */
+	POLICE_LINK_LINE = 12,   /* the same for one (port, S, C), in shared VLANs one MAC; one source on network ports;
+				  * and packets too big for a PPPoE client, which the program answers */
+	POLICE_SAMPLE = 13,      /* samples of dropped packets: all together */
+	POLICE_SAMPLE_CLIENT = 14,/* of one client and reason; without a session on network ports one source and reason */
+	POLICE_SAMPLE_LINE = 15, /* of what one (port, S, C) sends */
+	POLICE_SAMPLE_METERED = 16,/* in the place of POLICE_SAMPLE: of what meters drop */
+	POLICER_COUNT = 17,
 };
 struct policer_rate {
 	__u64 cost_ns;

@@ -6,10 +6,12 @@ static __always_inline int access(struct packet *p)
 	RUN(session);
 	RUN(arp);
 	RUN(dhcp4);
+	RUN(pppoe);
 	RUN(punt);
 	RUN(admit);
 	RUN(antispoof);
 	RUN(meter);
+	RUN(mss);
 	RUN(forward);
 	return drop(p, DROP_NONE);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The Ethernet header toward a client, ready-made in its row, put in front of a packet. */
+/* What stands in front of a packet toward a client, ready-made in its row, put there. */
 #ifndef WAYLEAVE_ENCAPSULATE_H
 #define WAYLEAVE_ENCAPSULATE_H
 
@@ -19,6 +19,7 @@ static __always_inline void copy_header(void *to, const void *from, const __u32 
 		*(__u16 *)(to + done) = *(const __u16 *)(from + done);
 }
 
+/* A header of constant length; with PPPoE, how long the packet is in that. */
 static __always_inline int put_header(struct packet *p, const struct encapsulation *by, const __u32 length)
 {
 	void *head = at(p, 0, length);
@@ -26,6 +27,9 @@ static __always_inline int put_header(struct packet *p, const struct encapsulati
 	if (!head)
 		return -1;
 	copy_header(head, by->header, length);
+	if (length >= 22 && by->pppoe)
+		*(__be16 *)(head + length - sizeof(struct pppoe) + offsetof(struct pppoe, length)) =
+			bpf_htons(p->total + PPP_LENGTH);
 	p->l3 = length;
 	return 0;
 }
@@ -35,7 +39,7 @@ static __always_inline int encapsulate(struct packet *p, const struct encapsulat
 {
 	__u32 length = by->length;
 
-	if (length != 14 && length != 18 && length != 22)
+	if (length != 14 && length != 18 && length != 22 && length != 26 && length != 30)
 		return -1;
 	if (p->l3 != length && bpf_xdp_adjust_head(p->ctx, (int)p->l3 - (int)length))
 		return -1;
@@ -44,8 +48,12 @@ static __always_inline int encapsulate(struct packet *p, const struct encapsulat
 		return put_header(p, by, 14);
 	case 18:
 		return put_header(p, by, 18);
-	default:
+	case 22:
 		return put_header(p, by, 22);
+	case 26:
+		return put_header(p, by, 26);
+	default:
+		return put_header(p, by, 30);
 	}
 }
 

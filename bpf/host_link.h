@@ -6,8 +6,8 @@
 #include "police.h"
 #include "verdict.h"
 
-/* Take the tags away; the frame begins with 14 octets to be filled in.  0 on success. */
-static __always_inline int strip_tags(struct packet *p)
+/* Take away tags, PPPoE and PPP; the frame begins with 14 octets to be filled in.  0 on success. */
+static __always_inline int strip(struct packet *p)
 {
 	if (p->l3 != ETH_HLEN && bpf_xdp_adjust_head(p->ctx, (int)p->l3 - ETH_HLEN))
 		return -1;
@@ -38,7 +38,7 @@ static __always_inline int up_host_link(struct packet *p)
 		return drop(p, DROP_LINK_POLICED);
 	if (leave_by(p, tenant->link))
 		return drop(p, DROP_NO_LINK);
-	if (strip_tags(p))
+	if (strip(p))
 		return drop(p, DROP_ADJUST_HEAD);
 	eth = at(p, 0, sizeof(*eth));
 	if (!eth)

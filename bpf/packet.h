@@ -17,6 +17,15 @@
 #define MAC_BROADCAST 0xffffffffffffULL
 #define IP4_FRAGMENT bpf_htons(0x3fff)		/* more-fragments or an offset */
 #define IP4_OFFSET bpf_htons(0x1fff)
+#define IP4_WHOLE bpf_htons(0x4000)		/* don't fragment */
+
+/* What is Python's to answer. */
+enum control {
+	CONTROL_NONE = 0,		/* data */
+	CONTROL_DHCP4,			/* a DHCP message for the gateway */
+	CONTROL_DISCOVERY,		/* PPPoE before a session */
+	CONTROL_PPP,			/* in a PPPoE session, what is no data */
+};
 
 struct packet {
 	struct xdp_md *ctx;
@@ -40,6 +49,7 @@ struct packet {
 	__u16 type;			/* Ethernet type behind the tags, in network order */
 	__u16 svid;
 	__u16 cvid;
+	__u16 pppoe;			/* PPPoE session-id, 0: IPoE */
 	/* Of IPv4: */
 	__u16 total;			/* octets, in host order */
 	__be16 fragment;
@@ -47,7 +57,7 @@ struct packet {
 	__u8 ttl;
 	__u8 protocol;
 	__u8 options;			/* whether there are any */
-	__u8 dhcp4;			/* a DHCP message for the gateway */
+	__u8 control;			/* enum control */
 	be32 from;
 	be32 to;
 };
@@ -56,6 +66,22 @@ struct vlan_tag {
 	__be16 tci;
 	__be16 type;
 };
+
+/* RFC 2516 4, and PPP's protocol (RFC 1661 2), which is never compressed. */
+struct pppoe {
+	__u8 version_type;
+	__u8 code;
+	__be16 session;
+	__be16 length;			/* of what follows */
+	__be16 protocol;
+};
+
+#define PPPOE_LENGTH 6
+#define PPPOE_VERSION_TYPE 0x11
+#define PPP_LENGTH 2
+#define PPP_IPV4 bpf_htons(0x0021)
+#define PPP_LCP bpf_htons(0xc021)
+#define PPP_DATA_LAST 0x3fff			/* RFC 1661 2: protocols up to it carry a network layer's data */
 
 /* The octets [offset, offset + size) of the frame, or NULL if they are not all there.
  * The mask is out of the compiler's sight, or it would remove what the verifier asks for. */

@@ -58,10 +58,22 @@ static __always_inline __u64 line_word(const struct packet *p)
 	return (__u64)p->port->number << 32 | (__u32)p->svid << 16 | p->cvid;
 }
 
+/* Whether PPPoE's rates count, in buckets besides those of DHCP: who does both needs both. */
+static __always_inline __u64 is_pppoe_control(const struct packet *p)
+{
+	return p->control > CONTROL_DHCP4;
+}
+
+/* The bucket of the line that the packet came by. */
+static __always_inline __u32 line_bucket(const struct packet *p)
+{
+	return hashed_bucket(BUCKETS_LINE, line_word(p), is_pppoe_control(p));
+}
+
 /* The bucket of the client that sent the packet. */
 static __always_inline __u32 client_bucket(const struct packet *p)
 {
-	return hashed_bucket(BUCKETS_CLIENT, line_word(p), p->source);
+	return hashed_bucket(BUCKETS_CLIENT, line_word(p), p->source | is_pppoe_control(p) << 48);
 }
 
 #define POLICE_ATTEMPTS 8

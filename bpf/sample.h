@@ -28,8 +28,13 @@ struct dropped {
 	__u64 line;			/* line_word() */
 	__u64 source;			/* with the reason above it */
 	__u64 who;			/* the session's id, the packet's IPv4 source above it */
-	__u64 where;			/* stage, the kind of port above it */
+	__u64 where;			/* stage, the kind of port and the PPPoE session-id above it */
 };
+
+static __always_inline enum port_kind sample_kind(const struct dropped *it)
+{
+	return it->where >> 8 & 0xff;
+}
 
 /* Whose sample it would be, and of what: a client's flood of one kind does not hide its other drops.  A client
  * is a MAC here, and whoever sends makes up as many as it likes: what keeps one sender from hiding the drops of
@@ -38,7 +43,7 @@ static __always_inline __u32 sample_bucket(const struct dropped *it)
 {
 	__u64 reason = it->source >> 48 << 48;
 
-	if (it->where >> 8 == PORT_SUBSCRIBER)
+	if (sample_kind(it) == PORT_SUBSCRIBER)
 		return hashed_bucket(BUCKETS_SAMPLE, it->line, it->source);
 	if ((__u32)it->who != NO_SESSION)
 		return hashed_bucket(BUCKETS_SAMPLE, ~(__u64)(__u32)it->who, reason);
@@ -63,7 +68,7 @@ static __always_inline int put_sample(struct packet *p, const struct dropped *it
 	record->reason = it->source >> 48;
 	record->stage = it->where;
 	mac_store(record->source, it->source);
-	record->pad = 0;
+	record->pppoe = it->where >> 16;
 	if (bpf_xdp_load_bytes(it->ctx, 0, record + 1, within(length, 1, SAMPLE_FRAME_MAX))) {
 		bpf_ringbuf_discard(record, BPF_RB_NO_WAKEUP);
 		return -1;
@@ -88,7 +93,7 @@ static __noinline int sample_it(struct xdp_md *ctx, __u64 line, __u64 source, __
 {
 	struct dropped it = { .ctx = ctx, .line = line, .source = source, .who = who, .where = where };
 	struct packet clock = { }, *p = &clock;	/* the policers need no more of it */
-	int has_line = where >> 8 == PORT_SUBSCRIBER;
+	int has_line = sample_kind(&it) == PORT_SUBSCRIBER;
 	__u32 of_line = has_line ? hashed_bucket(BUCKETS_SAMPLE_LINE, line, 0) : 0;
 	__u32 of_all = sample_policer(&it);
 
@@ -106,7 +111,7 @@ static __noinline int sample_it(struct xdp_md *ctx, __u64 line, __u64 source, __
 static __always_inline void sample(const struct packet *p)
 {
 	sample_it(p->ctx, line_word(p), p->source | (__u64)p->reason << 48,
-		  (p->session ? p->session->id : NO_SESSION) | (__u64)p->from << 32, p->stage | p->kind << 8);
+		  (p->session ? p->session->id : NO_SESSION) | (__u64)p->from << 32, p->stage | p->kind << 8 | (__u64)p->pppoe << 16);
 }
 
 #endif

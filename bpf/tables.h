@@ -137,6 +137,15 @@ static __always_inline void count_usage(struct usage_direction *direction, const
 
 #define SEEN_RESOLUTION_NS 1000000000ULL
 
+/* Note once a second that the client lives. */
+static __always_inline void note_seen(struct packet *p, const struct session *session)
+{
+	struct usage *counters = p->dry ? NULL : usage_of(session);
+
+	if (counters && now(p) - counters->up.seen > SEEN_RESOLUTION_NS)
+		counters->up.seen = now(p);
+}
+
 /* Note once a second that the client asked something of the network, and whether anything has come back
  * since it did so before.  Only then is the other direction's cache line read. */
 static __always_inline void note_asked(struct usage *counters, boot_ns at)

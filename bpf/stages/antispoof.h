@@ -6,12 +6,9 @@
 static __always_inline int stage_antispoof(struct packet *p)
 {
 	const struct session *session = p->session;
-	struct usage *counters;
 
 	if (session->flags & SESSION_CHECK_SOURCE && p->from != session->address)
 		return drop(p, DROP_SPOOFED_IPV4);
-	counters = p->dry ? NULL : usage_of(session);
-	if (counters && now(p) - counters->up.seen > SEEN_RESOLUTION_NS)
-		counters->up.seen = now(p);
+	note_seen(p, session);
 	return NEXT;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #define stage_id_deliver STAGE_DELIVER
 
-/* Send the packet to the client of `to`.  Errors and options are the kernel's work; what comes down
+/* Send the packet to the client of `to`.  Errors and options are the kernel's work, all but one; what comes down
  * the host link has been through that already. */
 static __always_inline int deliver_to(struct packet *p, const struct session *to)
 {
@@ -9,7 +9,7 @@ static __always_inline int deliver_to(struct packet *p, const struct session *to
 	struct iphdr *ip;
 
 	if (!routed && (p->ttl <= 1 || p->options || p->total > to->mtu))
-		return TO_KERNEL;
+		return is_refused(p, to) ? refuse_too_big(p, to) : TO_KERNEL;
 	if (p->total > to->mtu)
 		return drop(p, DROP_TOO_BIG);
 	p->told_to = to;
@@ -17,6 +17,7 @@ static __always_inline int deliver_to(struct packet *p, const struct session *to
 		return drop(p, DROP_METERED_DOWN);
 	if (leave_by(p, to->encapsulation.port))
 		return drop(p, DROP_NO_EGRESS);
+	clamp_mss(p, to);
 	if (encapsulate(p, &to->encapsulation))
 		return drop(p, DROP_ADJUST_HEAD);
 	ip = at(p, p->l3, sizeof(*ip));

@@ -234,23 +234,6 @@ static __always_inline struct towards destination(struct packet *p, const struct
 	return to;
 }
 
-/* Headers are written in whole words, and summed from what is known of them: to read back what was just
- * written in parts waits for the store buffer. */
-static __always_inline void write_ip(struct iphdr *ip, __u16 total, be32 from, be32 to)
-{
-	__u64 sum = bpf_htons(0x4500) + bpf_htons(total) + bpf_htons(0x4000) + bpf_htons(64 << 8 | IPPROTO_UDP);
-	__be16 *words = (__be16 *)ip;
-
-	words[0] = bpf_htons(0x4500);		/* no options, TOS 0 */
-	words[1] = bpf_htons(total);
-	words[2] = 0;				/* identification */
-	words[3] = bpf_htons(0x4000);		/* whole, as all that the gateway sends */
-	words[4] = bpf_htons(64 << 8 | IPPROTO_UDP);
-	words[5] = ~fold(sum + from + to);
-	ip->saddr = from;
-	ip->daddr = to;
-}
-
 /* Make the request's header, which still stands there, the answer's: RFC 2131 table 3.  xid, flags, ciaddr
  * and chaddr stay.  Returns the sum of its words. */
 static __always_inline __u64 write_bootp(struct bootp *bootp, const struct bootp *asked, be32 address)
@@ -311,7 +294,7 @@ static __always_inline int answer(struct packet *p, struct request *request, con
 	if (!eth || !head)
 		return drop(p, DROP_TRUNCATED);
 	mac_store(eth->h_dest, to.mac);
-	write_ip(&head->ip, sizeof(head->ip) + length, reply->server, to.address);
+	write_ip(&head->ip, IPPROTO_UDP, sizeof(head->ip) + length, reply->server, to.address);
 	head->udp[0] = DHCP4_SERVER_PORT;
 	head->udp[1] = DHCP4_CLIENT_PORT;
 	head->udp[2] = bpf_htons(length);
@@ -330,7 +313,7 @@ static __always_inline int answer(struct packet *p, struct request *request, con
 }
 
 /* Answer a client's DHCP as the server in Python would, or leave it as it came.
- * Needs: port, session, destination, source, l3, l4, IPv4.  Changes: dhcp4; the frame, when it answers;
+ * Needs: port, session, destination, source, l3, l4, IPv4.  Changes: control; the frame, when it answers;
  * usage.up.renewed. */
 static __always_inline int stage_dhcp4(struct packet *p)
 {
@@ -340,11 +323,13 @@ static __always_inline int stage_dhcp4(struct packet *p)
 	enum dhcp4_result result;
 	__u32 zero = 0, length;
 
-	if (p->protocol != IPPROTO_UDP)		/* 0 for what is not IPv4 */
+	if (p->protocol != IPPROTO_UDP || p->pppoe)	/* protocol 0: not IPv4; PPP has IPCP */
 		return NEXT;
 	reply = reply_of(session);
-	p->dhcp4 = is_dhcp4(p, reply);
-	if (!p->dhcp4 || p->fragment & IP4_FRAGMENT)
+	if (!is_dhcp4(p, reply))
+		return NEXT;
+	p->control = CONTROL_DHCP4;
+	if (p->fragment & IP4_FRAGMENT)
 		return NEXT;
 	if (!session)
 		return up(p, DHCP4_UP_NEW);

@@ -8,9 +8,6 @@ struct {
 	__type(value, struct service);
 } services SEC(".maps");
 
-#define ICMP_ECHO_REPLY 0
-#define ICMP_ECHO_REQUEST 8
-
 /* Whether this is for the gateway itself: ICMP echo, either way, and declared services, never in fragments. */
 static __always_inline int is_served(struct packet *p)
 {
@@ -66,7 +63,7 @@ static __always_inline int route(struct packet *p, const struct tenant *tenant)
 		return TO_KERNEL;
 	if (leave_by(p, out->number))
 		return drop(p, DROP_NO_EGRESS);
-	if (strip_tags(p))
+	if (strip(p))
 		return drop(p, DROP_ADJUST_HEAD);
 	eth = at(p, 0, sizeof(*eth) + sizeof(struct iphdr));
 	if (!eth)

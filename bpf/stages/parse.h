@@ -28,8 +28,46 @@ static __always_inline int parse_tag(struct packet *p)
 	return 0;
 }
 
-/* RFC 791 3.1.  The frame may be longer than the packet: Ethernet pads. */
-static __always_inline int parse_ip4(struct packet *p)
+/* RFC 2516 5.  What stands behind the header Python reads. */
+static __always_inline int parse_discovery(struct packet *p, __u64 room)
+{
+	const struct pppoe *head = at(p, p->l3, PPPOE_LENGTH);
+
+	if (!head)
+		return drop(p, DROP_TRUNCATED);
+	if (head->version_type != PPPOE_VERSION_TYPE || bpf_ntohs(head->length) > room - PPPOE_LENGTH)
+		return drop(p, DROP_MALFORMED_PPPOE);
+	p->pppoe = bpf_ntohs(head->session);
+	p->control = CONTROL_DISCOVERY;
+	return NEXT;
+}
+
+/* Step over PPPoE and PPP, to IPv4 in `room` octets; not over them where they control the session. */
+static __always_inline int parse_pppoe(struct packet *p, __u64 *room)
+{
+	const struct pppoe *head = at(p, p->l3, sizeof(*head));
+	__u64 length;
+
+	if (!head)
+		return drop(p, DROP_TRUNCATED);
+	length = bpf_ntohs(head->length);
+	if (head->version_type != PPPOE_VERSION_TYPE || head->code || !head->session || length < PPP_LENGTH ||
+	    length > *room - PPPOE_LENGTH)
+		return drop(p, DROP_MALFORMED_PPPOE);
+	p->pppoe = bpf_ntohs(head->session);
+	if (head->protocol != PPP_IPV4) {
+		if (bpf_ntohs(head->protocol) <= PPP_DATA_LAST)
+			return drop(p, DROP_PPP_PROTOCOL);
+		p->control = CONTROL_PPP;
+		return NEXT;
+	}
+	p->l3 += sizeof(*head);
+	*room = length - PPP_LENGTH;
+	return NEXT;
+}
+
+/* RFC 791 3.1.  There may be more than the packet in the `room` that it has: Ethernet pads, and so may PPP. */
+static __always_inline int parse_ip4(struct packet *p, __u64 room)
 {
 	const struct iphdr *ip = at(p, p->l3, sizeof(*ip));
 	__u32 header;
@@ -38,7 +76,7 @@ static __always_inline int parse_ip4(struct packet *p)
 		return drop(p, DROP_TRUNCATED);
 	header = ip->ihl * 4;
 	p->total = bpf_ntohs(ip->tot_len);
-	if (ip->version != 4 || header < sizeof(*ip) || p->total < header || p->total > frame_length(p) - p->l3)
+	if (ip->version != 4 || header < sizeof(*ip) || p->total < header || p->total > room)
 		return drop(p, DROP_MALFORMED_IPV4);
 	p->l4 = p->l3 + header;
 	p->options = header > sizeof(*ip);
@@ -51,12 +89,14 @@ static __always_inline int parse_ip4(struct packet *p)
 	return NEXT;
 }
 
-/* Read Ethernet, up to two tags, and IPv4.  What a port does not speak ends here: on network ports
+/* Read Ethernet, up to two tags, PPPoE where a port serves it, and IPv4.  What a port does not speak ends here: on network ports
  * it is the kernel's, VLANs among it.
- * Needs: port.  Changes: destination, source, svid, cvid, type, l3, l4, the fields of IPv4. */
+ * Needs: port.  Changes: destination, source, svid, cvid, pppoe, type, l3, l4, control, the fields of IPv4. */
 static __always_inline int stage_parse(struct packet *p)
 {
 	const struct ethhdr *eth = at(p, 0, sizeof(*eth));
+	__u64 room;
+	int verdict;
 
 	if (!eth)
 		return drop(p, DROP_TRUNCATED);
@@ -77,8 +117,18 @@ static __always_inline int stage_parse(struct packet *p)
 			return drop(p, DROP_TOO_MANY_TAGS);
 		if (p->type == bpf_htons(ETH_P_ARP))
 			return NEXT;
-		if (p->type != bpf_htons(ETH_P_IP))
-			return drop(p, DROP_ETHERTYPE);
 	}
-	return parse_ip4(p);
+	room = frame_length(p) - p->l3;
+	if (p->type != bpf_htons(ETH_P_IP)) {
+		if (!p->port->pppoe)
+			return drop(p, DROP_ETHERTYPE);
+		if (p->type == bpf_htons(ETH_P_PPP_DISC))
+			return parse_discovery(p, room);
+		if (p->type != bpf_htons(ETH_P_PPP_SES))
+			return drop(p, DROP_ETHERTYPE);
+		verdict = parse_pppoe(p, &room);
+		if (verdict != NEXT || p->control)
+			return verdict;
+	}
+	return parse_ip4(p, room);
 }

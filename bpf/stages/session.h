@@ -9,18 +9,20 @@ struct {
 } clients SEC(".maps");
 
 /* Find the session of the client that sent the frame.  Drops nothing: a client without one may still
- * ask for an address.
- * Needs: port, source, svid, cvid.  Changes: session, stale. */
+ * ask for an address.  Who only looks for PPPoE is not the same MAC's client of IPoE.
+ * Needs: port, source, svid, cvid, pppoe, control.  Changes: session, stale. */
 static __always_inline int stage_session(struct packet *p)
 {
 	struct client_key key __attribute__((aligned(8))) = {
-		.port = p->port->number, .svid = p->svid, .cvid = p->cvid,
+		.port = p->port->number, .svid = p->svid, .cvid = p->cvid, .pppoe = p->pppoe,
 	};
 	const __u64 *mine = (const __u64 *)&key, *theirs;
 	const struct session *row;
 	const struct usage *counters;
 	const struct slot *slot;
 
+	if (p->control == CONTROL_DISCOVERY)
+		return NEXT;
 	mac_store(key.mac, p->source);
 	slot = bpf_map_lookup_elem(&clients, &key);
 	if (!slot)

@@ -20,7 +20,7 @@ def client(vid: int, mac: Mac = HERE) -> Client:
 
 
 def drop(drops: Drops, vid: int, at: int) -> None:
-    sample = Sample(BootNs(at), NO_SESSION, 60, 1, 100, vid, DropReason.NO_SESSION, Stage.ADMIT, HERE)
+    sample = Sample(BootNs(at), NO_SESSION, 60, 1, 100, vid, DropReason.NO_SESSION, Stage.ADMIT, HERE, 0)
     drops.add(client(vid).key, True, sample, b"")
 
 

@@ -14,6 +14,7 @@ import itertools
 import os
 import threading
 from collections.abc import Callable
+from ipaddress import IPv4Address
 from types import TracebackType
 from typing import TypeVar
 
@@ -122,8 +123,8 @@ class Plane:
         """Fill in the ports; from inside, since `egress` finds devices in the caller's namespace."""
         kinds = abi.PortKind
         ports = [
-            abi.Port(population.ACCESS_PORT, kinds.SUBSCRIBER, 0, crossing.acc0, GATEWAY_ACCESS_MAC, ACCESS_MTU, 0),
-            abi.Port(population.CORE_PORT, kinds.NETWORK, 0, crossing.core0, GATEWAY_CORE_MAC, 1500, 0),
+            abi.Port(population.ACCESS_PORT, kinds.SUBSCRIBER, 0, crossing.acc0, GATEWAY_ACCESS_MAC, ACCESS_MTU, 0, 0),
+            abi.Port(population.CORE_PORT, kinds.NETWORK, 0, crossing.core0, GATEWAY_CORE_MAC, 1500, 0, 0),
         ]
         nobody = Mac(bytes(6))
         for port in ports:
@@ -132,7 +133,9 @@ class Plane:
             syscall.update(self.maps["egress"].fd, port.number.to_bytes(4, "little"), device)
         local = project_local(0, population.NETWORK[1], population.TENANT)
         self.tables.install([local], Clock().boot())
-        tenant = abi.Tenant(population.TENANT.table, 0, 0, nobody, nobody, *pack_prefixes([population.NETWORK]))
+        tenant = abi.Tenant(
+            population.TENANT.table, 0, IPv4Address(0), 0, nobody, nobody, *pack_prefixes([population.NETWORK])
+        )
         syscall.update(self.maps["tenants"].fd, bytes(4), tenant.pack())
 
     def _install(self, count: int, rate: Rate | None) -> None:

@@ -1,6 +1,6 @@
 """Frames, built and taken apart by scapy: another hand than the one that wrote the program.
 
-Source: IEEE 802.1Q, RFC 791, RFC 826; scapy computes lengths and checksums.
+Source: IEEE 802.1Q, RFC 791, RFC 826, RFC 2516 4; scapy computes lengths and checksums.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Any
 from scapy.layers.dhcp import BOOTP, DHCP
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.l2 import ARP, Dot1Q, Ether
+from scapy.layers.ppp import PPPoE
 from scapy.packet import Packet, Raw
 
 from wayleave.net.mac import BROADCAST, Mac
@@ -17,6 +18,7 @@ from wayleave.net.mac import BROADCAST, Mac
 from .rig import ALICE, GATEWAY_MAC, KERNEL_MAC, LINK_MAC, NET_MAC, ROUTER_MAC, Subscriber
 
 INTERNET = "8.8.8.8"
+SESSION_TYPE = 0x8864
 
 Tags = tuple[tuple[int, int], ...]
 
@@ -41,12 +43,27 @@ def packet(
 
 def up(payload: Packet, who: Subscriber = ALICE, destination: bytes = GATEWAY_MAC, tags: Tags | None = None) -> bytes:
     """Return `payload` as the subscriber sends it."""
-    return ethernet(payload, who.mac, destination, who.tags if tags is None else tags)
+    return _link(payload, who, who.mac, destination, who.tags if tags is None else tags)
 
 
 def down(payload: Packet, who: Subscriber) -> bytes:
     """Return `payload` as the subscriber gets it."""
-    return ethernet(payload, GATEWAY_MAC, who.mac, who.tags)
+    return _link(payload, who, GATEWAY_MAC, who.mac, who.tags)
+
+
+def ppp(payload: Packet, session: int, protocol: int = 0x0021, **fields: Any) -> Packet:
+    """Return what `protocol` carries in PPP in PPPoE; `fields` are the header's."""
+    header = PPPoE(version=1, type=1, code=0, sessionid=session)
+    for name, value in fields.items():
+        setattr(header, name, value)
+    return header / Raw(protocol.to_bytes(2, "big") + bytes(payload))
+
+
+def _link(payload: Packet, who: Subscriber, source: bytes, destination: bytes, tags: Tags) -> bytes:
+    """Return `payload` in what the subscriber has: PPPoE if it is a session of that."""
+    if not who.pppoe:
+        return ethernet(payload, source, destination, tags)
+    return ethernet(ppp(payload, who.pppoe), source, destination, tags, type_=SESSION_TYPE)
 
 
 def out(payload: Packet, source: bytes = NET_MAC, destination: bytes = ROUTER_MAC) -> bytes:
@@ -97,6 +114,7 @@ __all__ = [
     "TCP",
     "UDP",
     "Packet",
+    "SESSION_TYPE",
     "Raw",
     "discover",
     "down",
@@ -105,6 +123,7 @@ __all__ = [
     "into",
     "out",
     "packet",
+    "ppp",
     "request",
     "to_kernel",
     "up",

@@ -158,18 +158,23 @@ class Subscriber:
     up: tuple[int, int] = (0, 0)
     """What it may send: the cost of an octet in 1/4096 ns, and the burst in octets."""
     down: tuple[int, int] = (0, 0)
+    pppoe: int = 0
+    """Its PPPoE session-id; 0: IPoE."""
+    magic: bytes = b""
+    """Ours in PPP; empty: the program does not answer echo requests."""
 
     @property
     def key(self) -> abi.ClientKey:
         vids = [vid for _, vid in self.tags if vid] + [0, 0]
-        return abi.ClientKey(self.port, vids[0], vids[1], 0, self.mac)
+        return abi.ClientKey(self.port, vids[0], vids[1], self.pppoe, self.mac)
 
     @property
     def header(self) -> bytes:
         if self.encapsulation is not None:
             return self.encapsulation
         tags = b"".join(struct.pack(">HH", tpid, vid) for tpid, vid in self.tags)
-        return self.mac + GATEWAY_MAC + tags + b"\x08\x00"
+        behind = struct.pack(">HBBHHH", 0x8864, 0x11, 0, self.pppoe, 0, 0x0021) if self.pppoe else b"\x08\x00"
+        return self.mac + GATEWAY_MAC + tags + behind
 
     def row(self, now: int) -> abi.Session:
         promise = FOREVER if self.promise_for_s is None else BootNs(now + int(self.promise_for_s * 1e9))
@@ -185,7 +190,7 @@ class Subscriber:
             flags=self.flags,
             mtu=self.mtu,
             reply=self.reply,
-            encapsulation=abi.Encapsulation(self.port, len(self.header), self.header),
+            encapsulation=abi.Encapsulation(self.port, len(self.header), int(self.pppoe > 0), self.header, self.magic),
             form=self.form,
             agent=self.agent,
             up=abi.Meter(*self.up),
@@ -200,7 +205,11 @@ CAROL = Subscriber(3, Mac.parse("02:cc:00:00:00:0c"), "100.64.0.12", ((C_TPID, 2
 GATEWAY = Subscriber(
     0xFFFF0000, Mac(bytes(6)), "100.64.0.1", port=0, flags=abi.SessionFlag.LOCAL, promise_for_s=None, encapsulation=b""
 )
-EVERYBODY = (ALICE, BOB, CAROL, GATEWAY)
+ALICE_PPP = replace(ALICE, id=4, address="100.64.0.13", pppoe=0x1234, mtu=1492)
+"""On Alice's line, from her MAC, with a session of its own."""
+BOB_PPP = replace(BOB, id=5, address="100.64.0.14", pppoe=0xFFFE, mtu=1492)
+CAROL_PPP = replace(CAROL, id=6, address="100.64.0.15", pppoe=1, mtu=1492)
+EVERYBODY = (ALICE, BOB, CAROL, ALICE_PPP, BOB_PPP, CAROL_PPP, GATEWAY)
 
 
 @dataclass(frozen=True)
@@ -337,11 +346,12 @@ class Bench:
             "net1": (NET_1, kinds[1], 1, NET_1_MAC, 1500),
         }
         for device, (number, kind, tenant, mac, mtu) in ports.items():
-            Ports(self.maps["ports"]).put(abi.Port(number, kind, tenant, self.devices[device], mac, mtu, 0))
-        nobody = Mac(bytes(6))
-        self.put("tenants", 0, abi.Tenant(254, self.devices["kernel"], LINK, KERNEL_MAC, LINK_MAC, *ALL).pack())
-        self.put("tenants", 1, abi.Tenant(100, 0, 0, nobody, nobody, *ALL).pack())
-        self.put("tenants", 2, abi.Tenant(200, 0, LINK, KERNEL_MAC, LINK_MAC, *ALL).pack())
+            port = abi.Port(number, kind, tenant, self.devices[device], mac, mtu, 0, int(device == "sub"))
+            Ports(self.maps["ports"]).put(port)
+        nobody, ours = Mac(bytes(6)), IPv4Address(GATEWAY.address)
+        self.put("tenants", 0, abi.Tenant(254, self.devices["kernel"], ours, LINK, KERNEL_MAC, LINK_MAC, *ALL).pack())
+        self.put("tenants", 1, abi.Tenant(100, 0, IPv4Address(0), 0, nobody, nobody, *ALL).pack())
+        self.put("tenants", 2, abi.Tenant(200, 0, ours, LINK, KERNEL_MAC, LINK_MAC, *ALL).pack())
 
     def reset(self) -> None:
         """Take out what cases and tests put in: sessions, egress, policers, services, the ring's records."""

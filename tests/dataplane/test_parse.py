@@ -86,7 +86,6 @@ CASES = [
     dropped("a multicast source MAC", _with(PLAIN, 6, "03aa0000000a"), Stage.PARSE, DropReason.SOURCE_MAC),
     dropped("the broadcast address as source", _with(PLAIN, 6, "ffffffffffff"), Stage.PARSE, DropReason.SOURCE_MAC),
     dropped("IPv6 from a subscriber", _with(PLAIN, 12, "86dd"), Stage.PARSE, DropReason.ETHERTYPE),
-    dropped("PPPoE from a subscriber", _with(PLAIN, 12, "8863"), Stage.PARSE, DropReason.ETHERTYPE),
     dropped("an 802.3 length", _with(PLAIN, 12, "0026"), Stage.PARSE, DropReason.ETHERTYPE),
     dropped("the old QinQ TPID 0x9100", _with(PLAIN, 12, "9100"), Stage.PARSE, DropReason.ETHERTYPE),
     dropped("IP version 6 under IPv4's type", _with(PLAIN, IP_AT, "65"), Stage.PARSE, DropReason.MALFORMED_IPV4),

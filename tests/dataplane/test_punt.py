@@ -143,7 +143,7 @@ def test_record_holds_the_frame_as_it_came(bench: Bench, who: Subscriber, size: 
     assert before <= punt.at <= time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     l3 = 14 + 4 * len(who.tags)
     key = who.key
-    assert punt == Punt(BootNs(punt.at), who.id, who.port, key.svid, key.cvid, KNOWN, len(sent), l3)
+    assert punt == Punt(BootNs(punt.at), who.id, who.port, key.svid, key.cvid, KNOWN, len(sent), l3, 0)
     assert frame[l3] == 0x45
 
 
@@ -200,7 +200,7 @@ def test_line_that_floods_leaves_the_class_to_others(bench: Bench) -> None:
 def shared(bench: Bench) -> Iterator[Bench]:
     """The subscriber port as one whose VLANs are many lines'."""
     ports = Ports(bench.maps["ports"])
-    alone = Port(SUB, PortKind.SUBSCRIBER, 0, bench.devices["sub"], GATEWAY_MAC, 1508, 0)
+    alone = Port(SUB, PortKind.SUBSCRIBER, 0, bench.devices["sub"], GATEWAY_MAC, 1508, 0, 1)
     ports.put(replace(alone, shared=1))
     yield bench
     ports.put(alone)

@@ -226,6 +226,7 @@ def sample(**fields: Any) -> Sample:
         "svid": 100,
         "cvid": 7,
         "source": STRANGER,
+        "pppoe": 0,
         "reason": DropReason.NO_SESSION,
     }
     return Sample(**{"at": BootNs(50), "length": 60, "stage": Stage.ADMIT} | told | fields)
@@ -237,6 +238,7 @@ def test_whose_a_sample_is() -> None:
     client = Client(Line(1, 100, 7), ALICE.mac)
     table.put(Session(id=3, client=client, phase=Phase.ACTIVE, since=BootNs(50)), BootNs(50))
     assert whose(sample(), PORTS, table) == (Client(Line(1, 100, 7), STRANGER), True)
+    assert whose(sample(pppoe=9), PORTS, table) == (Client(Line(1, 100, 7), STRANGER, 9), True)
     assert whose(sample(port=2, session=3), PORTS, table) == (client, False)
     assert whose(sample(port=9, session=3), PORTS, table) == (client, False), "by a host link, which is no port"
     assert whose(sample(port=2, session=3, at=BootNs(49)), PORTS, table) is None

@@ -52,7 +52,7 @@ def rows(id_: int, address: str | None = None, promise: int = 1) -> Rows:
         1500,
         0,
         Meter(0, 0),
-        Encapsulation(1, 14, b""),
+        Encapsulation(1, 14, 0, b"", b""),
         0,
         0,
         Meter(0, 0),

@@ -323,9 +323,9 @@ def test_every_command_of_the_document_does_what_it_says(lab: Lab) -> None:
     lease = lab.customers[0].dhcp("udhcpc")
     assert str(lease.address) == "100.64.0.2"
     said: list[str] = []
-    known = {"FILE": str(lab.gateway.config_file), "MAC": FIRST, "SECRET": shlex.quote(server.secret)}
+    known = {"FILE": str(lab.gateway.config_file), "MAC": FIRST, "SECRETFILE": str(lab.folder / "r1.secret")}
     for command in commands():
-        words = re.sub(r"\b(FILE|MAC|SECRET)\b", lambda match: known[match[1]], command)
+        words = re.sub(r"\b(FILE|MAC|SECRETFILE)\b", lambda match: known[match[1]], command)
         if words.startswith("bng"):
             said.append(lab.gateway.bng(*shlex.split(words)[1:]))
         else:

@@ -35,6 +35,9 @@ REST_S = 1.0
 """Between two looks, whatever happens: who takes away what is put back shall not keep the gateway busy."""
 
 
+NOWHERE = IPv4Address(0)
+
+
 class HostLinks:
     """Each tenant's link. `pools` are those of the configuration as it is; `own` hears of the machine's addresses when
     they have become others."""
@@ -69,10 +72,12 @@ class HostLinks:
         pools = self._pools()
         own = [IPv4Network(address) for address in own_addresses(pools, addresses)]
         for tenant, link in self.ends.items():
-            networks = [pool.network for pool in routed(pools, tenant)]
+            mine = routed(pools, tenant)
+            networks = [pool.network for pool in mine]
             row = abi.Tenant(
                 tenant.table,
                 link.kernel.ifindex,
+                min((pool.gateway for pool in mine), default=NOWHERE),
                 number_of(tenant),
                 link.kernel.mac,
                 link.ours.mac,

@@ -14,7 +14,7 @@ from wayleave.net.units import BootNs
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-LAYOUT = "33e57283994f"
+LAYOUT = "da84f4816612"
 """Changes whenever a struct, enum or constant of abi.h does."""
 
 PORT_MAX = 1024
@@ -33,6 +33,7 @@ REPLY_OPTIONS_MAX = 360
 NO_SESSION = 0xFFFFFFFF
 METER_COST_BITS = 12
 METER_TIME_BITS = 6
+PPPOE_MTU = 1492
 
 
 @dataclass(slots=True)
@@ -65,7 +66,7 @@ class PortKind(IntEnum):
 class Port:
     """struct port: 24 octets."""
 
-    FORMAT: ClassVar[Struct] = Struct("<HHII6sHH2x")
+    FORMAT: ClassVar[Struct] = Struct("<HHII6sHHH")
     SIZE: ClassVar[int] = 24
     OFFSET: ClassVar[dict[str, int]] = {
         "number": 0,
@@ -75,6 +76,7 @@ class Port:
         "mac": 12,
         "mtu": 18,
         "shared": 20,
+        "pppoe": 22,
     }
     number: int
     kind: int
@@ -83,33 +85,38 @@ class Port:
     mac: Mac
     mtu: int
     shared: int
+    pppoe: int
 
     def pack(self) -> bytes:
-        return self.FORMAT.pack(self.number, self.kind, self.tenant, self.ifindex, self.mac, self.mtu, self.shared)
+        return self.FORMAT.pack(
+            self.number, self.kind, self.tenant, self.ifindex, self.mac, self.mtu, self.shared, self.pppoe
+        )
 
     @classmethod
     def unpack(cls, data: Buffer, offset: int = 0) -> Port:
-        number, kind, tenant, ifindex, mac, mtu, shared = cls.FORMAT.unpack_from(data, offset)
-        return cls(number, kind, tenant, ifindex, Mac(mac), mtu, shared)
+        number, kind, tenant, ifindex, mac, mtu, shared, pppoe = cls.FORMAT.unpack_from(data, offset)
+        return cls(number, kind, tenant, ifindex, Mac(mac), mtu, shared, pppoe)
 
 
 @dataclass(slots=True)
 class Tenant:
-    """struct tenant: 152 octets."""
+    """struct tenant: 156 octets."""
 
-    FORMAT: ClassVar[Struct] = Struct("<IIH6s6sH128s")
-    SIZE: ClassVar[int] = 152
+    FORMAT: ClassVar[Struct] = Struct("<II4sH6s6sH128s")
+    SIZE: ClassVar[int] = 156
     OFFSET: ClassVar[dict[str, int]] = {
         "table": 0,
         "link_ifindex": 4,
-        "link": 8,
-        "link_kernel": 10,
-        "link_ours": 16,
-        "prefix_count": 22,
-        "prefixes": 24,
+        "address": 8,
+        "link": 12,
+        "link_kernel": 14,
+        "link_ours": 20,
+        "prefix_count": 26,
+        "prefixes": 28,
     }
     table: int
     link_ifindex: int
+    address: IPv4Address
     link: int
     link_kernel: Mac
     link_ours: Mac
@@ -118,13 +125,24 @@ class Tenant:
 
     def pack(self) -> bytes:
         return self.FORMAT.pack(
-            self.table, self.link_ifindex, self.link, self.link_kernel, self.link_ours, self.prefix_count, self.prefixes
+            self.table,
+            self.link_ifindex,
+            self.address.packed,
+            self.link,
+            self.link_kernel,
+            self.link_ours,
+            self.prefix_count,
+            self.prefixes,
         )
 
     @classmethod
     def unpack(cls, data: Buffer, offset: int = 0) -> Tenant:
-        table, link_ifindex, link, link_kernel, link_ours, prefix_count, prefixes = cls.FORMAT.unpack_from(data, offset)
-        return cls(table, link_ifindex, link, Mac(link_kernel), Mac(link_ours), prefix_count, prefixes)
+        table, link_ifindex, address, link, link_kernel, link_ours, prefix_count, prefixes = cls.FORMAT.unpack_from(
+            data, offset
+        )
+        return cls(
+            table, link_ifindex, IPv4Address(address), link, Mac(link_kernel), Mac(link_ours), prefix_count, prefixes
+        )
 
 
 @dataclass(slots=True)
@@ -212,26 +230,29 @@ class SessionFlag(IntFlag):
 
     LOCAL = 1
     CHECK_SOURCE = 2
+    CLAMP_MSS = 4
 
 
 @dataclass(slots=True)
 class Encapsulation:
     """struct encapsulation: 40 octets."""
 
-    FORMAT: ClassVar[Struct] = Struct("<HB3x34s")
+    FORMAT: ClassVar[Struct] = Struct("<HBB2x30s4s")
     SIZE: ClassVar[int] = 40
-    OFFSET: ClassVar[dict[str, int]] = {"port": 0, "length": 2, "header": 6}
+    OFFSET: ClassVar[dict[str, int]] = {"port": 0, "length": 2, "pppoe": 3, "header": 6, "magic": 36}
     port: int
     length: int
+    pppoe: int
     header: bytes
+    magic: bytes
 
     def pack(self) -> bytes:
-        return self.FORMAT.pack(self.port, self.length, self.header)
+        return self.FORMAT.pack(self.port, self.length, self.pppoe, self.header, self.magic)
 
     @classmethod
     def unpack(cls, data: Buffer, offset: int = 0) -> Encapsulation:
-        port, length, header = cls.FORMAT.unpack_from(data, offset)
-        return cls(port, length, header)
+        port, length, pppoe, header, magic = cls.FORMAT.unpack_from(data, offset)
+        return cls(port, length, pppoe, header, magic)
 
 
 @dataclass(slots=True)
@@ -473,13 +494,15 @@ class Stage(IntEnum):
     SESSION = 1
     ARP = 2
     DHCP4 = 3
-    PUNT = 4
-    ADMIT = 5
-    ANTISPOOF = 6
-    METER = 7
-    FORWARD = 8
-    HOST = 9
-    DELIVER = 10
+    PPPOE = 4
+    PUNT = 5
+    ADMIT = 6
+    ANTISPOOF = 7
+    METER = 8
+    MSS = 9
+    FORWARD = 10
+    HOST = 11
+    DELIVER = 12
 
 
 class Outcome(IntEnum):
@@ -534,6 +557,8 @@ class DropReason(IntEnum):
     NO_EGRESS = 34
     METERED_UP = 35
     METERED_DOWN = 36
+    MALFORMED_PPPOE = 37
+    PPP_PROTOCOL = 38
 
 
 class PuntClass(IntEnum):
@@ -541,6 +566,9 @@ class PuntClass(IntEnum):
 
     DHCP4_KNOWN = 0
     DHCP4_NEW = 1
+    PPP_KNOWN = 2
+    PPP_NEW = 3
+    PPPOE_DISCOVERY = 4
 
 
 class PuntResult(IntEnum):
@@ -555,10 +583,10 @@ class PuntResult(IntEnum):
 
 @dataclass(slots=True)
 class Punt:
-    """struct punt: 24 octets."""
+    """struct punt: 32 octets."""
 
-    FORMAT: ClassVar[Struct] = Struct("<QIHHHHHH")
-    SIZE: ClassVar[int] = 24
+    FORMAT: ClassVar[Struct] = Struct("<QIHHHHHHH6x")
+    SIZE: ClassVar[int] = 32
     OFFSET: ClassVar[dict[str, int]] = {
         "at": 0,
         "session": 8,
@@ -568,6 +596,7 @@ class Punt:
         "class_": 18,
         "length": 20,
         "l3": 22,
+        "pppoe": 24,
     }
     at: BootNs
     session: int
@@ -577,16 +606,17 @@ class Punt:
     class_: int
     length: int
     l3: int
+    pppoe: int
 
     def pack(self) -> bytes:
         return self.FORMAT.pack(
-            self.at, self.session, self.port, self.svid, self.cvid, self.class_, self.length, self.l3
+            self.at, self.session, self.port, self.svid, self.cvid, self.class_, self.length, self.l3, self.pppoe
         )
 
     @classmethod
     def unpack(cls, data: Buffer, offset: int = 0) -> Punt:
-        at, session, port, svid, cvid, class_, length, l3 = cls.FORMAT.unpack_from(data, offset)
-        return cls(BootNs(at), session, port, svid, cvid, class_, length, l3)
+        at, session, port, svid, cvid, class_, length, l3, pppoe = cls.FORMAT.unpack_from(data, offset)
+        return cls(BootNs(at), session, port, svid, cvid, class_, length, l3, pppoe)
 
 
 class SampleResult(IntEnum):
@@ -601,7 +631,7 @@ class SampleResult(IntEnum):
 class Sample:
     """struct sample: 32 octets."""
 
-    FORMAT: ClassVar[Struct] = Struct("<QIIHHHBB6s2x")
+    FORMAT: ClassVar[Struct] = Struct("<QIIHHHBB6sH")
     SIZE: ClassVar[int] = 32
     OFFSET: ClassVar[dict[str, int]] = {
         "at": 0,
@@ -613,6 +643,7 @@ class Sample:
         "reason": 22,
         "stage": 23,
         "source": 24,
+        "pppoe": 30,
     }
     at: BootNs
     session: int
@@ -623,16 +654,26 @@ class Sample:
     reason: int
     stage: int
     source: Mac
+    pppoe: int
 
     def pack(self) -> bytes:
         return self.FORMAT.pack(
-            self.at, self.session, self.length, self.port, self.svid, self.cvid, self.reason, self.stage, self.source
+            self.at,
+            self.session,
+            self.length,
+            self.port,
+            self.svid,
+            self.cvid,
+            self.reason,
+            self.stage,
+            self.source,
+            self.pppoe,
         )
 
     @classmethod
     def unpack(cls, data: Buffer, offset: int = 0) -> Sample:
-        at, session, length, port, svid, cvid, reason, stage, source = cls.FORMAT.unpack_from(data, offset)
-        return cls(BootNs(at), session, length, port, svid, cvid, reason, stage, Mac(source))
+        at, session, length, port, svid, cvid, reason, stage, source, pppoe = cls.FORMAT.unpack_from(data, offset)
+        return cls(BootNs(at), session, length, port, svid, cvid, reason, stage, Mac(source), pppoe)
 
 
 @dataclass(slots=True)
@@ -744,15 +785,21 @@ class Policer(IntEnum):
 
     DHCP4_KNOWN = 0
     DHCP4_NEW = 1
-    LINE = 2
-    CLIENT = 3
-    LINK = 4
-    LINK_LINE = 5
-    SHARED = 6
-    SAMPLE = 7
-    SAMPLE_CLIENT = 8
-    SAMPLE_LINE = 9
-    SAMPLE_METERED = 10
+    PPP_KNOWN = 2
+    PPP_NEW = 3
+    PPPOE_DISCOVERY = 4
+    LINE = 5
+    CLIENT = 6
+    SHARED = 7
+    PPPOE_LINE = 8
+    PPPOE_CLIENT = 9
+    PPPOE_SHARED = 10
+    LINK = 11
+    LINK_LINE = 12
+    SAMPLE = 13
+    SAMPLE_CLIENT = 14
+    SAMPLE_LINE = 15
+    SAMPLE_METERED = 16
 
 
 @dataclass(slots=True)

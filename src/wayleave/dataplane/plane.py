@@ -147,14 +147,15 @@ class DataPlane:
         tenant: int,
         xdp: str,
         shared: bool = False,
+        pppoe: bool = False,
     ) -> bool:
         """Put a device to work as port `number`; True if its program stood there already and was only exchanged.
 
-        `shared`: many lines share a VLAN there.
+        `shared`: many lines share a VLAN there; `pppoe`: it serves PPPoE.
 
         Raises: objects.LoadError.
         """
-        port = abi.Port(number, kind, tenant, ifindex, mac, mtu, int(shared))
+        port = abi.Port(number, kind, tenant, ifindex, mac, mtu, int(shared), int(pppoe))
         self._ports.remove(number, but=ifindex)
         self._ports.put(port)
         self._egress.put(number, ifindex.to_bytes(4, "little"))

@@ -19,16 +19,21 @@ from wayleave.dataplane.digest import digest_agent, digest_form
 from wayleave.net.mac import Mac
 from wayleave.net.units import SECOND, BootNs
 from wayleave.proto.dhcp4.standing import StandingReply
+from wayleave.proto.ppp.packet import Protocol
+from wayleave.proto.pppoe.packet import encode_session
 from wayleave.session import model
 
 FOREVER = BootNs(0xFFFF_FFFF_FFFF_FFFF)
 FIRST_LOCAL_ID = 0xFFFF_0000
 """LOCAL rows have ids past every table: nothing is counted under them."""
 
+ETHERNET_MTU = 1500
+"""What the other end of a TCP connection counts on, and PPPoE has no room for (RFC 2516 7)."""
+
 NOT_METERED = Meter(0, 0)
 
 _NO_CLIENT = ClientKey(0, 0, 0, 0, Mac(bytes(6)))
-_NO_ENCAPSULATION = Encapsulation(0, 0, b"")
+_NO_ENCAPSULATION = Encapsulation(0, 0, 0, b"", b"")
 
 
 class Rows(Struct, frozen=True, gc=False):
@@ -55,7 +60,7 @@ def project(session: model.Session, tenant: model.Tenant, standing: StandingRepl
     assert service is not None
     client, line = session.client, session.client.line
     key = ClientKey(line.port, line.svid, line.cvid, client.pppoe, client.mac)
-    header = session.encapsulation
+    header = session.encapsulation + (encode_session(client.pppoe, Protocol.IPV4, b"") if client.pppoe else b"")
     row = Session(
         promise_until=min(lease.promise_until, session.ends_at or FOREVER),
         generation=0,
@@ -65,11 +70,11 @@ def project(session: model.Session, tenant: model.Tenant, standing: StandingRepl
         netmask=lease.subnet.netmask,
         tenant=tenant.number,
         table=tenant.table,
-        flags=SessionFlag.CHECK_SOURCE if service.antispoof else 0,
+        flags=_flags(client, service),
         mtu=service.mtu,
         reply=0,
         up=meter(service.up),
-        encapsulation=Encapsulation(line.port, len(header), header),
+        encapsulation=Encapsulation(line.port, len(header), int(client.pppoe > 0), header, session.magic),
         form=digest_form(session.form or b"") if standing is not None else 0,
         agent=digest_agent(session.agent) if standing is not None else 0,
         down=meter(service.down),
@@ -77,6 +82,13 @@ def project(session: model.Session, tenant: model.Tenant, standing: StandingRepl
     packed_key = None if session.relayed else key.pack()
     host = Host4Key(tenant.number, lease.address).pack()
     return Rows(session.id, packed_key, host, row.pack(), pack_reply(standing) if standing is not None else None)
+
+
+def _flags(client: model.Client, service: model.Service) -> int:
+    flags = SessionFlag.CHECK_SOURCE if service.antispoof else SessionFlag(0)
+    if client.pppoe and service.mtu < ETHERNET_MTU:
+        flags |= SessionFlag.CLAMP_MSS
+    return flags
 
 
 def meter(rate: model.Rate | None) -> Meter:

@@ -41,7 +41,7 @@ def whose(sample: Sample, ports: Mapping[int, PortSettings], table: Table) -> tu
     """
     port = ports.get(sample.port)
     if port is not None and port.role == "subscriber":
-        return Client(Line(sample.port, sample.svid, sample.cvid), sample.source), True
+        return Client(Line(sample.port, sample.svid, sample.cvid), sample.source, sample.pppoe), True
     session = table.get(sample.session)
     return None if session is None or session.since > sample.at else (session.client, False)
 

@@ -37,6 +37,12 @@ class PuntSettings(Leaf):
     line: Rate = _rate(20, 40, "DHCP of one line")
     shared: Rate = _rate(1_000, 1_000, 'DHCP of one VLAN that lines share, in the place of `line`: `line = "circuit"`')
     client: Rate = _rate(5, 10, "DHCP of one client")
+    ppp_known: Rate = _rate(20_000, 20_000, "PPP's control of sessions that have an address: all of it together")
+    ppp_new: Rate = _rate(20_000, 20_000, "the same of sessions on their way to one: all of it together")
+    pppoe_discovery: Rate = _rate(5_000, 5_000, "PPPoE discovery: all of it together")
+    pppoe_line: Rate = _rate(40, 80, "PPPoE discovery and PPP's control of one line; a session takes about a dozen")
+    pppoe_shared: Rate = _rate(5_000, 5_000, "the same of one VLAN that lines share, in the place of `pppoe_line`")
+    pppoe_client: Rate = _rate(20, 40, "the same of one client")
     link: Rate = _rate(5_000, 1_000, "packets for the local kernel to answer: all together")
     link_line: Rate = _rate(100, 100, "the same of one line, in shared VLANs one client, on network ports one source")
     sample: Rate = _rate(
@@ -50,11 +56,17 @@ class PuntSettings(Leaf):
         return {
             Policer.DHCP4_KNOWN: self.known.row(),
             Policer.DHCP4_NEW: self.new.row(),
+            Policer.PPP_KNOWN: self.ppp_known.row(),
+            Policer.PPP_NEW: self.ppp_new.row(),
+            Policer.PPPOE_DISCOVERY: self.pppoe_discovery.row(),
             Policer.LINE: self.line.row(),
             Policer.CLIENT: self.client.row(),
+            Policer.SHARED: self.shared.row(),
+            Policer.PPPOE_LINE: self.pppoe_line.row(),
+            Policer.PPPOE_CLIENT: self.pppoe_client.row(),
+            Policer.PPPOE_SHARED: self.pppoe_shared.row(),
             Policer.LINK: self.link.row(),
             Policer.LINK_LINE: self.link_line.row(),
-            Policer.SHARED: self.shared.row(),
             Policer.SAMPLE: self.sample.row(),
             Policer.SAMPLE_CLIENT: self.sample_client.row(),
             Policer.SAMPLE_LINE: self.sample_line.row(),

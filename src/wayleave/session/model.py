@@ -265,6 +265,8 @@ class Session(Struct, frozen=True, kw_only=True, gc=False):
     """What of the client's last request shapes the answer, opaque here: whoever has it can say the same again."""
     agent: bytes = b""
     """What its access node last said of it, opaque here."""
+    magic: bytes = b""
+    """Our number in PPP (RFC 1661 6.4), with which the data plane answers echo requests; empty: it does not."""
     service: Service | None = None
     lease: Lease | None = None
     promising: BootNs = NEVER
