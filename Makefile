@@ -5,6 +5,10 @@ VENV := .venv
 RUN := $(VENV)/bin
 ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
 SUBJECT := src tests tools
+# Whole runs of the tests share two cores, a module to a worker; a part of them runs by itself.
+JOBS ?= 2
+# Every lab starts gateways: Python need not compile their source each time, whatever the machine's habit is.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: setup build abi docs demo test check soak bench clean
 
@@ -32,7 +36,7 @@ demo: build
 	$(ROOT) $(RUN)/python -m wayleave.lab.demo $(if $(KEEP),--keep) $(if $(MUTANT),--mutant $(MUTANT)) $(if $(ONLY),--only $(ONLY))
 
 test: setup
-	$(ROOT) $(RUN)/python -m pytest $(TESTS)
+	$(ROOT) $(RUN)/python -m pytest $(if $(TESTS),$(TESTS),-n $(JOBS) --dist loadscope)
 
 soak: setup
 	$(ROOT) env WAYLEAVE_PROFILE=soak $(RUN)/python -m pytest $(TESTS)

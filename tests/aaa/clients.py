@@ -26,7 +26,7 @@ def terms(**how: object) -> Terms:
 def deciders(group: Terms | None = None) -> Deciders:
     """Port 1 is tenant isp's, whose clients `group` decides about; port 2 is of a tenant that has none."""
     tenants = {1: "isp", 2: "other"}
-    local = LocalAuthorization(AuthorizationSettings(default="residential"), (), tenants, {"residential": "isp"}, {})
+    local = LocalAuthorization(AuthorizationSettings(default="homes"), (), tenants, {"homes": "other"}, {})
     return Deciders(
         local=local, tenants=tenants, groups={"isp": group or terms()}, known=KNOWN, trusted=frozenset((1,))
     )

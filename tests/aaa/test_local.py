@@ -53,6 +53,22 @@ def test_without_a_default_only_known_subscribers_get_on() -> None:
     assert decide(Client(LINE, MAC), known, default=None) == Service(tenant="isp", pool="business", subscriber="alice")
 
 
+def test_the_default_is_for_those_of_its_tenant() -> None:
+    """The other provider is closed: nobody gets into this one's by not being known."""
+    refused = decide(Client(LINE, MAC), default="theirs")
+    assert isinstance(refused, Refusal)
+    assert refused.reason is Reason.UNKNOWN_CLIENT
+    assert refused.why == "not in the subscribers file, and authorization.default is not tenant isp's"
+    refused = decide(Client(LINE, MAC), Subscriber.model_validate({"name": "a", "mac": str(MAC)}), default="theirs")
+    assert isinstance(refused, Refusal)
+    assert refused.reason is Reason.NO_POOL
+    assert refused.why == "subscriber a has no pool, and authorization.default is not tenant isp's"
+    of_theirs = Subscriber.model_validate({"name": "a", "mac": str(MAC), "tenant": "other"})
+    assert decide(Client(LINE, MAC), of_theirs, default="theirs") == Service(
+        tenant="other", pool="theirs", subscriber="a"
+    )
+
+
 def test_an_entry_without_a_pool_gets_nothing_where_no_default_names_one() -> None:
     entry = Subscriber.model_validate({"name": "a", "mac": str(MAC)})
     refused = decide(Client(LINE, MAC), entry, default=None)

@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from tests.aaa.clients import deciders, session
+from tests.aaa.clients import CALLER, deciders, session, terms
+from wayleave.aaa import request
 from wayleave.aaa.order import IDENTIFYING, SELECTING, ErrorCause, Order, Refused, understand
-from wayleave.net.units import BootNs
+from wayleave.aaa.radius import Deciders
+from wayleave.net.units import BootNs, Ns
 from wayleave.proto.dhcp4 import relay
 from wayleave.proto.dhcp4.relay import RelayAgent
 from wayleave.proto.radius.dictionary import STANDARD
-from wayleave.session.model import Line, Phase, Session
+from wayleave.session.model import NOTHING_USED, Line, Phase, Session
 from wayleave.session.table import Table
 
 AGENT = relay.encode(RelayAgent(b"slot 1", b"door 7"))
@@ -33,12 +35,18 @@ def table() -> Table:
     return table
 
 
-def ask(table: Table, *said: tuple[str, Any], disconnects: bool = True, groups: Any = None) -> Order | Refused:
+def ask(
+    table: Table,
+    *said: tuple[str, Any],
+    disconnects: bool = True,
+    groups: Any = None,
+    of: Deciders | None = None,
+) -> Order | Refused:
     def holder(address: IPv4Address) -> Session | None:
         return next((one for one in table if one.lease and one.lease.address == address), None)
 
     avps = [STANDARD[name].encode(value) for name, value in said]
-    return understand(STANDARD.explode(avps), disconnects, table, holder, deciders(), groups)
+    return understand(STANDARD.explode(avps), disconnects, table, holder, of or deciders(), groups)
 
 
 NAMES = {
@@ -75,6 +83,74 @@ def test_all_of_them_at_once_and_one_that_is_wrong(table: Table) -> None:
         wrong = {**NAMES, name: b"x" if isinstance(NAMES[name], bytes) else NAMES[name]}
         if wrong != NAMES:
             assert isinstance(ask(table, *wrong.items()), Refused)
+
+
+@pytest.mark.parametrize(
+    "said", ["02:00:00:00:00:01", "02-00-00-00-00-01", "0200.0000.0001", "020000000001", "02:00:00:00:00:01".upper()]
+)
+def test_a_mac_is_a_mac_however_it_is_written(table: Table, said: str) -> None:
+    assert ask(table, ("Calling-Station-Id", said)) == Order(BOB, None)
+    assert ask(table, ("Calling-Station-Id", said), ("User-Name", "bob")) == Order(BOB, None)
+
+
+def test_a_station_that_is_called_by_no_mac_is_compared_letter_by_letter(table: Table) -> None:
+    group = terms(caller=replace(CALLER, calling="{mac}@home"))
+    for said, is_bob in (("02:00:00:00:00:01@home", True), ("02-00-00-00-00-01@home", False)):
+        order = ask(table, ("User-Name", "bob"), ("Calling-Station-Id", said), of=deciders(group))
+        assert isinstance(order, Order) is is_bob
+
+
+def test_what_servers_are_told_of_a_session_is_true_of_it_however_long_its_line_is_called() -> None:
+    caller = replace(CALLER, calling="{circuit}", called="{remote}")
+    agent = relay.encode(RelayAgent(remote_id=b"door" * 60))
+    far = session(6, line=Line(256, circuit=b"slot" * 63), agent=agent)
+    of = replace(deciders(terms(caller=caller)), trusted=frozenset((256,)))
+    subject = of.subject(far, terms(caller=caller))
+    record = request.accounting(far, subject, caller, request.Status.START, NOTHING_USED, Ns(0))
+    said = [(attribute.name, attribute.decode(octets)) for attribute, octets in STANDARD.explode(record)]
+    told = [(name, value) for name, value in said if name in IDENTIFYING]
+    assert {name for name, _ in told} == set(IDENTIFYING)
+    assert dict(told)["NAS-Port"] == 0
+    table = Table(16)
+    table.put(far, BootNs(1))
+    assert ask(table, *told, of=of) == Order(far, None)
+
+
+WHY: list[tuple[tuple[tuple[str, Any], ...], str]] = [
+    ((("User-Name", "nobody"),), "no session has User-Name nobody"),
+    ((("Framed-IP-Address", IPv4Address("10.0.0.99")),), "no session has Framed-IP-Address 10.0.0.99"),
+    ((("User-Name", "carol"),), "the session with User-Name carol has no address yet, or is not this controller's"),
+    (
+        (("User-Name", "bob"), ("Calling-Station-Id", "02:00:00:00:00:99")),
+        "session 1 has User-Name bob, but its Calling-Station-Id is 02-00-00-00-00-01, not 02:00:00:00:00:99",
+    ),
+    (
+        (("Framed-IP-Address", IPv4Address("10.0.0.11")), ("User-Name", "alice"), ("NAS-Port-Id", "1:100.8")),
+        "session 1 has Framed-IP-Address 10.0.0.11, but its User-Name is bob, not alice, "
+        "its NAS-Port-Id is 1:100.7, not 1:100.8",
+    ),
+    (
+        (("User-Name", "alice"), ("Acct-Session-Id", "0000000100000002"), ("ADSL-Agent-Circuit-Id", b"x")),
+        "session 2 has Acct-Session-Id 0000000100000002, but it has no ADSL-Agent-Circuit-Id",
+    ),
+    (
+        (("User-Name", "alice"), ("Framed-IP-Address", IPv4Address("10.0.0.13")), ("NAS-Port-Id", "1:7")),
+        "session 3 has Framed-IP-Address 10.0.0.13, but its NAS-Port-Id is 1:100.8, not 1:7",
+    ),
+]
+
+
+@pytest.mark.parametrize(("said", "why"), WHY)
+def test_what_is_not_true_of_the_session_is_said(table: Table, said: tuple[tuple[str, Any], ...], why: str) -> None:
+    assert ask(table, *said) == Refused(ErrorCause.SESSION_CONTEXT_NOT_FOUND, why)
+
+
+def test_what_the_dictionary_has_not_is_called_by_its_number(table: Table) -> None:
+    refused = understand(
+        STANDARD.explode([STANDARD["User-Name"].encode("bob"), (64, b"\0\0\0\3")]),
+        False, table, lambda _: None, deciders(), None,
+    )  # fmt: skip
+    assert refused == Refused(ErrorCause.UNSUPPORTED_ATTRIBUTE, "attribute 64 means nothing here")
 
 
 REFUSED: list[tuple[str, tuple[tuple[str, Any], ...], ErrorCause]] = [

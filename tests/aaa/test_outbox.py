@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -29,8 +29,10 @@ def utc(moment: BootNs) -> UtcNs:
 class Gateway:
     """A process with its disk: records are on the disk before they are in the outbox, and leave both in order."""
 
-    def __init__(self, seed: int, memory: int = 50, servers: int = 1) -> None:
-        self.world = World(count=servers, code=Code.ACCOUNTING_REQUEST, seed=seed, lose=0.1, jitter=SECOND // 2)
+    def __init__(self, seed: int, memory: int = 50, servers: int = 1, **how: object) -> None:
+        """`how` the world is, and each server asked: see World and Server."""
+        lossy: dict[str, Any] = {"lose": 0.1, "jitter": SECOND // 2, **how}
+        self.world = World(servers, Code.ACCOUNTING_REQUEST, seed, **lossy)
         self.disk: dict[int, Account] = {}
         self.memory, self.seq = memory, 0
         self.forgotten: dict[int, BootNs] = {}
@@ -223,3 +225,42 @@ def test_a_record_too_long_for_a_packet_goes_out_without_its_longest_parts_and_h
     assert (long.first(40), long.first(26)) == ((1).to_bytes(4, "big"), None)
     assert long.first(41) is not None
     assert long.first(55) is not None
+
+
+@pytest.mark.parametrize("probes", [True, False], ids=["answers Status-Server", "does not"])
+def test_what_is_about_all_sessions_and_is_never_answered_holds_up_nobody_for_ever(probes: bool) -> None:
+    gateway = Gateway(5, probes=probes)
+    gateway.world.servers[0].answer = lambda asked: None if asked.first(44) == b"" else (Code.ACCOUNTING_RESPONSE, [])
+    gateway.record("a", 1)
+    off, on = gateway.record("", 8), gateway.record("", 7)
+    gateway.record("a", 2)
+    gateway.record("b", 1)
+    gateway.run(60)
+    assert {item.session for item in gateway.disk.values()} == {"", "a", "b"}, "for a while all wait"
+    gateway.run(900)
+    assert [*gateway.disk] == [off, on]
+    gateway.world.servers[0].answer = lambda _: (Code.ACCOUNTING_RESPONSE, [])
+    gateway.run(120)
+    assert not gateway.disk, "and it is asked on"
+    gateway.record("", 7)
+    gateway.record("c", 1)
+    gateway.run(60)
+    assert not gateway.disk
+
+
+def test_what_is_about_all_sessions_goes_ahead_of_those_that_wait_no_longer_for_it() -> None:
+    gateway = Gateway(6, lose=0, jitter=0, probes=False)
+    (server,) = gateway.world.servers
+    server.answer = lambda _: None
+    off, on = gateway.record("", 8), gateway.record("", 7)
+    for number in range(3):
+        gateway.record(f"s{number}", 1)
+    gateway.run(3600)
+    assert heard([server]).keys() == {"", "s0", "s1", "s2"}, "they do not wait for it any more"
+    while len(gateway.world.exchange):
+        gateway.run(0.2)
+    server.answer, server.heard = lambda _: (Code.ACCOUNTING_RESPONSE, []), []
+    gateway.run(60)
+    came = [int.from_bytes(packet.first(SEQ) or b"", "big") for packet in server.asked(Code.ACCOUNTING_REQUEST)]
+    assert came[:2] == [off, on]
+    assert not gateway.disk

@@ -13,15 +13,11 @@ from fastapi import FastAPI
 
 from tests.api.test_search import table
 from tests.fakes.clock import FakeClock
+from tests.yardstick import TRIES, adding
 from wayleave.api.routes import application
 from wayleave.api.search import LOOK, PAGE
 from wayleave.config.load import FILES_MAX
 from wayleave.net.units import BootNs
-
-TRIES = 20
-"""The least of so many counts: what is measured is the work, not what else the machine does."""
-ADDED = 200_000
-"""An answer may take what this machine's Python takes to add up so many numbers: some 10 ms on one that is not slow."""
 
 
 @pytest.fixture(scope="module")
@@ -143,11 +139,4 @@ def test_no_answer_holds_the_loop(app: FastAPI, query: str, found: int) -> None:
             assert page["after"] is not None
         return min(held)
 
-    assert asyncio.run(least()) < min(yardstick() for _ in range(TRIES))
-
-
-def yardstick() -> float:
-    start, total = time.thread_time(), 0
-    for number in range(ADDED):
-        total += number
-    return time.thread_time() - start
+    assert asyncio.run(least()) < adding(200_000)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from wayleave.config.load import ConfigurationError, load
+from wayleave.daemon.derived import derive
+from wayleave.net.mac import Mac
 from wayleave.net.units import SECOND
-from wayleave.session.model import Line
+from wayleave.session.model import Client, Line, Service
 
 GOOD = """
 [gateway]
@@ -95,11 +98,33 @@ def test_a_pool_and_who_gets_it_are_of_one_tenant(file: Path, tmp_path: Path) ->
         'role = "network"', 'role = "network"\ntenant = "b"'
     )
     two = two.replace('lease = "30m"', 'lease = "30m"\ntenant = "a"') + 'subscribers = "people.toml"\n'
-    (tmp_path / "people.toml").write_text('[[subscribers]]\nname = "x"\nline = "1:1"\ntenant = "b"\n')
+    (tmp_path / "people.toml").write_text(
+        '[[subscribers]]\nname = "x"\nline = "1:1"\ntenant = "b"\n[[subscribers]]\nname = "y"\nline = "1:2"\n'
+        '[[subscribers]]\nname = "z"\nline = "1:3"\npool = "residential"\n'
+    )
+    people = f"{tmp_path / 'people.toml'}: subscribers"
     assert problems(file, two) == [
-        "ports[1].tenant: clients here would get pool residential, which is tenant a's",
-        f"{tmp_path / 'people.toml'}: subscribers[x].tenant: is b, but pool residential is tenant a's",
+        f"{people}[x].tenant: is b, but pool residential is tenant a's",
+        f"{people}[y].pool: is missing: authorization.default is tenant a's, and port 1 tenant b's: "
+        "name a pool of tenant b",
     ]
+
+
+def test_the_documentations_two_providers_are_one_open_and_one_closed(tmp_path: Path) -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "howto" / "two-providers.md"
+    gateway, people = re.findall(r"```toml\n(.*?)```", page.read_text(), re.DOTALL)
+    (tmp_path / "bng.toml").write_text(gateway)
+    (tmp_path / "subscribers.toml").write_text(people)
+    settings, subscribers = load(tmp_path / "bng.toml")
+    local = derive(settings, subscribers).deciders.local
+
+    def gets(line: str) -> tuple[str, str] | None:
+        service = local.grant(Client(Line.parse(line), Mac(bytes(6))))
+        return (service.tenant, service.pool) if isinstance(service, Service) else None
+
+    assert gets("1:100.1") == ("open", "residential"), "anybody"
+    assert gets("2:100.1") is None, "nobody who is not known"
+    assert gets("2:100.7") == gets("1:100.7") == ("closed", "members")
 
 
 @pytest.mark.parametrize(
@@ -433,6 +458,12 @@ def test_an_empty_file_lacks_everything(file: Path) -> None:
 
 def radius_server(file: Path, text: str) -> list[str]:
     return problems(file, f'{GOOD}\n[[radius.servers]]\nname = "r1"\naddress = "192.0.2.2"\n{text}')
+
+
+def test_a_server_that_is_given_no_time_is_none(file: Path) -> None:
+    assert radius_server(file, 'secret = "s"\ntimeout = "0s"') == [
+        "radius.servers[r1].timeout: is under 1s: no answer would be waited for"
+    ]
 
 
 def test_a_server_over_udp_has_a_secret_and_nothing_of_radsec(file: Path) -> None:

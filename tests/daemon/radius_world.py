@@ -230,7 +230,7 @@ class Process:
         self.world, self.alive = world, True
         clock = world.clock
         self._written: list[tuple[list[Write], str | None]] = []
-        self.store = Store(world.folder, clock, "off", lambda *_: None)
+        self.store = Store(world.folder, clock, "off", lambda *_: None, world.random.randbytes)
         servers = [Server(name=f"r{n}", secret=Secret(one.secret)) for n, one in enumerate(world.servers)]
         self.access, self.acct = (
             Exchange(code, servers, world.random.randbytes, queue=50)

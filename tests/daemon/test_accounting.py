@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from tests.daemon.radius_world import INTERIM, START, STOP, Process, World, client, number
 from wayleave.io.store import Store, StoreError
-from wayleave.io.writes import Save
+from wayleave.io.writes import Erase, Recount, Save, Write
 from wayleave.net.units import SECOND
 from wayleave.proto.radius.packet import Code, Packet
 from wayleave.session.model import Phase, Session, Used
@@ -52,10 +52,11 @@ def last(world: World, session: Session, kind: int) -> Packet:
 def test_a_disk_that_cannot_be_read_is_asked_again_and_stops_no_turn(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world.servers[0].up = False
+    for server in world.servers:
+        server.up = False
     world.process.clear()
-    world.run(1)
-    world.kill()
+    while [*world.process.table]:
+        world.run(0.1)
     with monkeypatch.context() as patch:
 
         def unreadable(*_: object) -> None:
@@ -63,7 +64,8 @@ def test_a_disk_that_cannot_be_read_is_asked_again_and_stops_no_turn(
 
         patch.setattr(Store, "accounts", unreadable)
         world.kill()
-        world.servers[0].up = True
+        for server in world.servers:
+            server.up = True
         world.run(30)
         assert world.process.accounting.backlog
     world.run(60)
@@ -139,6 +141,11 @@ def test_what_a_reboot_ended_had_lasted_until_anything_was_last_written(world: W
         (session,) = world.process.table
 
 
+def on_disk(world: World) -> int:
+    (count,) = world.process.store._db.execute("SELECT count(*) FROM accounting").fetchone()
+    return int(count)
+
+
 def full(world: World, seconds: float = 1) -> None:
     world.full = True
     world.run(seconds)
@@ -146,7 +153,6 @@ def full(world: World, seconds: float = 1) -> None:
 
 
 def test_an_interim_that_the_disk_refused_is_made_anew_and_never_comes_after_the_end(world: World) -> None:
-    stay(world, 40)
     (session,) = world.process.table
     name = session.accounting.encode()
     due, _, _ = world.process.accounting._interims[0]
@@ -179,10 +185,13 @@ def test_of_a_session_that_the_disk_refused_nobody_hears_a_word(tmp_path: Path) 
 
 def test_nor_where_its_end_was_on_its_way_already(tmp_path: Path) -> None:
     world = World(0, tmp_path)
+    world.run(5)
     world.process.discover(client(1))
     while not world.process.table.phases[Phase.RECORDING]:
         world.run(0.001)
-    beginning = world.process.store._waiting.get() or ()
+    beginning: list[Write] = []
+    while not world.process.store._waiting.empty():
+        beginning += world.process.store._waiting.get() or ()
     assert any(isinstance(write, Save) for write in beginning)
     world.process.clear()
     world.process.accounting.failed(beginning)
@@ -195,15 +204,36 @@ def test_nor_where_its_end_was_on_its_way_already(tmp_path: Path) -> None:
 def test_an_acknowledgement_that_the_disk_refused_is_not_forgotten(world: World) -> None:
     world.run(5)
     world.process.clear()
-    while not world.process.accounting.backlog:
+    while not on_disk(world):
         world.run(0.001)
-    while world.process.accounting.backlog:
-        world.run(0.001)
-    full(world)
-    assert world.process.store._db.execute("SELECT seq FROM accounting").fetchall()
+    full(world, 5)
+    assert on_disk(world)
     assert not world.process.accounting.backlog
     world.run(3)
-    assert not world.process.store._db.execute("SELECT seq FROM accounting").fetchall()
+    assert not on_disk(world)
+
+
+def test_what_the_disk_refused_and_is_tried_again_waits_to_be_acknowledged(world: World) -> None:
+    world.run(5)
+    assert not world.process.accounting.backlog
+    world.process.accounting.ends(world.clock.boot())
+    world.process.store.flush()
+    world.process.turn()
+    full(world, 0.5)
+    assert world.process.accounting.backlog == 1, "who stops the gateway does not hear that all is well"
+    full(world, 5)
+    assert world.process.accounting.backlog == 1
+    world.run(60)
+    assert world.process.accounting.backlog == 0
+
+
+def test_what_the_disk_refused_of_a_session_that_ended_is_not_written_to_the_next_one_of_its_id(world: World) -> None:
+    (session,) = world.process.table
+    accounting, store = world.process.accounting, world.process.store
+    accounting.failed([Recount(session.id, Used(up_octets=-7)), Recount(session.id + 1, Used(up_octets=-8))])
+    accounting.durable([Erase(session.id)])
+    accounting.try_again()
+    assert [write.id for write in store._collected if isinstance(write, Recount)] == [session.id + 1]
 
 
 def test_an_interim_that_is_due_while_a_lease_is_on_its_way_to_the_disk_comes_later(world: World) -> None:

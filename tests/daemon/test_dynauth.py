@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.aaa.clients import GOLD, deciders, session
 from tests.fakes.clock import FakeClock
 from tests.fakes.plane import Plane
 from wayleave.aaa.settings import ControllerSettings, RadiusSettings
-from wayleave.daemon.dynauth import Dynauth
+from wayleave.daemon.dynauth import TOLD_EVERY, TOLD_MOST, Dynauth
 from wayleave.daemon.engine import Engine
 from wayleave.io.writes import Collected, Save, Write, erased
 from wayleave.net.units import SECOND, BootNs
@@ -126,6 +127,20 @@ def test_changes_that_the_disk_refuses_are_undone_as_if_they_had_not_been(desk: 
     assert desk.plane.rows[1].session.service == before.service
 
 
+def test_also_where_it_refuses_them_one_after_the_other(desk: Desk) -> None:
+    before = desk.session
+    desk.ask(Code.COA_REQUEST, ("Filter-Id", "gold"))
+    first, desk.disk.group = desk.disk.group, []
+    desk.ask(Code.COA_REQUEST, ("Session-Timeout", 600))
+    second, desk.disk.group = desk.disk.group, first
+    desk.written("disk full")
+    desk.disk.group = second
+    desk.written("disk full")
+    assert desk.answers == [(Code.COA_NAK, UNAVAILABLE)] * 2
+    now = desk.session
+    assert (now.service, now.ends_at, now.asks_at) == (before.service, before.ends_at, before.asks_at)
+
+
 def test_what_else_the_disk_has_of_a_session_acknowledges_nothing(desk: Desk) -> None:
     service = desk.session.service
     assert service is not None
@@ -144,3 +159,25 @@ def test_a_controller_changes_only_what_its_groups_decided(tmp_path: Path) -> No
     desk = Desk(tmp_path, groups=("another",))
     desk.ask(Code.DISCONNECT_REQUEST)
     assert desk.answers == [(Code.DISCONNECT_NAK, (503).to_bytes(4, "big"))]
+
+
+def ignored(desk: Desk, *senders: int) -> list[str]:
+    """Who of these, each of an address that is no controller's, is told to the log."""
+    with capture_logs() as log:
+        for number in senders:
+            desk.dynauth._receive(Source(IPv4Address(number), 4000), b"anything")
+    assert {said["event"] for said in log} <= {"change-ignored"}
+    return [said["by"] for said in log]
+
+
+def test_who_is_ignored_is_told_once_a_minute(desk: Desk) -> None:
+    assert ignored(desk, 1, 1, 2) == ["0.0.0.1", "0.0.0.2"]
+    desk.clock.wait(TOLD_EVERY)
+    assert ignored(desk, 2, 2) == ["0.0.0.2"]
+
+
+def test_forged_addresses_do_not_fill_the_log(desk: Desk) -> None:
+    assert len(ignored(desk, *range(1, 1000), *range(1, 1000))) == TOLD_MOST
+    desk.clock.wait(TOLD_EVERY)
+    assert len(ignored(desk, *range(1000, 2000))) == TOLD_MOST
+    assert len(desk.dynauth._told) == TOLD_MOST

@@ -7,6 +7,7 @@ from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from tests.fakes.clock import FakeClock
@@ -138,7 +139,7 @@ class Stage:
         self.said.append((session.client, reply))
 
     def _watch(self, session: Session, before: Session | None) -> None:
-        assert before is None or session.phase is not before.phase
+        assert before is None or session.phase is not before.phase or session.service is not before.service
 
     def say(self, *told: Told) -> list[life.Reply]:
         """Have clients say something in one batch; returns what they are told before the disk has written."""
@@ -496,6 +497,24 @@ def test_a_lease_that_nobody_renews_ends_a_little_after_its_time() -> None:
     assert not stage.uses(mine)
     stage.wait(IN_FLIGHT)
     assert stage.engine.counts.closed == {"lease-expired": 1}
+
+
+def test_who_sends_packets_is_not_idle_and_who_only_renews_is() -> None:
+    """The data plane saw them: nobody told the process."""
+    stage = Stage((pool(lease="10m"),))
+    mine = stage.serve()
+    (session,) = stage.table
+    assert session.service is not None
+    assert stage.engine.change(session.id, replace(session.service, idle_timeout=Ns(20 * MINUTE)), stage.clock.boot())
+    for _ in range(8):
+        stage.wait(5 * MINUTE)
+        stage.plane._seen[session.id] = stage.clock.boot()
+        assert stage.plane.renews(Client(LINE, A).key, mine, stage.clock.boot()) is not None
+    for _ in range(3):
+        stage.wait(5 * MINUTE)
+        assert stage.plane.renews(Client(LINE, A).key, mine, stage.clock.boot()) is not None
+    stage.wait(5 * MINUTE + SECOND)
+    assert stage.engine.counts.closed == {"idle-timeout": 1}
 
 
 def test_a_lease_that_the_data_plane_renews_goes_on_though_nobody_told_the_process() -> None:

@@ -521,7 +521,7 @@ def test_a_device_that_is_gone(lab: Lab) -> None:
 PROVEN_ELSEWHERE = {
     *("clock-unset", "dropped", "getting-on", "destination-refused", "idle", "subscriber-full", "over-rate"),
     *("radius-rejected", "radius-unusable", "radius-unsigned", "radius-doubted", "radius-never-answered"),
-    *("radius-unreachable", "radius-busy", "no-username"),
+    *("radius-unreachable", "radius-busy", "radius-decides", "no-username"),
 }
 """By tests/api/test_verdicts.py; `over-rate` by test_rates.py, and RADIUS by test_radius_seen.py, too."""
 

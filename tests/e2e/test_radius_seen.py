@@ -234,6 +234,18 @@ def test_a_server_without_a_route_and_one_that_need_not_sign_are_told(lab: Lab) 
     assert "CVE-2024-3596" in told[1]
 
 
+def test_an_address_that_is_not_the_machines_is_told_and_not_the_routes(lab: Lab) -> None:
+    ours = '[radius]\naddress = "192.0.2.77"\nlisten = "192.0.2.78"\n'
+    status, lines = doctor(lab, lab.config(tenant={"radius": "isp"}, more=ours + section(lab.folder)))
+    assert status == 1
+    for setting, address in (("address", "192.0.2.77"), ("listen", "192.0.2.78")):
+        (line,) = (line for line in lines if f"radius.{setting}: " in line)
+        assert line.startswith(f"bad      radius.{setting}: {address} is no address of this machine: write one that ")
+    assert "good     radius server r1: there is a route to 192.0.2.2" in lines
+    lab.gateway.namespace.ip("addr add 192.0.2.77/32 dev lo", "addr add 192.0.2.78/32 dev lo", "link set lo up")
+    assert doctor(lab, lab.config(tenant={"radius": "isp"}, more=ours + section(lab.folder)))[0] == 0, "the cure"
+
+
 def test_a_certificate_that_is_missing_is_told(lab: Lab) -> None:
     radsec = 'transport = "radsec"\ncertificate = "bng.pem"\nkey = "bng.key"\nca = "ca.pem"'
     status, lines = doctor(lab, lab.config(tenant={"radius": "isp"}, more=section(lab.folder, server=radsec)))
@@ -311,9 +323,9 @@ def test_every_command_of_the_document_does_what_it_says(lab: Lab) -> None:
     lease = lab.customers[0].dhcp("udhcpc")
     assert str(lease.address) == "100.64.0.2"
     said: list[str] = []
-    known = {"FILE": str(lab.gateway.config_file), "MAC": FIRST, "SECRET": shlex.quote(server.secret)}
+    known = {"FILE": str(lab.gateway.config_file), "MAC": FIRST, "SECRETFILE": str(lab.folder / "r1.secret")}
     for command in commands():
-        words = re.sub(r"\b(FILE|MAC|SECRET)\b", lambda match: known[match[1]], command)
+        words = re.sub(r"\b(FILE|MAC|SECRETFILE)\b", lambda match: known[match[1]], command)
         if words.startswith("bng"):
             said.append(lab.gateway.bng(*shlex.split(words)[1:]))
         else:

@@ -355,6 +355,18 @@ def test_after_a_reboot_a_record_has_its_utc_alone_and_an_unset_clock_dates_it_l
     after.store.close()
 
 
+def test_what_only_takes_away_writes_nothing_that_a_full_disk_would_refuse(folder: Path) -> None:
+    opened = Opened(folder, FakeClock())
+    assert opened.save(session()) is None
+    changes = opened.store._db.total_changes
+    opened.store.erase(99)
+    opened.store.acknowledged([98])
+    opened.store.flush()
+    opened.written()
+    assert opened.store._db.total_changes == changes
+    opened.store.close()
+
+
 def test_records_that_cannot_be_read_are_said_so(folder: Path) -> None:
     opened = Opened(folder, FakeClock())
     for file in folder.glob("leases.sqlite*"):
@@ -370,7 +382,17 @@ def test_every_process_has_a_number_of_its_own(folder: Path) -> None:
         opened = Opened(folder, FakeClock())
         epochs.append(opened.store.epoch)
         opened.store.close()
-    assert epochs == [1, 2, 3]
+    assert epochs == [epochs[0], epochs[0] + 1, epochs[0] + 2]
+
+
+def test_who_lost_the_folder_does_not_begin_with_the_same_numbers_again(tmp_path: Path) -> None:
+    epochs = set()
+    for number in range(4):
+        opened = Opened(tmp_path / str(number), FakeClock())
+        epochs.add(opened.store.epoch)
+        opened.store.close()
+    assert len(epochs) == 4
+    assert max(epochs) < 1 << 31, "there is room for the processes to come"
 
 
 def test_a_boot_is_the_first_until_it_is_on_the_disk_what_follows_from_it(folder: Path) -> None:

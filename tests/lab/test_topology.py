@@ -62,8 +62,9 @@ def test_a_lab_that_cannot_be_built_leaves_nothing() -> None:
 
 
 SCRIPT = """
-import threading
+import signal, threading
 from wayleave.lab.topology import Lab
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 with Lab() as lab:
     lab.server.spawn("tail", "-f", "/dev/null")
     print(lab.name, flush=True)
@@ -80,7 +81,10 @@ def other_lab() -> tuple[subprocess.Popen[str], str]:
     return process, name
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 128 + 15)])
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 128 + 15), (signal.SIGHUP, 128 + 1)],
+)
 def test_signals_tear_the_lab_down(number: signal.Signals, status: int) -> None:
     process, name = other_lab()
     with process:
@@ -88,6 +92,16 @@ def test_signals_tear_the_lab_down(number: signal.Signals, status: int) -> None:
         process.send_signal(number)
         assert process.wait(10) == status
     assert left_of(name) == []
+
+
+def test_a_lab_under_nohup_outlives_its_terminal() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Lab([Line(100, 1)]):
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_what_a_killed_lab_leaves_is_swept_and_a_living_lab_is_spared(capsys: pytest.CaptureFixture[str]) -> None:

@@ -74,7 +74,7 @@ def test_an_event_is_told_again(event: life.Event, entry: tuple[str, str]) -> No
     assert found.reason is (event.refusal.reason if hasattr(event, "refusal") else Reason.NONE)
 
 
-@pytest.mark.parametrize(("who", "reply", "entry"), ANSWERS, ids=str)
+@pytest.mark.parametrize(("who", "reply", "entry"), ANSWERS, ids=[entry[0] for *_, entry in ANSWERS])
 def test_an_answer_is_told_again(who: Session, reply: Reply, entry: tuple[str, str]) -> None:
     journal = Journal()
     journal.answer(who, reply, BootNs(7))

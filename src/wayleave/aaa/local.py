@@ -53,7 +53,8 @@ class AuthorizationSettings(Leaf):
     """Who gets on without RADIUS."""
 
     default: str | None = Field(
-        default=None, description="pool for clients not in the subscribers file; absent: refused"
+        default=None,
+        description="pool for clients not in the subscribers file, on ports of its tenant; others are refused",
     )
     service: str | None = Field(
         default=None, description="what is sold to who has no other: one of `services`; absent: as fast as it goes"
@@ -113,17 +114,16 @@ class LocalAuthorization:
         if tenant is None:
             return Refusal(Reason.PORT_NOT_CONFIGURED, f"port {client.line.port} is not configured")
         if entry is None:
-            if self._settings.default is None:
-                why = "not in the subscribers file, and authorization.default is absent"
-                return Refusal(Reason.UNKNOWN_CLIENT, why)
-            service = Service(tenant=tenant, pool=self._settings.default, antispoof=self._settings.antispoof)
-            return self._sold(service, None)
+            default = self._default_of(tenant)
+            if default is None:
+                return Refusal(Reason.UNKNOWN_CLIENT, f"not in the subscribers file, and {self._why_none(tenant)}")
+            return self._sold(Service(tenant=tenant, pool=default, antispoof=self._settings.antispoof), None)
         if entry.blocked:
             return Refusal(Reason.BLOCKED, f"subscriber {entry.name} is blocked")
-        pool = entry.pool or self._settings.default
+        theirs = entry.tenant or tenant
+        pool = entry.pool or self._default_of(theirs)
         if pool is None:
-            why = f"subscriber {entry.name} has no pool, and authorization.default is absent"
-            return Refusal(Reason.NO_POOL, why)
+            return Refusal(Reason.NO_POOL, f"subscriber {entry.name} has no pool, and {self._why_none(theirs)}")
         service = Service(
             tenant=entry.tenant or self._pools.get(pool, tenant),
             pool=pool,
@@ -133,6 +133,15 @@ class LocalAuthorization:
             antispoof=entry.antispoof,
         )
         return self._sold(service, entry.service)
+
+    def _default_of(self, tenant: str) -> str | None:
+        """The default pool, for who is of its tenant: nobody gets into another provider's by not being known."""
+        default = self._settings.default
+        return default if default is not None and self._pools.get(default, tenant) == tenant else None
+
+    def _why_none(self, tenant: str) -> str:
+        absent = self._settings.default is None
+        return "authorization.default is absent" if absent else f"authorization.default is not tenant {tenant}'s"
 
     def _sold(self, service: Service, name: str | None) -> Service:
         name = name or self._settings.service

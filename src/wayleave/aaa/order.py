@@ -69,8 +69,8 @@ class Whom(Struct, frozen=True):
 
     def called(self, template: Callable[[Terms], str]) -> str | None:
         """What a template makes of it."""
-        terms = self.terms
-        return None if terms is None else request.fill(template(terms), self.deciders.subject(self.session, terms))
+        terms, of = self.terms, self.access_node
+        return None if terms is None or of is None else request.fit(request.fill(template(terms), of))
 
     @property
     def line(self) -> str | None:
@@ -87,13 +87,13 @@ IDENTIFYING: dict[str, Callable[[Whom], Any]] = {
     "Framed-IP-Address": lambda of: of.session.lease and of.session.lease.address,
     "Calling-Station-Id": lambda of: of.called(lambda terms: terms.caller.calling),
     "Called-Station-Id": lambda of: of.called(lambda terms: terms.caller.called),
-    "NAS-Port-Id": lambda of: str(of.session.client.line),
+    "NAS-Port-Id": lambda of: request.fit(str(of.session.client.line)),
     "NAS-Port": lambda of: request.nas_port(of.session.client.line),
     "Acct-Multi-Session-Id": lambda of: of.line,
-    "ADSL-Agent-Circuit-Id": lambda of: of.access_node and of.access_node.circuit,
-    "ADSL-Agent-Remote-Id": lambda of: of.access_node and of.access_node.remote,
+    "ADSL-Agent-Circuit-Id": lambda of: of.access_node and request.fit_agent(of.access_node.circuit),
+    "ADSL-Agent-Remote-Id": lambda of: of.access_node and request.fit_agent(of.access_node.remote),
 }
-"""What tells sessions apart, and what it is of one session; nothing: it has none."""
+"""What tells sessions apart, and what it is of one session, as servers are told it; nothing: it has none."""
 
 PASSED_OVER = frozenset(
     (
@@ -109,13 +109,14 @@ PASSED_OVER = frozenset(
 """What a request may carry and that changes nothing."""
 
 Avps = list[tuple[Attribute, bytes]]
+Holder = Callable[[IPv4Address], Session | None]
 
 
 def understand(
     exploded: Iterable[tuple[Attribute, bytes]],
     disconnects: bool,
     table: Table,
-    holder: Callable[[IPv4Address], Session | None],
+    holder: Holder,
     deciders: Deciders,
     groups: frozenset[str] | None,
 ) -> Order | Refused:
@@ -151,73 +152,92 @@ def _is_this(name: str, octets: bytes, deciders: Deciders) -> bool:
 
 
 def _find(
-    identifying: Avps,
-    table: Table,
-    holder: Callable[[IPv4Address], Session | None],
-    deciders: Deciders,
-    groups: frozenset[str] | None,
+    identifying: Avps, table: Table, holder: Holder, deciders: Deciders, groups: frozenset[str] | None
 ) -> Session | Refused:
     """Find the one session of which everything is true."""
     try:
-        candidates = _candidates({row.name: row.decode(octets) for row, octets in identifying}, table, holder)
+        said = {attribute.name: attribute.decode(octets) for attribute, octets in identifying}
     except Malformed as error:
         return Refused(ErrorCause.INVALID_ATTRIBUTE_VALUE, str(error))
-    if candidates is None:
+    by = next((name for name in SELECTING if name in said), None)
+    if by is None:
         return Refused(ErrorCause.MISSING_ATTRIBUTE, f"none of {', '.join(SELECTING)} says which session is meant")
-    found = [
-        session
-        for session in candidates
-        if session.phase in _SERVED and _may(session, groups) and _is(Whom(session, deciders), identifying)
-    ]
-    if not found:
-        return Refused(ErrorCause.SESSION_CONTEXT_NOT_FOUND, "no session is all that")
-    if len(found) > 1:
+    candidates = SELECTING[by](said[by], table, holder)
+    served = [session for session in candidates if session.phase in _SERVED and _may(session, groups)]
+    untrue = [(session, _untrue(Whom(session, deciders), identifying)) for session in served]
+    found = [session for session, wrong in untrue if not wrong]
+    if len(found) == 1:
+        return found[0]
+    if found:
         why = f"{len(found)} sessions are that"
         return Refused(ErrorCause.MULTIPLE_SESSION_SELECTION_UNSUPPORTED, why)
-    return found[0]
+    if not candidates:
+        why = f"no session has {by} {said[by]}"
+    elif not served:
+        why = f"the session with {by} {said[by]} has no address yet, or is not this controller's"
+    else:
+        session, wrong = min(untrue, key=lambda item: len(item[1]))
+        why = f"session {session.id} has {by} {said[by]}, but {', '.join(wrong)}"
+    return Refused(ErrorCause.SESSION_CONTEXT_NOT_FOUND, why)
 
 
 _SERVED = (Phase.RECORDING, Phase.INSTALLING, Phase.ACTIVE)
 """Where a client that has its address may stand: with each renewal it goes through all of them."""
 
-SELECTING = ("Acct-Session-Id", "Framed-IP-Address", "User-Name", "NAS-Port-Id", "Calling-Station-Id")
-"""One of these has to be there: by them sessions are found, without looking at all of them."""
-
-
-def _candidates(
-    said: dict[str, Any], table: Table, holder: Callable[[IPv4Address], Session | None]
-) -> list[Session] | None:
-    if "Acct-Session-Id" in said:
-        return _some(table.accounted(said["Acct-Session-Id"]))
-    if "Framed-IP-Address" in said:
-        return _some(holder(said["Framed-IP-Address"]))
-    if "User-Name" in said:
-        return table.of_subscriber(said["User-Name"])
-    if "NAS-Port-Id" in said:
-        try:
-            return table.on_line(Line.parse(said["NAS-Port-Id"]))
-        except ValueError:
-            return []
-    if "Calling-Station-Id" in said:
-        digits = re.sub(r"[^0-9A-Fa-f]", "", said["Calling-Station-Id"])
-        return table.of_mac(Mac(bytes.fromhex(digits))) if len(digits) == 12 else []
-    return None
+SELECTING: dict[str, Callable[[Any, Table, Holder], list[Session]]] = {
+    "Acct-Session-Id": lambda said, table, _: _some(table.accounted(said)),
+    "Framed-IP-Address": lambda said, _, holder: _some(holder(said)),
+    "User-Name": lambda said, table, _: table.of_subscriber(said),
+    "NAS-Port-Id": lambda said, table, _: _on_line(said, table),
+    "Calling-Station-Id": lambda said, table, _: _of_mac(said, table),
+}
+"""One of these has to be there, and the first counts: by them sessions are found, without looking at all of them."""
 
 
 def _some(session: Session | None) -> list[Session]:
     return [] if session is None else [session]
 
 
+def _on_line(said: str, table: Table) -> list[Session]:
+    try:
+        return table.on_line(Line.parse(said))
+    except ValueError:
+        return []
+
+
+def _of_mac(said: str, table: Table) -> list[Session]:
+    mac = _mac(said)
+    return [] if mac is None else table.of_mac(mac)
+
+
+def _mac(text: str) -> Mac | None:
+    """A MAC, however its digits are set apart; None: it is none."""
+    found = _MAC.fullmatch(text)
+    return Mac(bytes.fromhex("".join(found.groups()))) if found else None
+
+
+_MAC = re.compile("[:.-]?".join(["([0-9A-Fa-f]{2})"] * 6))
+
+
 def _may(session: Session, groups: frozenset[str] | None) -> bool:
     return groups is None or (session.service is not None and session.service.authority in groups)
 
 
-def _is(whom: Whom, identifying: Avps) -> bool:
+def _untrue(whom: Whom, identifying: Avps) -> list[str]:
+    """What is said of a session and is not so, in words."""
+    wrong = []
     for attribute, octets in identifying:
-        value = IDENTIFYING[attribute.name](whom)
-        if not value or attribute.type.encode(value) != octets:
-            return False
-    return True
+        value, said = IDENTIFYING[attribute.name](whom), attribute.decode(octets)
+        if value in (None, "", b""):
+            wrong.append(f"it has no {attribute.name}")
+        elif attribute.type.encode(value) != octets and not _same_station(attribute.name, value, said):
+            wrong.append(f"its {attribute.name} is {attribute.show(value)}, not {attribute.show(said)}")
+    return wrong
+
+
+def _same_station(name: str, value: str, said: str) -> bool:
+    """Whether both are the same MAC: everybody writes it in another way (RFC 3580 3.21)."""
+    return name == "Calling-Station-Id" and _mac(value) is not None and _mac(value) == _mac(said)
 
 
 def _changed(session: Session, wanted: Avps, deciders: Deciders) -> Order | Refused:

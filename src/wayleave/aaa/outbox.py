@@ -2,7 +2,8 @@
 
 Every record is on disk before it comes here, and is taken off the disk once it is acknowledged. What does not fit into
 memory stays on disk: from then on the disk is read on, in order, as room is made; nothing overtakes what waits there.
-Accounting-On and -Off are about all sessions (RFC 2866 5.1): what was made before them arrives before, the rest after.
+Accounting-On and -Off are about all sessions (RFC 2866 5.1): what was made before them arrives before, the rest after,
+unless the servers do not answer them time and again: there are some that ignore them.
 
 Without I/O: records come in by `add` and `refill`, are asked about through the group's exchange in `pump`, and come out
 as `acknowledged`. Source: RFC 2866 2 (repeat until acknowledged), RFC 5080 2.2.1 (how often).
@@ -26,6 +27,8 @@ MEMORY = 50_000
 """Records in memory, at most; the rest waits on disk."""
 WINDOW = 1024
 """Records under way to one group's servers."""
+TRIES = 5
+"""How often all the others wait for what is about all sessions; then they go beside it, and it is asked on."""
 PATIENCE = Ns(20 * SECOND)
 """After which a record that no server answered is sent again, while others of its group are answered."""
 
@@ -53,6 +56,11 @@ class Account(Struct, frozen=True, gc=False):
         """Accounting-On or -Off."""
         return not self.session
 
+    @property
+    def line(self) -> str:
+        """Whose order it keeps: its session's. What is about all sessions goes between them, by itself."""
+        return self.session or f"#{self.seq}"
+
 
 def fitting(body: tuple[Avp, ...]) -> tuple[Avp, ...]:
     """Return a body that a packet can carry: what is too long goes, the longest attributes first, from the end on.
@@ -68,11 +76,12 @@ def fitting(body: tuple[Avp, ...]) -> tuple[Avp, ...]:
 class _Line:
     """The records of one session that wait, the first of them perhaps under way."""
 
-    __slots__ = ("flying", "waiting")
+    __slots__ = ("flying", "tries", "waiting")
 
     def __init__(self) -> None:
         self.waiting: deque[tuple[int, Account]] = deque()
         """With the era of each: they are counted by what is about all sessions, which is an era by itself."""
+        self.tries = 0
         self.flying = False
 
 
@@ -153,7 +162,7 @@ class Outbox:
         if len(body) < len(account.body):
             self.shortened += 1
             account = replace(account, body=body)
-        line = self._lines.setdefault(account.session, _Line())
+        line = self._lines.setdefault(account.line, _Line())
         if account.about_all:
             self._eras.append(0)
         line.waiting.append((self._era + len(self._eras) - 1, account))
@@ -163,14 +172,17 @@ class Outbox:
         self._held[account.seq] = account
         self._last = max(self._last, account.seq)
         if not line.flying and len(line.waiting) == 1:
-            self._ready.append(account.session)
+            self._ready.append(account.line)
 
     # ---- out ----------------------------------------------------------------------------
 
     def pump(self, now: BootNs) -> None:
         """Ask the servers about as many as may be under way. While none lives, all wait."""
+        first: list[str] = []
         while self._resting and self._resting[0][0] <= now:
-            self._ready.append(heapq.heappop(self._resting)[1])
+            name = heapq.heappop(self._resting)[1]
+            (first if self._lines[name].waiting[0][1].about_all else self._ready).append(name)
+        self._ready.extendleft(reversed(first))  # others go beside what is about all, perhaps, and not ahead of it
         self._next_era()
         while self._ready and len(self._flying) < self._window and self.exchange.alive:
             line = self._lines[self._ready[0]]
@@ -207,25 +219,33 @@ class Outbox:
         for outcome in self.exchange.outcomes():
             assert isinstance(outcome.key, int)
             account = self._flying.pop(outcome.key)
-            line = self._lines[account.session]
+            line = self._lines[account.line]
             line.flying = False
             if isinstance(outcome, Answered):
                 done.append(account.seq)
-                self._leave(account.session, line)
-                self._next_era()
+                self._leave(account.line, line)
             else:
-                heapq.heappush(self._resting, (after(now, PATIENCE if self.exchange.alive else Ns(0)), account.session))
+                line.tries += 1
+                heapq.heappush(self._resting, (after(now, PATIENCE if self.exchange.alive else Ns(0)), account.line))
+                if account.about_all and line.tries == TRIES:
+                    self._left(line.waiting[0][0])
+            self._next_era()
         self.acked += len(done)
         return done
 
-    def _leave(self, session: str, line: _Line) -> None:
+    def _leave(self, name: str, line: _Line) -> None:
         era, account = line.waiting.popleft()
         del self._held[account.seq]
-        self._eras[era - self._era] -= 1
+        if not account.about_all or line.tries < TRIES:
+            self._left(era)
         if line.waiting:
-            self._ready.append(session)
+            self._ready.append(name)
         else:
-            del self._lines[session]
+            del self._lines[name]
+
+    def _left(self, era: int) -> None:
+        """Nobody waits for one of an era any more."""
+        self._eras[era - self._era] -= 1
 
     def _next_era(self) -> None:
         while len(self._eras) > 1 and not self._eras[0]:

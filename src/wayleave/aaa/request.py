@@ -96,16 +96,21 @@ def _avp(name: str, value: Any) -> Avp:
     return STANDARD[name].encode(value)
 
 
-def _fit(text: str) -> str:
+def fit(text: str) -> str:
     """What a client or an access node writes may be longer than an attribute."""
     return text.encode()[:LONGEST].decode(errors="ignore")
+
+
+def fit_agent(octets: bytes) -> bytes:
+    """What an access node says of a line, as long as its attribute may be (RFC 4679 3.3.1)."""
+    return octets[:63]
 
 
 def username(of: Subject, caller: Caller) -> str:
     """What a client is called; empty where its line lacks anything that the template names."""
     if not all(PLACEHOLDERS[name](of) for name in _PLACE.findall(caller.username)):
         return ""
-    return _fit(fill(caller.username, of))
+    return fit(fill(caller.username, of))
 
 
 def access(
@@ -139,16 +144,16 @@ def _where(of: Subject, caller: Caller) -> list[Avp]:
         _avp("NAS-Identifier", caller.identifier),
         _avp("NAS-Port", nas_port(line)),
         _avp("NAS-Port-Type", 15),
-        _avp("NAS-Port-Id", _fit(str(line))),
-        _avp("Calling-Station-Id", _fit(fill(caller.calling, of))),
-        _avp("Called-Station-Id", _fit(fill(caller.called, of))),
+        _avp("NAS-Port-Id", fit(str(line))),
+        _avp("Calling-Station-Id", fit(fill(caller.calling, of))),
+        _avp("Called-Station-Id", fit(fill(caller.called, of))),
     ]
     if caller.address is not None:
         found.append(_avp("NAS-IP-Address", caller.address))
     if of.circuit:
-        found.append(_avp("ADSL-Agent-Circuit-Id", of.circuit[:63]))
+        found.append(_avp("ADSL-Agent-Circuit-Id", fit_agent(of.circuit)))
     if of.remote:
-        found.append(_avp("ADSL-Agent-Remote-Id", of.remote[:63]))
+        found.append(_avp("ADSL-Agent-Remote-Id", fit_agent(of.remote)))
     return [(code, octets) for code, octets in found if octets]
 
 
@@ -159,7 +164,7 @@ def nas_port(line: Line) -> int:
 
 def line_name(caller: Caller, session: Session) -> str:
     """Acct-Multi-Session-Id: the same for all sessions of a line (RFC 2866 5.11)."""
-    return _fit(f"{caller.identifier}/{session.client.line}")
+    return fit(f"{caller.identifier}/{session.client.line}")
 
 
 # ---- Accounting -------------------------------------------------------------------------
@@ -223,7 +228,7 @@ def accounting(
         *(_avp("Class", value) for value in service.classes),
     ]
     if service.name:
-        found.append(_avp("Filter-Id", _fit(service.name)))
+        found.append(_avp("Filter-Id", fit(service.name)))
     if status is Status.START:
         return found
     found += [

@@ -73,6 +73,9 @@ class ServiceSettings(Leaf):
         )
 
 
+LEAST_TIMEOUT = parse_duration("1s")
+
+
 class ServerSettings(Leaf):
     """A RADIUS server."""
 
@@ -113,7 +116,8 @@ class ServerSettings(Leaf):
         default=None, ge=1, le=10, description="transmissions before another server is asked; absent: 3; RadSec: 1"
     )
     dead_time: Duration = Field(
-        default=parse_duration("30s"), description="for which a silent server is left out, where status_server is false"
+        default=parse_duration("30s"),
+        description="for which a silent server is left out that never answered whether it lives",
     )
     status_server: bool = Field(default=True, description="a silent server is asked whether it lives (RFC 5997)")
     message_authenticator: bool = Field(
@@ -153,7 +157,11 @@ class ServerSettings(Leaf):
         return self.timeout or usual[0], self.tries or usual[1]
 
     def rules(self) -> tuple[Rule, ...]:
-        return (self._needs, self._has_too_much, self._repeats)
+        return (self._needs, self._has_too_much, self._repeats, self._hurries)
+
+    def _hurries(self) -> Iterator[Problem]:
+        if self.timeout is not None and self.timeout < LEAST_TIMEOUT:
+            yield "timeout", "is under 1s: no answer would be waited for"
 
     def _needs(self) -> Iterator[Problem]:
         if not self.radsec:

@@ -53,7 +53,9 @@ class ServerView(BaseModel):
     server: str
     purpose: Purpose
     alive: bool = Field(description="as far as is known: what is not asked is not known to be dead")
-    dead_s: int | None = Field(description="since it is left out; None: it is not, or was never connected")
+    dead_s: int | None = Field(
+        description="for how long it is silent, tried again or not; None: it is not, or was never connected"
+    )
     heard_s: int | None = Field(description="since it last said something that was believed; None: it never did")
     in_flight: int = Field(description="packets that may still be answered")
     requests: int = Field(description="packets sent, repeated ones too")
@@ -144,7 +146,7 @@ def _hint(peer: Peer) -> str | None:
         return HINTS[peer.doubted]
     if peer.server.reliable:
         return peer.why or None
-    return NEVER_HEARD if peer.dead and not peer.ever else None
+    return NEVER_HEARD if peer.dead_since and not peer.ever else None
 
 
 def p95_ms(latency: Sequence[int]) -> int | None:

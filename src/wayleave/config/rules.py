@@ -15,6 +15,7 @@ from wayleave.access.settings import PortSettings
 from wayleave.config.schema import Configuration, SubscribersFile
 from wayleave.proto.dhcp4.options import BY_NAME
 from wayleave.proto.dhcp4.server import BY_THE_SERVER
+from wayleave.session.model import Line
 from wayleave.session.settings import Leaf, PoolSettings, Problem, Reservation, TenantSettings, labels, sensible
 from wayleave.session.settings import contradictions as rules_of
 
@@ -87,7 +88,6 @@ def _ports(tree: Configuration) -> Iterator[Problem]:
     for path, port in _each("ports", tree.ports):
         yield from rules_of(path, port)
         yield from sensible(_of_a_tenant(path, port, tree))
-        yield from sensible(_given_the_default(path, port, tree))
 
 
 def _roles(tree: Configuration) -> Iterator[Problem]:
@@ -95,12 +95,6 @@ def _roles(tree: Configuration) -> Iterator[Problem]:
     for role in ("subscriber", "network"):
         if role not in roles:
             yield "ports", f'there is none with role = "{role}"'
-
-
-def _given_the_default(path: str, port: PortSettings, tree: Configuration) -> Iterator[Problem]:
-    pool = _named(tree.pools, tree.authorization.default)
-    if pool is not None and port.role == "subscriber" and pool.tenant != port.tenant:
-        yield f"{path}.tenant", f"clients here would get pool {pool.name}, which is tenant {pool.tenant}'s"
 
 
 def _pools(tree: Configuration) -> Iterator[Problem]:
@@ -152,7 +146,7 @@ def _on_a_line(path: str, item: Reservation | Subscriber, tree: Configuration) -
     if line is None:
         return
     path += ".line"
-    port = next((port for port in tree.ports if port.number == line.port), None)
+    port = _port_of(line, tree)
     if port is None:
         numbers = sorted(port.number for port in tree.ports if port.role == "subscriber")
         yield path, f"there is no port {line.port}; of subscribers there is {', '.join(map(str, numbers)) or 'none'}"
@@ -162,6 +156,10 @@ def _on_a_line(path: str, item: Reservation | Subscriber, tree: Configuration) -
         yield path, f'port {line.port} tells no circuits apart: leave out /CIRCUIT-ID, or set line = "circuit" there'
     elif port.line == "circuit" and not line.circuit:
         yield path, f"port {line.port} tells lines apart by circuit-id: write {line}/CIRCUIT-ID"
+
+
+def _port_of(line: Line, tree: Configuration) -> PortSettings | None:
+    return next((port for port in tree.ports if port.number == line.port), None)
 
 
 def contradictions_of(file: SubscribersFile, tree: Configuration) -> Iterator[Problem]:
@@ -221,6 +219,13 @@ def _pool(path: str, entry: Subscriber, tree: Configuration) -> Iterator[Problem
         yield from _exists(f"{path}.pool", "pool", entry.pool, tree.pools)
     elif tree.authorization.default is None and not entry.blocked:
         yield f"{path}.pool", "is missing, and so is authorization.default: the subscriber would get nothing"
+    elif entry.tenant is None and entry.line is not None and not entry.blocked:
+        port, default = _port_of(entry.line, tree), _named(tree.pools, tree.authorization.default)
+        if port is not None and default is not None and default.tenant != port.tenant:
+            theirs = (
+                f"authorization.default is tenant {default.tenant}'s, and port {port.number} tenant {port.tenant}'s"
+            )
+            yield f"{path}.pool", f"is missing: {theirs}: name a pool of tenant {port.tenant}"
 
 
 def _service(path: str, entry: Subscriber, tree: Configuration) -> Iterator[Problem]:

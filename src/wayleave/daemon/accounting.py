@@ -218,7 +218,10 @@ class Accounting:
     def _never_began(self, id_: int) -> bool:
         """A session's end is on the disk: whether the disk had refused its beginning, which nobody misses any more."""
         late = self._renaming(id_)
-        self._unwritten = [write for write in self._unwritten if write not in late]
+        self._made.subtract(account.group for write in late if (account := account_of(write)) is not None)
+        self._unwritten = [
+            write for write in self._unwritten if not (isinstance(write, Rename | Recount) and write.id == id_)
+        ]  # what has the id by then is another session
         refused = id_ in self._unbegun
         self._unbegun.discard(id_)
         return refused or bool(late)
@@ -235,15 +238,15 @@ class Accounting:
         """
         for write in group:
             account = account_of(write)
+            if _only_ours(write):
+                self._unwritten.append(write)
+                continue
             if account is not None:
                 self._made[account.group] -= 1
             if isinstance(write, Save) and account is not None:
                 self._unbegun.add(write.session.id)
-            if isinstance(write, Report) and write.id is not None:
-                if write.account.session in self._armed:
-                    self._arm(write.account.session, write.id, after(self._clock.boot(), STORE_RETRY))
-            elif isinstance(write, Report | Rename | Recount | Booted | Acknowledged):
-                self._unwritten.append(write)
+            if isinstance(write, Report) and write.id is not None and write.account.session in self._armed:
+                self._arm(write.account.session, write.id, after(self._clock.boot(), STORE_RETRY))
 
     def try_again(self) -> None:
         """To be called every second. Records go under new numbers: others may have gone out since."""
@@ -254,7 +257,6 @@ class Accounting:
     def _renumbered(self, write: Write) -> Write:
         if not isinstance(write, Report | Rename) or write.account is None:
             return write
-        self._made[write.account.group] += 1
         return replace(write, account=replace(write.account, seq=self._store.next_seq()))
 
     def pump(self, now: BootNs) -> None:
@@ -276,6 +278,13 @@ class Accounting:
             log.error("accounting-not-read", group=name, why=str(error))
         else:
             outbox.refill(found, found[-1].seq if len(found) == REFILL else self._durable)
+
+
+def _only_ours(write: Write) -> bool:
+    """Whether nobody else would make a write again that the disk refused."""
+    if isinstance(write, Report):
+        return write.id is None
+    return isinstance(write, Rename | Recount | Booted | Acknowledged)
 
 
 def _lasted(session: Session, now: BootNs) -> Ns:

@@ -223,10 +223,13 @@ def _radius(settings: Configuration, folder: Path) -> Findings:
             yield Finding(Level.BAD, setting, error.says, error.cure)
         else:
             yield Finding(Level.GOOD, setting, "for its owner alone")
+    foreign = list(_foreign(settings))
+    yield from foreign
+    source = settings.radius.address if not foreign else None  # no route starts at what is not the machine's
     for server in settings.radius.servers:
         what = f"radius server {server.name}"
         yield _verdict(
-            reachable(server.address, settings.radius.address),
+            reachable(server.address, source),
             what,
             f"there is a route to {server.address}",
             f"there is no route to {server.address}",
@@ -251,6 +254,15 @@ def _dictionary(settings: Configuration, folder: Path) -> Findings:
         yield Finding(Level.BAD, error.setting, error.says, "mend it, or take the setting out: `bng run` refuses it")
     else:
         yield Finding(Level.GOOD, "radius.dictionary", f"{settings.radius.dictionary} can be read")
+
+
+def _foreign(settings: Configuration) -> Findings:
+    """Addresses that RADIUS is to use, and the machine has not."""
+    for setting in ("address", "listen"):
+        address = getattr(settings.radius, setting)
+        if address is not None and not machine.can_bind(address):
+            cure = f"write one that `ip -4 addr` lists, or leave it out; or ip addr add {address}/32 dev lo"
+            yield Finding(Level.BAD, f"radius.{setting}", f"{address} is no address of this machine", cure)
 
 
 def _certificate(server: ServerSettings, folder: Path) -> Findings:

@@ -30,7 +30,7 @@ from wayleave.session.model import CloseCause, Service, Session
 log = structlog.get_logger()
 
 TOLD_EVERY, TOLD_MOST = Ns(60 * SECOND), 64
-"""Who sends what is ignored is told to the log once a minute and reason; of so many at most."""
+"""Who sends what is ignored is told to the log once a minute and reason; so many a minute at most."""
 
 
 class _Change(NamedTuple):
@@ -141,8 +141,16 @@ class Dynauth:
             done += mine
         for change in reversed(done) if error is not None else ():
             self._engine.take_back(change.after, change.before, self._clock.boot())
+            self._undone(change)
         for change in done:
             self._settle(change.request, error)
+
+    def _undone(self, undone: _Change) -> None:
+        """A change that was made of an undone one, and is to be undone as well, leads back to before both."""
+        waiting = self._changes.get(undone.after.id, [])
+        for place, change in enumerate(waiting):
+            if change.before.service is undone.after.service:
+                waiting[place] = change._replace(before=undone.before)
 
     def ended(self, ids: Iterable[int], error: str | None) -> None:
         """The disk has that sessions ended, or refused it: they do end, but a restart would bring them back."""
@@ -162,7 +170,9 @@ class Dynauth:
         if now - self._told.get((address, why), -TOLD_EVERY) < TOLD_EVERY:
             return
         self._told.pop((address, why), None)
-        self._told[address, why] = now
-        if len(self._told) > TOLD_MOST:
+        if len(self._told) >= TOLD_MOST:
+            if now - next(iter(self._told.values())) < TOLD_EVERY:
+                return  # whoever forges addresses is not to fill the log
             self._told.popitem(last=False)
+        self._told[address, why] = now
         log.warning("change-ignored", by=str(address), why=why)

@@ -22,6 +22,7 @@ from wayleave.io.tls import client_context
 from wayleave.net.units import SECOND, BootNs
 from wayleave.proto.radius.exchange import Channel, Exchange, Peer, Secret, Server
 from wayleave.proto.radius.packet import LONGEST_PASSWORD, Code
+from wayleave.session.model import NEVER
 
 log = structlog.get_logger()
 
@@ -55,8 +56,8 @@ class Radius:
         self._alarms = {
             exchange: self._alarm(exchange) for exchange in (*self.access.values(), *self.accounting.values())
         }
-        self._dead: dict[Peer, BootNs] = {}
-        """Servers that are dead as far as the log was told, and since when."""
+        self._silent: dict[Peer, BootNs] = {}
+        """Servers that are silent as far as the log was told, and since when."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._turn: Callable[[], None] = lambda: None
 
@@ -180,15 +181,19 @@ class Radius:
                     self._tell(group, purpose, peer)
 
     def _tell(self, group: str, purpose: str, peer: Peer) -> None:
-        """Log that a server is dead, or no longer; of one behind a connection, that says so itself."""
-        if peer.server.reliable or peer.dead == (peer in self._dead):
+        """Log that a server is silent, or no longer; of one behind a connection, that says so itself.
+
+        One that is only tried again, as it may answer questions and no Status-Server, is not back.
+        """
+        silent = peer.dead_since != NEVER
+        if peer.server.reliable or silent == (peer in self._silent):
             return
         whose = {"server": peer.server.name, "group": group, "purpose": purpose}
-        if peer.dead:
-            self._dead[peer] = peer.dead_since
+        if silent:
+            self._silent[peer] = peer.dead_since
             log.warning("radius-server-silent", **whose)
         else:
-            silent_s = (self._clock.boot() - self._dead.pop(peer)) // SECOND
+            silent_s = (self._clock.boot() - self._silent.pop(peer)) // SECOND
             log.info("radius-server-back", **whose, silent_s=silent_s)
 
 

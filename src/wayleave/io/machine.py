@@ -12,6 +12,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterable
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from pyroute2 import IPRoute
@@ -137,6 +138,16 @@ def has_route(table: int) -> bool:
     """Whether a route table has any route but those to the link layer's own addresses."""
     with IPRoute() as netlink:
         return any(route["type"] == 1 for route in netlink.get_routes(family=socket.AF_INET, table=table))
+
+
+def can_bind(address: IPv4Address) -> bool:
+    """Whether a program may send from this address: it is the machine's own, or `net.ipv4.ip_nonlocal_bind` is set."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((str(address), 0))
+        except OSError:
+            return False
+    return True
 
 
 def carriers(devices: Iterable[str]) -> dict[str, bool]:

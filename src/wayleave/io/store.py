@@ -54,8 +54,17 @@ Completion = Callable[[Sequence[Write], str | None], None]
 class Store(Collected):
     """Implements session.ports.Records. It writes from `start` on; `close` writes what waits, if it was started."""
 
-    def __init__(self, folder: Path, clock: Clock, durability: str, completed: Completion) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        clock: Clock,
+        durability: str,
+        completed: Completion,
+        entropy: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        """`entropy(n)`: n octets that nobody can foresee. Raises: StoreError."""
         super().__init__()
+        self._entropy = entropy
         self._clock = clock
         self._completed = completed
         self._waiting: queue.SimpleQueue[Sequence[Write] | None] = queue.SimpleQueue()
@@ -95,9 +104,12 @@ class Store(Collected):
             )
 
     def _next_epoch(self) -> int:
-        """Count the processes that opened this store: each has a number of its own."""
+        """Count the processes that opened this store: each has a number of its own, of 32 bits.
+
+        The first has any: whoever lost the folder does not begin with the numbers of before again.
+        """
         row = self._db.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()
-        epoch = int(row[0]) + 1 if row is not None else 1
+        epoch = int(row[0]) + 1 if row is not None else int.from_bytes(self._entropy(4)) >> 1
         before = self._db.execute("SELECT value FROM meta WHERE key = 'boot'").fetchone()
         self.first_of_boot = before is None or before[0] != self._clock.boot_id
         self._db.execute("INSERT OR REPLACE INTO meta VALUES ('epoch', ?)", (str(epoch),))

@@ -209,11 +209,13 @@ def put(db: sqlite3.Connection, group: Sequence[Write], at: Moment) -> None:
     accounts = accounts_of(group)
     if accounts:
         db.execute(_REPORT, (at.boot_id, to_json([_account_row(account) for account in accounts])))
-    db.execute("INSERT OR REPLACE INTO meta VALUES ('written', ?)", (to_json(at),))
+    if accounts or not all(isinstance(write, Erase | Acknowledged) for write in group):
+        # a full disk takes what only takes away, as long as nothing is added to it
+        db.execute("INSERT OR REPLACE INTO meta VALUES ('written', ?)", (to_json(at),))
 
 
 def last_written(db: sqlite3.Connection) -> Moment | None:
-    """When a group was last written, by whatever process on whatever boot. None: never."""
+    """When anything was last added, by whatever process on whatever boot. None: never."""
     row = db.execute("SELECT value FROM meta WHERE key = 'written'").fetchone()
     return None if row is None else msgspec.json.decode(row[0], type=Moment)
 

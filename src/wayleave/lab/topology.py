@@ -7,8 +7,8 @@
         lab.customers[0].dhcp()
         assert lab.customers[0].ping(lab.server_address)
 
-Leaving the `with` ends every process and deletes every namespace, also after an exception, Ctrl-C or SIGTERM. What a
-killed lab left is removed by `sweep`, which every new lab calls.
+Leaving the `with` ends every process and deletes every namespace, also after an exception, Ctrl-C, SIGTERM or the end
+of its terminal. What a killed lab left is removed by `sweep`, which every new lab calls.
 """
 
 from __future__ import annotations
@@ -219,7 +219,7 @@ class Lab:
     def close(self) -> None:
         """Remove everything; a second Ctrl-C does not interrupt it."""
         main = threading.current_thread() is threading.main_thread()
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)} if main else {}
+        before = {number: signal.getsignal(number) for number in _ENDING} if main else {}
         for number in before:
             signal.signal(number, signal.SIG_IGN)
         try:
@@ -230,10 +230,14 @@ class Lab:
                     signal.signal(number, action)
 
     def _catch_signals(self) -> None:
-        """Let SIGTERM and SIGINT unwind the stack; a shell's background jobs start with the latter ignored."""
+        """Let what ends a process unwind the stack.
+
+        A shell's background jobs start with SIGINT ignored, and shall hear it; who says `nohup` means it.
+        """
         if threading.current_thread() is threading.main_thread():
-            for number, action in ((signal.SIGTERM, _terminated), (signal.SIGINT, signal.default_int_handler)):
-                self._cleanup.callback(signal.signal, number, signal.signal(number, action))
+            for number, action in _ENDING.items():
+                if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                    self._cleanup.callback(signal.signal, number, signal.signal(number, action))
 
     def _build(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix=f"{self.name}-"))
@@ -398,6 +402,10 @@ def _toml(value: object) -> str:
 
 def _terminated(number: int, _: FrameType | None) -> None:
     raise SystemExit(128 + number)
+
+
+_ENDING = {signal.SIGTERM: _terminated, signal.SIGHUP: _terminated, signal.SIGINT: signal.default_int_handler}
+"""What ends a lab, and how."""
 
 
 def sweep() -> list[str]:

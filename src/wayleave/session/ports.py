@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from wayleave.net.units import BootNs
-from wayleave.session.model import Lease, Service, Session, Used
+from wayleave.session.model import Service, Session, Used
 from wayleave.session.refusal import Refusal
 
 
@@ -83,7 +83,3 @@ class Accounts(Protocol):
 
 class PlaneFull(Exception):
     """The tables have no room for another session."""
-
-
-Allocate = Callable[[Session, BootNs], Lease]
-"""Hold an address for an authorized session. Raises: pool.Exhaustion."""

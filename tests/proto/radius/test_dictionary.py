@@ -82,7 +82,7 @@ def test_vendors_in_one_envelope_and_what_nobody_knows():
     ]
     strange = [(26, b"\0\0\0\x09\xff\xff"), (26, b"\1"), (26, b"\0\0\1\0\5\3x"), (254, b"y")]
     names = [row.name for row, _ in STANDARD.explode(strange)]
-    assert names == ["Attr-26", "Attr-26", "Attr-256.5", "Attr-254"]
+    assert names == ["attribute 26", "attribute 26", "attribute 5 of vendor 256", "attribute 254"]
 
 
 def test_a_value_of_the_wrong_length_names_its_attribute():

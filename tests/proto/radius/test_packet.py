@@ -143,7 +143,13 @@ def test_requests_that_sign_themselves():
     assert packet.doubt_request(bare, packet.decode(bare), SECRET, required=True) is Doubt.NO_MESSAGE_AUTHENTICATOR
 
 
-def test_chap():
-    """RFC 1994 4.1: MD5 of identifier, secret and challenge."""
-    said = packet.chap_response(5, b"secret", b"challenge")
-    assert said == b"\5" + hashlib.md5(b"\5secretchallenge").digest()
+def test_two_message_authenticators_are_one_too_many():
+    """Whoever adds a second one may not choose which of them is looked at."""
+    asked = packet.decode(packet.access_request(1, bytes(16), [], b"s"))
+    good = packet.response(asked, Code.ACCESS_ACCEPT, [], b"s")
+    assert packet.doubt_response(good, packet.decode(good), asked.authenticator, b"s", required=True) is None
+    blank = packet.encode(Code.ACCESS_ACCEPT, 1, asked.authenticator, [(80, bytes(16)), (80, bytes(16))])
+    both = blank[:22] + hmac.digest(b"s", blank, "md5") + blank[38:]
+    sealed = both[:4] + hashlib.md5(both + b"s").digest() + both[20:]
+    doubt = packet.doubt_response(sealed, packet.decode(sealed), asked.authenticator, b"s", required=True)
+    assert doubt is Doubt.BAD_MESSAGE_AUTHENTICATOR

@@ -74,7 +74,7 @@ class Dictionary:
         """Return an attribute by number; one that nobody named is octets, under a name that says where it stands."""
         found = self._by_number.get((vendor, code))
         if found is None:
-            name = f"Attr-{vendor}.{code}" if vendor else f"Attr-{code}"
+            name = f"attribute {code} of vendor {vendor}" if vendor else f"attribute {code}"
             found = Attribute(name, vendor, code, TYPES["octets"], {})
         return found
 

@@ -3,8 +3,8 @@
 A question goes to one server, is repeated there with growing waits (RFC 5080 2.2.1), and then goes to the next. What is
 repeated unchanged keeps its identifier and authenticator; accounting says how old it is by now and is a new packet each
 time (RFC 2866 3). Answers to any of them count. A server that let a question pass without a word, and said nothing to
-others meanwhile, is dead: it is left out until it answers a Status-Server (RFC 5997), or for some time where it knows
-none. A reply that is not believed is counted and changes nothing: the question goes on waiting for a true one.
+others meanwhile, is dead: it is left out until it answers a Status-Server (RFC 5997), or for some time where it never
+did. A reply that is not believed is counted and changes nothing: the question goes on waiting for a true one.
 
 A machine without I/O: `ask`, `receive`, `expire` in; `take` gives what is to be sent, `outcomes` what became of
 questions. A channel is one socket toward one server: it has 256 identifiers.

@@ -28,7 +28,7 @@ LONGEST = 253
 """Octets of an attribute's value."""
 LONGEST_PASSWORD = 128
 """Octets of a password that User-Password hides (RFC 2865 5.2)."""
-USER_PASSWORD, CHAP_PASSWORD, STATE, VENDOR_SPECIFIC, CHAP_CHALLENGE = 2, 3, 24, 26, 60
+USER_PASSWORD, STATE, VENDOR_SPECIFIC = 2, 24, 26
 MESSAGE_AUTHENTICATOR = 80
 ZEROS = bytes(16)
 
@@ -246,14 +246,6 @@ def reveal(hidden: bytes, authenticator: bytes, secret: bytes) -> bytes:
         clear += _xor(hidden[at : at + 16], _md5(secret, before))
         before = hidden[at : at + 16]
     return clear.rstrip(b"\0")
-
-
-def chap_response(identifier: int, password: bytes, challenge: bytes) -> bytes:
-    """Return the value of CHAP-Password: the identifier, and MD5 of it, password and challenge.
-
-    Source: RFC 1994 4.1, RFC 2865 5.3.
-    """
-    return bytes((identifier,)) + _md5(bytes((identifier,)) + password, challenge)
 
 
 def _xor(left: bytes, right: bytes) -> bytes:
