@@ -42,6 +42,8 @@ def counted(lab: Lab) -> dict[str, object]:
     ids = [item["id"] for item in lab.gateway.get("/sessions")["sessions"]]
     usage = [lab.gateway.get(f"/sessions/{id_}")["usage"] for id_ in ids]
     chosen = {name: counters[name] for name in ("received", "outcomes", "drops", "punts")}
+    del chosen["received"]["network"]  # the core's kernels ask each other for their MACs whenever they like
+    chosen["outcomes"]["parse"].pop("passed", None)
     return chosen | {"kernel": counters["dhcp4"]["kernel"], "usage": usage}
 
 
@@ -66,7 +68,9 @@ def test_what_it_says_of_a_client_s_packet_is_what_happens(lab: Lab) -> None:
     assert internet["verdict"] == "to-network by port 100 (core0)"
     assert "untagged icmp" in internet["leaves"]
     assert "ttl 63" in internet["leaves"]
-    assert internet["stages"] == "parse > session > arp > dhcp4 > punt > admit > antispoof > meter > forward"
+    assert (
+        internet["stages"] == "parse > session > arp > dhcp4 > pppoe > punt > admit > antispoof > meter > mss > forward"
+    )
     assert hairpin["verdict"] == "to-subscriber by port 1 (acc0)"
     assert "0x88a8/100 0x8100/2" in hairpin["leaves"]
     assert gateway["verdict"] == "dropped: local-service"
