@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from wayleave.dataplane import objects
+from wayleave.dataplane.abi import Port, PortKind
+from wayleave.dataplane.maps import Ports
 from wayleave.dataplane.plane import settings_of_kernel
 
-from .rig import ROWS, Bench, namespace
+from .rig import GATEWAY_MAC, ROWS, SUB, Bench, namespace
 
 ROOT = Path(__file__).resolve().parents[2]
 RING_OCTETS = 1 << 16
@@ -45,3 +48,13 @@ def bench(loaded: Bench) -> Bench:
     """The bench with nothing on it."""
     loaded.reset()
     return loaded
+
+
+@pytest.fixture
+def shared(bench: Bench) -> Iterator[Bench]:
+    """The subscriber port as one whose VLANs are many lines'."""
+    ports = Ports(bench.maps["ports"])
+    alone = Port(SUB, PortKind.SUBSCRIBER, 0, bench.devices["sub"], GATEWAY_MAC, 1508, 0, 1)
+    ports.put(replace(alone, shared=1))
+    yield bench
+    ports.put(alone)

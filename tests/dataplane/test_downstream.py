@@ -10,6 +10,7 @@ import pytest
 from wayleave.dataplane.abi import DropReason, Outcome, Policer, Stage
 from wayleave.net.mac import BROADCAST, Mac
 
+from .cases import delivered, to
 from .frames import INTERNET, Packet, down, from_kernel, into, packet, to_kernel
 from .rig import (
     ALICE,
@@ -28,24 +29,7 @@ from .rig import (
     dropped,
 )
 
-SIZE = len(packet())
 LOST = Use(down_dropped=1)
-
-
-def to(who: Subscriber, ttl: int = 64, size: int = 0, **fields: Any) -> Packet:
-    return packet(INTERNET, who.address, ttl, size, **fields)
-
-
-def delivered(says: str, who: Subscriber, **more: Any) -> Case:
-    """A row for a packet from the network to a client, one hop older."""
-    row: dict[str, Any] = {
-        "sent": into(to(who)),
-        "out": down(to(who, ttl=63), who),
-        "on": "net",
-        "to": SUB,
-        "used": {who: Use(down=(1, SIZE))},
-    } | more
-    return Case(says, ends=(Stage.DELIVER, Outcome.TO_SUBSCRIBER), **row)
 
 
 def kernel(says: str, payload: Packet) -> Case:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -16,20 +15,17 @@ from wayleave.dataplane.abi import (
     DropReason,
     Outcome,
     Policer,
-    Port,
-    PortKind,
     Punt,
     PuntClass,
     PuntResult,
     Stage,
 )
-from wayleave.dataplane.maps import Ports
 from wayleave.net.mac import BROADCAST, Mac
 from wayleave.net.units import BootNs
 
 from .conftest import RING_OCTETS
 from .frames import SESSION_TYPE, Raw, Tags, discover, ethernet, ppp
-from .rig import ALICE, ALICE_PPP, BOB_PPP, CAROL_PPP, GATEWAY_MAC, SUB, Bench, Case, Subscriber, dropped
+from .rig import ALICE, ALICE_PPP, BOB_PPP, CAROL_PPP, GATEWAY_MAC, Bench, Case, Subscriber, dropped
 
 DISCOVERY_TYPE = 0x8863
 PADI, PADR, PADT = 0x09, 0x19, 0xA7
@@ -270,16 +266,6 @@ def test_pppoe_uses_up_nothing_of_dhcp(bench: Bench, new: bool) -> None:
     counted = bench.counters().since(before)
     assert counted.punt_results[NEW if new else DISCOVERY, PuntResult.SENT] == 3
     assert counted.punt_results[PuntClass.DHCP4_NEW, PuntResult.SENT] == 3
-
-
-@pytest.fixture
-def shared(bench: Bench) -> Iterator[Bench]:
-    """The subscriber port as one whose VLANs are many lines'."""
-    ports = Ports(bench.maps["ports"])
-    alone = Port(SUB, PortKind.SUBSCRIBER, 0, bench.devices["sub"], GATEWAY_MAC, 1508, 0, 1)
-    ports.put(replace(alone, shared=1))
-    yield bench
-    ports.put(alone)
 
 
 def test_a_vlan_that_lines_share_has_a_rate_of_its_own(shared: Bench) -> None:

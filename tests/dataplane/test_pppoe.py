@@ -18,9 +18,9 @@ from wayleave.net.mac import BROADCAST, Mac
 from wayleave.net.units import Ns
 from wayleave.session.model import NEVER, Client, Lease, Line, Phase, Service, Session, Subnet, Tenant
 
+from .cases import SIZE, delivered, to
 from .frames import (
     ICMP,
-    INTERNET,
     IP,
     SESSION_TYPE,
     Packet,
@@ -56,7 +56,6 @@ from .rig import (
 )
 
 ELSEWHERE = Mac.parse("02:99:00:00:00:01")
-SIZE = len(packet())
 TAGS = {ALICE_PPP: "two tags", BOB_PPP: "no tag", CAROL_PPP: "one tag"}
 AD_TAGS = replace(ALICE_PPP, tags=((0x88A8, 100), (0x88A8, 7)))
 
@@ -255,22 +254,6 @@ UPSTREAM = [
         )
     ),
 ]
-
-
-def to(who: Subscriber, ttl: int = 64, size: int = 0, **fields: Any) -> Packet:
-    return packet(INTERNET, who.address, ttl, size, **fields)
-
-
-def delivered(says: str, who: Subscriber, **more: Any) -> Case:
-    """A row for a packet from the network to a client."""
-    row: dict[str, Any] = {
-        "sent": into(to(who)),
-        "out": down(to(who, ttl=63), who),
-        "on": "net",
-        "to": SUB,
-        "used": {who: Use(down=(1, SIZE))},
-    } | more
-    return Case(says, ends=(Stage.DELIVER, Outcome.TO_SUBSCRIBER), **row)
 
 
 ODD = replace(ALICE_PPP, encapsulation=bytes(28))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -15,20 +14,17 @@ from wayleave.dataplane.abi import (
     DropReason,
     Outcome,
     Policer,
-    Port,
-    PortKind,
     Punt,
     PuntClass,
     PuntResult,
     Stage,
 )
-from wayleave.dataplane.maps import Ports
 from wayleave.net.mac import BROADCAST, Mac
 from wayleave.net.units import BootNs
 
 from .conftest import RING_OCTETS
 from .frames import ICMP, IP, UDP, Raw, discover, ethernet, up
-from .rig import ALICE, BOB, GATEWAY, GATEWAY_MAC, LINK, SUB, Bench, Case, Subscriber, dropped
+from .rig import ALICE, BOB, GATEWAY, LINK, Bench, Case, Subscriber, dropped
 
 KNOWN, NEW = PuntClass(0), PuntClass(1)
 ELSEWHERE = Mac.parse("02:99:00:00:00:01")
@@ -194,16 +190,6 @@ def test_line_that_floods_leaves_the_class_to_others(bench: Bench) -> None:
     counted = bench.counters().since(before)
     assert counted.punt_results == {(NEW, PuntResult.SENT): 6, (NEW, PuntResult.REFUSED_LINE): 47}
     assert counted.reasons == {DropReason.PUNT_LINE: 47}
-
-
-@pytest.fixture
-def shared(bench: Bench) -> Iterator[Bench]:
-    """The subscriber port as one whose VLANs are many lines'."""
-    ports = Ports(bench.maps["ports"])
-    alone = Port(SUB, PortKind.SUBSCRIBER, 0, bench.devices["sub"], GATEWAY_MAC, 1508, 0, 1)
-    ports.put(replace(alone, shared=1))
-    yield bench
-    ports.put(alone)
 
 
 def test_a_vlan_that_lines_share_has_a_rate_of_its_own(shared: Bench) -> None:

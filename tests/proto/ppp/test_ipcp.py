@@ -4,10 +4,11 @@ from ipaddress import IPv4Address
 
 import pytest
 
+from tests.proto.ppp.control import answer, request, said
 from wayleave.net.units import SECOND, BootNs
 from wayleave.proto.ppp.automaton import Layer, State, Timers
 from wayleave.proto.ppp.ipcp import ZERO, Addresses, IpcpClient, IpcpServer, Kind
-from wayleave.proto.ppp.packet import Code, decode, decode_options, encode, encode_options
+from wayleave.proto.ppp.packet import Code
 
 NOW = BootNs(100 * SECOND)
 OWN, PEER = IPv4Address("100.64.0.1"), IPv4Address("100.64.0.2")
@@ -23,19 +24,6 @@ def server(dns=DNS):
 def client():
     machine = IpcpClient(Timers())
     return machine, machine.open(NOW)[0]
-
-
-def request(*options):
-    return encode(Code.CONFIGURE_REQUEST, 3, encode_options(options))
-
-
-def answer(asked, code, *options):
-    packet = decode(asked)
-    return encode(code, packet.identifier, encode_options(options) if options else packet.data)
-
-
-def said(packet):
-    return decode(packet).code, dict(decode_options(decode(packet).data))
 
 
 def test_the_gateway_says_its_address():

@@ -2,10 +2,11 @@
 
 import pytest
 
+from tests.proto.ppp.control import answer, request, said
 from wayleave.net.units import SECOND, BootNs
 from wayleave.proto.ppp.automaton import Layer, Timers
 from wayleave.proto.ppp.ipv6cp import Identifiers, Ipv6cpClient, Ipv6cpServer, Kind
-from wayleave.proto.ppp.packet import Code, decode, decode_options, encode, encode_options
+from wayleave.proto.ppp.packet import Code
 
 NOW = BootNs(100 * SECOND)
 OWN, SUGGESTED = bytes(7) + b"\1", bytes(7) + b"\xc0"
@@ -15,19 +16,6 @@ THEIRS = bytes.fromhex("02aabbfffeccdd01")
 def server(fixed=False):
     machine = Ipv6cpServer(Timers(), own=OWN, suggested=SUGGESTED, fixed=fixed)
     return machine, machine.open(NOW)[0]
-
-
-def request(*options):
-    return encode(Code.CONFIGURE_REQUEST, 3, encode_options(options))
-
-
-def answer(asked, code, *options):
-    packet = decode(asked)
-    return encode(code, packet.identifier, encode_options(options) if options else packet.data)
-
-
-def said(packet):
-    return decode(packet).code, dict(decode_options(decode(packet).data))
 
 
 @pytest.mark.parametrize(

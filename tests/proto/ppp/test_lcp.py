@@ -4,6 +4,7 @@ from random import Random
 
 import pytest
 
+from tests.proto.ppp.control import answer
 from wayleave.net.units import SECOND, BootNs, Ns
 from wayleave.proto.ppp.auth import Authentication
 from wayleave.proto.ppp.automaton import NEVER, Layer, Refused, State, Timers
@@ -34,11 +35,6 @@ def asked_for(packet):
 
 def request(*options):
     return encode(Code.CONFIGURE_REQUEST, 5, encode_options(options))
-
-
-def answer(asked, code, *options):
-    packet = decode(asked)
-    return encode(code, packet.identifier, encode_options(options) if options else packet.data)
 
 
 def opened(*options, **how):
