@@ -63,7 +63,11 @@ class Request(Struct, frozen=True):
 
 
 _Known = tuple[IPv4Address, int, bytes]
-"""A request by its sender's address, identifier and authenticator: from whatever port, it is the same."""
+
+
+def _known(source: Source, packet: Packet) -> _Known:
+    """What a request is known by: from whatever port its sender's address says it, it is the same."""
+    return source.address, packet.identifier, packet.authenticator
 
 
 class _Kept(Struct):
@@ -102,7 +106,7 @@ class Listener:
         if doubt is not None:
             return self._ignore(doubt.value, source)
         self._forget(now)
-        key = (source.address, packet.identifier, packet.authenticator)
+        key = _known(source, packet)
         kept = self._kept.get(key)
         if kept is not None:
             self._count("repeated")
@@ -125,7 +129,7 @@ class Listener:
         secret = self.controllers[request.source.address].secret
         octets = response(packet, ack if error is None else nak, said, secret)
         self._count("acknowledged" if error is None else "refused")
-        kept = self._kept.get((request.source.address, packet.identifier, packet.authenticator))
+        kept = self._kept.get(_known(request.source, packet))
         if kept is not None:
             kept.answer = octets
         return octets
