@@ -330,4 +330,4 @@ def _explained(
 def _look(names: list[str], link: str | None, source: IPv4Address | None, to: IPv4Address) -> _Machine:
     carriers = machine.carriers(names)
     hop = next_hop(source, to, link) if link is not None and source is not None else None
-    return _Machine(carriers, machine.sysctl("net/ipv4/ip_forward") == "1", hop)
+    return _Machine(carriers, machine.forwards(), hop)

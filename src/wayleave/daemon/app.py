@@ -404,7 +404,7 @@ class Gateway:
         gone = [self.ports[number] for number in self.lost_ports()]
         why = [f"port {port.number} ({port.device}) is gone or has lost its program" for port in gone]
         why += self.carriers.faults([port for port in self.ports.values() if port not in gone])
-        if machine.sysctl("net/ipv4/ip_forward") == "0":
+        if not machine.forwards():
             why.append("the kernel does not forward: sysctl -w net.ipv4.ip_forward=1")
         why += self.links.faults()
         if self.store_failed is not None:

@@ -56,6 +56,11 @@ def sysctl(path: str) -> str | None:
     return file.read_text().strip() if file.exists() else None
 
 
+def forwards() -> bool:
+    """Whether the kernel routes IPv4 between devices of this namespace; else bpf_fib_lookup refuses every packet."""
+    return sysctl("net/ipv4/ip_forward") == "1"
+
+
 def driver(device: str) -> str:
     """Return the name of a device's driver, "unknown" if it does not tell."""
     info = array.array("B", struct.pack("I192x", _GDRVINFO))
