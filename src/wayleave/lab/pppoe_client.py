@@ -50,7 +50,7 @@ from wayleave.proto.pppoe.packet import AC_NAME, GENERIC_ERROR, PLAIN_MRU, VENDO
 
 METHODS = {
     "ms-chap-2": Authentication.MS_CHAP_2,
-    "chap-md5": Authentication.CHAP_MD5,
+    "chap": Authentication.CHAP_MD5,
     "pap": Authentication.PAP,
 }
 """How the command line and events name them, the best first."""
