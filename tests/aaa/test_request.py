@@ -31,6 +31,8 @@ ENDS = {
     CloseCause.STOPPED: "Admin-Reboot",
     CloseCause.REBOOTED: "NAS-Reboot",
     CloseCause.RECONFIGURED: "NAS-Request",
+    CloseCause.LOST_CARRIER: "Lost-Carrier",
+    CloseCause.NOT_NEGOTIATED: "Port-Error",
 }
 
 

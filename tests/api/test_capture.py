@@ -6,7 +6,6 @@ import asyncio
 import io
 import os
 from collections.abc import AsyncIterator, Coroutine, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -78,9 +77,8 @@ class Scene:
         return self.captures.start(Wanted(mac), seconds, count)
 
     def send(self, mac: Mac = ALICE, frames: int = 1) -> None:
-        session: Any = SimpleNamespace(client=Client(Line(PORT), mac))
         for _ in range(frames):
-            self.captures.sent(session, PORT, bytes(60))
+            self.captures.sent(Client(Line(PORT), mac), PORT, bytes(60))
 
 
 def run(story: Coroutine[Any, Any, None]) -> None:

@@ -16,7 +16,7 @@ from wayleave.dataplane.samples import Samples
 from wayleave.net.frame import Tag, encode_l2
 from wayleave.net.mac import BROADCAST, Mac
 from wayleave.net.units import Ns
-from wayleave.session.model import NEVER, Client, Lease, Line, Phase, Service, Session, Subnet, Tenant
+from wayleave.session.model import NEVER, Client, Lease, Line, Link, Phase, Service, Session, Subnet, Tenant
 
 from .cases import SIZE, delivered, to
 from .frames import (
@@ -362,5 +362,5 @@ def test_whose_segments_are_clamped(pppoe: int, mtu: int, clamped: bool) -> None
 
 
 def test_a_session_s_magic_number_stands_in_its_row() -> None:
-    rows = project(msgspec.structs.replace(session(ALICE_PPP), magic=b"abcd"), Tenant("default", 0, 254))
+    rows = project(msgspec.structs.replace(session(ALICE_PPP), link=Link(magic=b"abcd")), Tenant("default", 0, 254))
     assert abi.Session.unpack(rows.session).encapsulation.magic == b"abcd"

@@ -12,7 +12,7 @@ from wayleave.net.units import SECOND, BootNs, Ns
 from wayleave.session import lifecycle as life
 from wayleave.session.journal import ENDING, KINDS, ROOM, Journal
 from wayleave.session.lifecycle import Answer, Reply
-from wayleave.session.model import Client, Lease, Line, Phase, Rate, Service, Session, Subnet
+from wayleave.session.model import Client, CloseCause, Lease, Line, Link, Phase, Rate, Service, Session, Subnet
 from wayleave.session.recent import STRANGERS
 from wayleave.session.refusal import Reason, Refusal
 
@@ -43,6 +43,11 @@ EVENTS: list[tuple[life.Event, tuple[str, str]]] = [
     (life.Declined(ADDRESS), ("declined", "10.0.0.2")),
     (life.Withdrawn(), ("took-another-offer", "")),
     (
+        life.Dialed(client=client(), ask=Ask(), encapsulation=b"", link=Link("alice")),
+        ("dialed", "DISCOVER: alice"),
+    ),
+    (life.HungUp(CloseCause.USER_REQUEST, "PADT"), ("hung-up", "PADT")),
+    (
         life.Changed(Service(tenant="t", pool="p", name="gold", up=Rate(5_000_000, 9000))),
         ("changed", "gold, up 5 Mbit/s"),
     ),
@@ -62,6 +67,7 @@ ANSWERS: list[tuple[Session, Reply, tuple[str, str]]] = [
     (HOME, Reply(Ask(), Answer.CONFIRM, LEASE, Ns(3600 * SECOND)), ("confirmed", "DISCOVER for 3600s")),
     (HOME, Reply(Ask(), Answer.REFUSE, refusal=NOT_YOURS), ("refused", "DISCOVER: not yours")),
     (HOME, Reply(Ask(), Answer.TELL, LEASE), ("told", "DISCOVER")),
+    (SMITH, Reply(Ask(), Answer.ADMIT, LEASE), ("admitted", "DISCOVER: home, subscriber smith: 10.0.0.2")),
 ]
 
 

@@ -196,6 +196,8 @@ TERMINATED = {
     CloseCause.DISCONNECTED: 6,
     CloseCause.STOPPED: 7,  # Admin-Reboot
     CloseCause.REBOOTED: 11,  # NAS-Reboot
+    CloseCause.LOST_CARRIER: 2,
+    CloseCause.NOT_NEGOTIATED: 8,  # Port-Error
     CloseCause.RECONFIGURED: 10,  # NAS-Request
 }
 """Acct-Terminate-Cause of every way in which a session ends (RFC 2866 5.10)."""

@@ -30,6 +30,10 @@ class Ignored(StrEnum):
     UNKNOWN_RELAY = "unknown-relay"
     CHADDR_MISMATCH = "chaddr-is-not-the-sender"
     NO_CIRCUIT_ID = "no-circuit-id"
+    MALFORMED_PPPOE = "malformed-pppoe"
+    MALFORMED_LINE = "malformed-line-tag"
+    UNKNOWN_SESSION = "unknown-pppoe-session"
+    NOT_SERVED = "protocol-not-served"
 
 
 class Heard(Struct, frozen=True, gc=False):

@@ -219,7 +219,7 @@ class Ipoe:
                 return server.ack(asked, binding)
             case Answer.TELL:
                 return server.inform_ack(asked, binding)
-            case Answer.REFUSE:
+            case Answer.REFUSE | Answer.ADMIT:  # with an address nobody is refused, and DHCP admits nobody
                 return server.nak(asked, binding.server_id, reply.why)
 
     def _binding(self, lease: Lease, dns: tuple[IPv4Address, ...], remaining: Ns) -> Binding:

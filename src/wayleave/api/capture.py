@@ -24,7 +24,7 @@ from wayleave.dataplane.capture import Copy
 from wayleave.dataplane.counters import spoken
 from wayleave.net import pcapng
 from wayleave.net.mac import Mac
-from wayleave.session.model import Client, Session
+from wayleave.session.model import Client
 
 if TYPE_CHECKING:
     from wayleave.dataplane.plane import DataPlane
@@ -96,9 +96,9 @@ class Captures:
         if self._last is not None:
             self._last.end()
 
-    def sent(self, session: Session, port: int, frame: bytes) -> None:
-        """Python sends a frame to a session's client."""
-        if self._last is not None and not self._last.ended and self._last.wanted.admits(session.client):
+    def sent(self, client: Client, port: int, frame: bytes) -> None:
+        """Python sends a frame to a client."""
+        if self._last is not None and not self._last.ended and self._last.wanted.admits(client):
             self._last.sent(port, frame)
 
     def view(self) -> CaptureView:

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, WithJsonSchema
 
 from wayleave.aaa.local import AuthorizationSettings, Subscriber
 from wayleave.aaa.settings import RadiusSettings, ServiceSettings
-from wayleave.access.settings import PortSettings
+from wayleave.access.settings import PortSettings, PppoeSettings
 from wayleave.dataplane.settings import PuntSettings
 from wayleave.session.settings import AT_START, Leaf, NameText, PoolSettings, TenantSettings
 
@@ -88,6 +88,7 @@ class Configuration(Leaf):
     ports: tuple[PortSettings, ...]
     pools: tuple[PoolSettings, ...]
     authorization: AuthorizationSettings = AuthorizationSettings()
+    pppoe: PppoeSettings = PppoeSettings()
     services: tuple[ServiceSettings, ...] = ()
     radius: RadiusSettings = RadiusSettings()
     punt: PuntSettings = PuntSettings()

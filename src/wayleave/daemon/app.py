@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
 import time
 from collections import deque
@@ -22,6 +23,7 @@ import structlog
 from wayleave.aaa.local import Subscriber
 from wayleave.access.demux import sender
 from wayleave.access.ipoe import Ipoe
+from wayleave.access.pppoe import Pppoe
 from wayleave.access.settings import PortSettings
 from wayleave.api.capture import Captures
 from wayleave.api.schema import PoolView
@@ -31,7 +33,7 @@ from wayleave.daemon.authority import Authority
 from wayleave.daemon.carriers import Carriers
 from wayleave.daemon.derived import derive
 from wayleave.daemon.ending import end_sessions
-from wayleave.daemon.engine import Engine
+from wayleave.daemon.engine import BATCH, Engine
 from wayleave.daemon.hostlinks import HostLinks, own_addresses
 from wayleave.daemon.recovery import Recovery
 from wayleave.dataplane import abi, objects
@@ -51,7 +53,7 @@ from wayleave.io.writes import Write, erased, saved
 from wayleave.net.mac import Mac
 from wayleave.net.units import BootNs
 from wayleave.session import lifecycle
-from wayleave.session.model import CloseCause, Phase, Session, Tenant
+from wayleave.session.model import Client, CloseCause, Phase, Session, Tenant
 from wayleave.session.table import Table
 
 log = structlog.get_logger()
@@ -82,6 +84,19 @@ class Gateway:
         self.lag = Lag()
         self.table = Table(settings.gateway.sessions)
         self.ipoe = Ipoe(self.ports, self.macs, derived.deliveries, self.table.find, self._unheard)
+        self.pppoe = Pppoe(
+            settings.pppoe,
+            settings.gateway.name,
+            self.ports,
+            self.macs,
+            derived.deliveries,
+            self.table.find,
+            lambda id_: self.plane.seen(id_),
+            os.urandom,
+            self._send,
+            self._unheard,
+            settings.gateway.sessions,
+        )
         self.tenants = {
             item.name: Tenant(item.name, number, item.table) for number, item in enumerate(settings.tenants)
         }
@@ -152,6 +167,7 @@ class Gateway:
         for number, device in found.items():
             self.attach(self.ports[number], device)
         self.recovery.took_over()
+        self._resume_calls()
         self.plane.forget_others()
         logs.LINES.flush()
 
@@ -170,6 +186,7 @@ class Gateway:
                 tenant,
                 port.xdp,
                 shared=port.line == "circuit",
+                pppoe="pppoe" in port.protocols,
             )
         except objects.LoadError as error:
             who = self._occupant(port, device) if isinstance(error, objects.Occupied) else None
@@ -283,17 +300,31 @@ class Gateway:
         self.plane.abandon()
 
     def _on_ring(self) -> None:
-        receive = self.ipoe.receive
-        told = [
-            item
-            for punt, frame in self.plane.ring.read(RING_BATCH)
-            if punt.port in self.ports and (item := receive(punt.port, frame, punt.at)) is not None
-        ]
+        told, now = [], self.clock.boot()
+        for punt, frame in self.plane.ring.read(RING_BATCH):
+            if punt.port not in self.ports:
+                continue
+            if punt.class_ in _PPP:
+                key = (punt.port, punt.svid, punt.cvid, Mac(frame[6:12]), punt.pppoe)
+                self.pppoe.receive(key, punt.l3, frame, now)
+            elif punt.class_ == abi.PuntClass.PPPOE_DISCOVERY:
+                self.pppoe.discover(punt.port, frame, now)
+            elif (item := self.ipoe.receive(punt.port, frame, punt.at)) is not None:
+                told.append(item)
         self.engine.take(told, self.clock.boot())
         self.end_turn()
 
+    def _resume_calls(self) -> None:
+        """Go on with the sessions of PPPoE that the disk has: their clients notice nothing."""
+        now = self.clock.boot()
+        for session in self.table:
+            if session.link is not None and session.installed and session.live:
+                self.pppoe.resume(session, now)
+
     def _transition(self, session: Session, before: Session | None) -> None:
         self.authority.transition(session, before)
+        if session.link is not None:
+            self.pppoe.follow(session, before, self.clock.boot())
         _log_transition(session, before)
 
     def end_turn(self) -> None:
@@ -302,18 +333,29 @@ class Gateway:
         Whatever fails toward servers, clients get their answers.
         """
         try:
+            while told := self.pppoe.told():
+                self.engine.take(told, self.clock.boot())
             self.authority.pump()
         finally:
             self.frames.flush()
             logs.LINES.flush()
             if self._loop is not None:
                 self._alarm.set(self._loop, self.table.next_deadline)
+                self._alarm.set(self._loop, self.pppoe.next_deadline)
+
+    def _send(self, client: Client, frame: bytes) -> None:
+        """Send what PPPoE says."""
+        self.frames.send(client.line.port, frame)
+        self.captures.sent(client, client.line.port, frame)
 
     def _reply(self, session: Session, reply: lifecycle.Reply) -> None:
+        if session.link is not None:
+            self.pppoe.reply(session, reply, self.clock.boot())
+            return
         answer = self.ipoe.reply(session, reply)
         if answer is not None:
             self.frames.send(*answer)
-            self.captures.sent(session, *answer)
+            self.captures.sent(session.client, *answer)
 
     def _unheard(self, port: int, data: bytes, why: str) -> None:
         """A frame that came up led to nothing: its sender has a journal all the same."""
@@ -337,6 +379,7 @@ class Gateway:
         self.end_turn()
 
     def _on_deadline(self) -> None:
+        self.pppoe.due(self.clock.boot(), BATCH)
         self.engine.due(self.clock.boot())
         self.end_turn()
 
@@ -438,6 +481,13 @@ class Gateway:
                 "ignored": dict(self.ipoe.ignored),
                 "kernel": self.plane.counters.dhcp4(),
             },
+            "pppoe": {
+                "calls": len(self.pppoe),
+                "heard": dict(self.pppoe.heard),
+                "said": dict(self.pppoe.said),
+                "ignored": dict(self.pppoe.ignored),
+                "ended": dict(self.pppoe.ended),
+            },
             "sessions": {phase.value: count for phase, count in self.table.phases.items() if count}
             | {
                 "opened": counts.opened,
@@ -450,6 +500,8 @@ class Gateway:
             "store_groups": self.store.groups,
         }
 
+
+_PPP = (abi.PuntClass.PPP_KNOWN, abi.PuntClass.PPP_NEW)
 
 _QUANTILES = {"p50": 0.5, "p99": 0.99, "max": 1.0}
 

@@ -104,7 +104,7 @@ class Engine:
         for client, event in told:
             session = self.table.find(client)
             if session is None:
-                if isinstance(event, lifecycle.Discovered | lifecycle.Requested):
+                if isinstance(event, lifecycle.First):
                     self._begin(event)
                 else:
                     self.journal.stranger(client, now, event)
@@ -168,17 +168,19 @@ class Engine:
             self._queue.append((session.id, due))
         self._run()
 
-    def decided(self, id_: int, since: BootNs, outcome: Service | Refusal, now: BootNs, says: str = "") -> None:
+    def decided(
+        self, id_: int, since: BootNs, outcome: Service | Refusal, now: BootNs, says: str = "", proof: bytes = b""
+    ) -> None:
         """Take what authorization says about a client that it was asked about.
 
-        `since` is when that session began; `says`, who granted what, for its journal.
+        `since` is when that session began; `says`, who granted what, for its journal; `proof`, for the client itself.
         """
         self._now = now
         session = self.table.get(id_)
         if session is not None and session.since == since and session.phase is Phase.AUTHORIZING:
             if says:
                 self.journal.note(id_, GRANTED, now, says)
-            self._queue.append((id_, self._admit(session, outcome)))
+            self._queue.append((id_, self._admit(session, outcome, proof)))
             self._run()
 
     def reconsider(self, id_: int, since: BootNs, outcome: Service | Refusal, now: BootNs) -> None:
@@ -340,7 +342,7 @@ class Engine:
 
     # ---- the turn -----------------------------------------------------------------------
 
-    def _begin(self, event: lifecycle.Discovered | lifecycle.Requested) -> None:
+    def _begin(self, event: lifecycle.First) -> None:
         try:
             id_ = self.table.new_id(self._now)
         except Full:
@@ -455,7 +457,7 @@ class Engine:
         match reply.answer:
             case lifecycle.Answer.OFFER:
                 self.counts.offered += 1
-            case lifecycle.Answer.CONFIRM:
+            case lifecycle.Answer.CONFIRM | lifecycle.Answer.ADMIT:
                 self.counts.confirmed += 1
             case lifecycle.Answer.REFUSE:
                 self.counts.refused["told-no"] += 1
@@ -484,7 +486,7 @@ class Engine:
         """What accounting will call another session."""
         return next(self._names)
 
-    def _admit(self, session: Session, service: Service | Refusal) -> Event:
+    def _admit(self, session: Session, service: Service | Refusal, proof: bytes = b"") -> Event:
         """What authorization grants is granted if there is room for it."""
         if isinstance(service, Refusal):
             return lifecycle.Denied(self._counted(service))
@@ -496,12 +498,12 @@ class Engine:
         port = self._admission[session.client.line.port]
         room = self.table.room_for(session, service.limit or port.clients, self._now, self._seen)
         if room is True:
-            return lifecycle.Granted(service)
+            return lifecycle.Granted(service, proof)
         if room is False or not port.replace:
             full = Refusal(Reason.LINE_FULL, f"line {session.client.line} is full")
             return lifecycle.Denied(self._counted(full))
         self._step(room.id, lifecycle.Cleared(CloseCause.DISPLACED))  # now: it makes room for one, not for a batch
-        return lifecycle.Granted(service)
+        return lifecycle.Granted(service, proof)
 
     def _counted(self, refusal: Refusal) -> Refusal:
         self.counts.refused[refusal.reason.spoken] += 1

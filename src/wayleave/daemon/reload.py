@@ -206,6 +206,9 @@ class Reloader:
         gateway.plane.set_policers(derived.settings.punt.rows())
         gateway.plane.set_services(derived.services)
         gateway.ipoe.reconfigure(derived.ports, derived.deliveries)
+        gateway.pppoe.reconfigure(
+            derived.settings.pppoe, derived.settings.gateway.name, derived.ports, derived.deliveries
+        )
         gateway.plane.standing = _standing(derived, gateway.ipoe)
         gateway.authority.reconfigure(derived.deciders)
         gateway.engine.reconfigure(derived.pools, gateway.authority.authorizer, derived.admission)

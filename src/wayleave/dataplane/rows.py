@@ -61,6 +61,7 @@ def project(session: model.Session, tenant: model.Tenant, standing: StandingRepl
     client, line = session.client, session.client.line
     key = ClientKey(line.port, line.svid, line.cvid, client.pppoe, client.mac)
     header = session.encapsulation + (encode_session(client.pppoe, Protocol.IPV4, b"") if client.pppoe else b"")
+    magic = session.link.magic if session.link is not None else b""
     row = Session(
         promise_until=min(lease.promise_until, session.ends_at or FOREVER),
         generation=0,
@@ -70,11 +71,11 @@ def project(session: model.Session, tenant: model.Tenant, standing: StandingRepl
         netmask=lease.subnet.netmask,
         tenant=tenant.number,
         table=tenant.table,
-        flags=_flags(client, service),
-        mtu=service.mtu,
+        flags=_flags(session, service),
+        mtu=session.mtu,
         reply=0,
         up=meter(service.up),
-        encapsulation=Encapsulation(line.port, len(header), int(client.pppoe > 0), header, session.magic),
+        encapsulation=Encapsulation(line.port, len(header), int(client.pppoe > 0), header, magic),
         form=digest_form(session.form or b"") if standing is not None else 0,
         agent=digest_agent(session.agent) if standing is not None else 0,
         down=meter(service.down),
@@ -84,9 +85,9 @@ def project(session: model.Session, tenant: model.Tenant, standing: StandingRepl
     return Rows(session.id, packed_key, host, row.pack(), pack_reply(standing) if standing is not None else None)
 
 
-def _flags(client: model.Client, service: model.Service) -> int:
+def _flags(session: model.Session, service: model.Service) -> int:
     flags = SessionFlag.CHECK_SOURCE if service.antispoof else SessionFlag(0)
-    if client.pppoe and service.mtu < ETHERNET_MTU:
+    if session.client.pppoe and session.mtu < ETHERNET_MTU:
         flags |= SessionFlag.CLAMP_MSS
     return flags
 

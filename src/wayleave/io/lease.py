@@ -17,7 +17,20 @@ from wayleave.io.clock import Clock, Moment
 from wayleave.net.mac import Mac
 from wayleave.net.units import BootNs, Ns, UtcNs, after
 from wayleave.session.lifecycle import wake_at
-from wayleave.session.model import NEVER, NOTHING_USED, Client, Lease, Line, Phase, Rate, Service, Session, Subnet, Used
+from wayleave.session.model import (
+    NEVER,
+    NOTHING_USED,
+    Client,
+    Lease,
+    Line,
+    Link,
+    Phase,
+    Rate,
+    Service,
+    Session,
+    Subnet,
+    Used,
+)
 
 
 class Sold(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -146,6 +159,7 @@ class Body(msgspec.Struct, frozen=True, gc=False):
     sold: Sold | None = None
     counted: tuple[int, int, int, int] = (0, 0, 0, 0)
     asks: int = 0
+    link: Link | None = None
 
 
 def _service(tenant: str, kept: Grant | Body) -> Service:
@@ -223,6 +237,7 @@ def row(session: Session, promise_until: BootNs, boot: BootNs) -> tuple[int, str
         sold if (sold := _sold(service)) != _NOTHING else None,
         msgspec.structs.astuple(session.counted_before),
         session.asks_at,
+        session.link,
     )
     return session.id, service.tenant, int(lease.address), promise_until, msgspec.json.encode(body).decode()
 
@@ -330,6 +345,7 @@ def _session(row: Row, kept: Body, now: BootNs) -> Session:
         hostname=kept.hostname,
         form=_shared(kept.form) if kept.form is not None else None,
         agent=kept.agent,
+        link=kept.link,
         service=_service(row.tenant, kept),
         lease=lease,
     )

@@ -77,6 +77,14 @@ def _of_ask(ask: object, text: str) -> bytes:
     return called + b": " + _words(text) if called else _words(text)
 
 
+def _dialed(event: lifecycle.Dialed, _: Session | None) -> Note:
+    return 0, _of_ask(event.ask, event.link.name)
+
+
+def _hung_up(event: lifecycle.HungUp, _: Session | None) -> Note:
+    return 0, _words(event.says)
+
+
 def _asked(event: lifecycle.Discovered | lifecycle.Requested | lifecycle.Queried, _: Session | None) -> Note:
     wanted = event.address if isinstance(event, lifecycle.Requested) else getattr(event, "wanted", None)
     return 0 if wanted is None else int(wanted), _called(event.ask)
@@ -144,6 +152,9 @@ KINDS = (
     Kind(14, "refused", of=Answer.REFUSE, note=_refused),
     Kind(15, "told", of=Answer.TELL, note=_told),
     Kind(20, "changed", of=lifecycle.Changed, note=_changed),
+    Kind(22, "dialed", of=lifecycle.Dialed, note=_dialed),
+    Kind(24, "admitted", Number.ADDRESS, Answer.ADMIT, _offered),
+    Kind(23, "hung-up", of=lifecycle.HungUp, note=_hung_up),
     GRANTED,
     RENEWED,
     ENDING,
@@ -154,7 +165,7 @@ _BY_CODE = {kind.code: kind for kind in KINDS}
 _EVENTS = {kind.of: (kind.code, kind.note) for kind in KINDS if isinstance(kind.of, type)}
 _ANSWERS = {kind.of: (kind.code, kind.note) for kind in KINDS if isinstance(kind.of, Answer)}
 
-_ANSWERED = frozenset((lifecycle.Discovered, lifecycle.Requested, lifecycle.Queried))
+_ANSWERED = frozenset((lifecycle.Discovered, lifecycle.Requested, lifecycle.Dialed, lifecycle.Queried))
 NOTED = (frozenset(_EVENTS) - _ANSWERED) | {lifecycle.Due}
 """Events that are noted whatever they lead to. What a client asks is noted where that leads to nothing: elsewhere the
 answer is, and says what was asked."""

@@ -26,6 +26,7 @@ from wayleave.session.model import (
     Client,
     CloseCause,
     Lease,
+    Link,
     Phase,
     Service,
     Session,
@@ -59,6 +60,30 @@ class Requested(Struct, frozen=True, kw_only=True, gc=False):
     hostname: str = ""
     form: bytes | None = None
     agent: bytes = b""
+
+
+class Dialed(Struct, frozen=True, kw_only=True, gc=False):
+    """A client has a link of PPP, and says who it is: it wants an address, whichever."""
+
+    client: Client
+    ask: object
+    encapsulation: bytes
+    link: Link
+    credentials: object = None
+    agent: bytes = b""
+
+
+class Negotiated(Struct, frozen=True, gc=False):
+    """More was agreed on about a client's link."""
+
+    link: Link
+
+
+class HungUp(Struct, frozen=True):
+    """The client's link is gone; `says`: in the words of its protocol."""
+
+    cause: CloseCause
+    says: str = ""
 
 
 class Queried(Struct, frozen=True):
@@ -113,7 +138,10 @@ class Changed(Struct, frozen=True, gc=False):
 
 
 class Granted(Struct, frozen=True, gc=False):
+    """`proof`: what whoever verified the client wants it to hear."""
+
     service: Service
+    proof: bytes = b""
 
 
 class Denied(Struct, frozen=True):
@@ -153,8 +181,9 @@ class Forgotten(Struct, frozen=True):
 
 
 Event = (
-    Discovered | Requested | Queried | Released | Declined | Withdrawn | Cleared | Due | Changed | Granted | Denied
-    | Allocated | Exhausted | Recorded | RecordFailed | Installed | InstallFailed | Forgotten
+    Discovered | Requested | Dialed | Negotiated | HungUp | Queried | Released | Declined | Withdrawn | Cleared | Due
+    | Changed | Granted | Denied | Allocated | Exhausted | Recorded | RecordFailed | Installed | InstallFailed
+    | Forgotten
 )  # fmt: skip
 
 # ---- Effects ----------------------------------------------------------------------------
@@ -211,18 +240,24 @@ class Answer(Enum):
     CONFIRM = auto()
     REFUSE = auto()
     TELL = auto()
+    ADMIT = auto()
+    """PPP: it is who it says, and has its address."""
 
     __hash__ = object.__hash__  # members are one of a kind; Enum's own hash is ten times slower
 
 
 class Reply(Struct, frozen=True, gc=False):
-    """Answer `ask`. `remaining` is how long the client may use the address, `refusal` why it may not."""
+    """Answer `ask`. `remaining` is how long the client may use the address, `refusal` why it may not.
+
+    `proof`: what whoever verified the client wants it to hear.
+    """
 
     ask: object
     answer: Answer
     lease: Lease | None = None
     remaining: Ns = Ns(0)
     refusal: Refusal | None = None
+    proof: bytes = b""
 
     @property
     def why(self) -> str:
@@ -243,14 +278,15 @@ Step = tuple[Session, tuple[Effect, ...]]
 # ---- The machine ------------------------------------------------------------------------
 
 
-def begin(
-    id_: int, event: Discovered | Requested, now: BootNs, accounting: str = "", counted: Used = NOTHING_USED
-) -> Step:
+First = Discovered | Requested | Dialed
+"""What a client without a session begins one with."""
+
+
+def begin(id_: int, event: First, now: BootNs, accounting: str = "", counted: Used = NOTHING_USED) -> Step:
     """First sight of a client: authorization comes before any address.
 
     `accounting`: what accounting will call it; `counted`: what was counted under its id before.
     """
-    exact = isinstance(event, Requested)
     session = Session(
         id=id_,
         client=event.client,
@@ -259,14 +295,20 @@ def begin(
         accounting=accounting,
         counted_before=counted,
         encapsulation=event.encapsulation,
-        relayed=event.relayed,
-        hostname=event.hostname,
         agent=event.agent,
         ask=event.ask,
-        wanted=event.address if isinstance(event, Requested) else event.wanted,
-        exact=exact,
     )
-    return (_heard(session, event) if isinstance(event, Requested) else session), (Authorize(),)
+    return _first(session, event), (Authorize(),)
+
+
+def _first(session: Session, event: First) -> Session:
+    """Take over what this protocol's clients begin with."""
+    if isinstance(event, Dialed):
+        return replace(session, link=event.link, credentials=event.credentials)
+    session = replace(session, relayed=event.relayed, hostname=event.hostname)
+    if isinstance(event, Requested):
+        return replace(_heard(session, event), wanted=event.address, exact=True)
+    return replace(session, wanted=event.wanted)
 
 
 def advance(session: Session, event: Event, now: BootNs) -> Step:
@@ -279,7 +321,8 @@ def advance(session: Session, event: Event, now: BootNs) -> Step:
         # -- the way up -------------------------------------------------------------------
         case Phase.AUTHORIZING, Granted():
             allocate = Allocate(event.service.address or session.wanted, session.exact)
-            return replace(session, phase=Phase.ALLOCATING, service=event.service), (allocate,)
+            known = replace(session, credentials=None, proof=event.proof)
+            return replace(known, phase=Phase.ALLOCATING, service=event.service), (allocate,)
         case Phase.AUTHORIZING, Denied():
             return _refuse(session, CloseCause.REFUSED, event.refusal)
         case Phase.ALLOCATING, Allocated():
@@ -319,6 +362,12 @@ def advance(session: Session, event: Event, now: BootNs) -> Step:
             return session, (Reply(event.ask, Answer.TELL, session.lease),)
         case _, Queried():
             return session, ()
+        case _, Dialed():
+            return session, ()  # whoever has its link waits until what was there is gone
+        case ((Phase.RECORDING | Phase.INSTALLING | Phase.ACTIVE), Negotiated()):
+            return replace(session, link=event.link), (Keep(),)
+        case _, Negotiated():
+            return session, ()
         # -- authorization thinks anew ----------------------------------------------------
         case Phase.ACTIVE, Changed():
             return _change(session, event, now)
@@ -333,6 +382,10 @@ def advance(session: Session, event: Event, now: BootNs) -> Step:
             return _close(session, CloseCause.OFFER_LAPSED, now)
         case _, (Released() | Declined() | Withdrawn()):
             return session, ()  # not what this session holds
+        case ((Phase.REMOVING | Phase.FORGETTING | Phase.CLOSED), HungUp()):
+            return session, ()
+        case _, HungUp():
+            return _close(session, event.cause, now)
         case Phase.REMOVING, Cleared() if session.cause is not CloseCause.DECLINED:
             return replace(session, cause=event.cause), ()  # nothing brings it back any more
         case ((Phase.REMOVING | Phase.FORGETTING | Phase.CLOSED), Cleared()):
@@ -383,11 +436,18 @@ def wake_at(session: Session) -> BootNs:
     """Return when a session that is served has to be looked at: its lease, its time, or its patience may be over."""
     service = session.service
     idle = service.idle_timeout if service is not None else 0
-    ends = [after(session.leased_until, LEASE_GRACE)]
+    ends = [after(session.leased_until, LEASE_GRACE) if session.link is None else _extends_at(session)]
     ends += [moment for moment in (session.ends_at, session.asks_at) if moment]
     if idle and session.active_at:
         ends.append(after(session.active_at, Ns(idle)))
     return min(ends)
+
+
+def _extends_at(session: Session) -> BootNs:
+    """A client of PPP has its address for as long as its link: it is promised anew when less than a lease is left."""
+    lease = session.lease
+    assert lease is not None
+    return BootNs(max(1, lease.promise_until - min(lease.duration, lease.horizon // 2)))
 
 
 def _offer(session: Session, now: BootNs) -> Step:
@@ -406,6 +466,8 @@ def _addressed(session: Session, now: BootNs) -> Step:
 
     It may have asked for another one meanwhile, after it only looked around: then that is refused.
     """
+    if session.link is not None:
+        return _record(session, now)
     if not session.exact:
         return _offer(session, now)
     if session.wanted != _address(session):
@@ -489,15 +551,18 @@ def _renew(session: Session, event: Requested, now: BootNs) -> Step:
 def _confirm(session: Session, ask: object, now: BootNs) -> Step:
     """Say yes for as long as the promise allows. Where that is no time at all, the client hears nothing.
 
-    Where nobody asks, nobody is told of more than before.
+    Where nobody asks, nobody is told of more than before. A client of PPP goes by its link, and is told of no time.
     """
     remaining = _term(session, now) if ask is not None else Ns(0)
-    until = BootNs(max(session.leased_until, now + remaining))
+    assert session.lease is not None
+    until = now + remaining if session.link is None else session.lease.promise_until
+    until = BootNs(max(session.leased_until, until))
     active = replace(session, phase=Phase.ACTIVE, ask=None, leased_until=until, active_at=session.active_at or now)
-    active = replace(active, deadline=wake_at(active))
+    active = replace(active, deadline=wake_at(active), proof=b"")
     if ask is None or remaining < SECOND:
         return active, ()
-    return active, (Reply(ask, Answer.CONFIRM, session.lease, remaining),)
+    answer = Answer.CONFIRM if session.link is None else Answer.ADMIT
+    return active, (Reply(ask, answer, session.lease, remaining, proof=session.proof),)
 
 
 def _begun(session: Session, now: BootNs) -> Session:
@@ -533,11 +598,13 @@ def _time(service: Service) -> tuple[Ns, bool]:
 def _not_recorded(session: Session, now: BootNs) -> Step:
     """The disk refused. A newcomer is turned away; who is served already keeps what the last promise covers.
 
-    Its row is written all the same: it may look different by now.
+    Its row is written all the same: it may look different by now. A client of PPP did not ask: that is tried again.
 
     Who comes back after a reboot may still use what was promised before it: the address stays with that client, which
     hears nothing for now.
     """
+    if session.installed and session.link is not None:
+        return replace(session, phase=Phase.ACTIVE, promising=NEVER, deadline=after(now, STORE_RETRY)), ()
     if session.installed:
         return replace(session, phase=Phase.INSTALLING, promising=NEVER), (Install(),)
     if not session.recorded:
@@ -570,11 +637,13 @@ def _expire(session: Session, due: Due, now: BootNs) -> Step:
         return _close(known, CloseCause.SESSION_TIMEOUT, now)
     if service is not None and service.idle_timeout and now >= after(active, service.idle_timeout):
         return _close(known, CloseCause.IDLE_TIMEOUT, now)
-    if after(until, LEASE_GRACE) <= now:
+    if (lease.promise_until if session.link is not None else after(until, LEASE_GRACE)) <= now:
         return _close(known, CloseCause.LEASE_EXPIRED, now)
     if service is not None and session.asks_at and now >= session.asks_at:
         known = replace(known, asks_at=NEVER, service=replace(service, provisional=True))
         return replace(known, deadline=wake_at(known)), (Keep(), Reauthorize())
+    if session.link is not None and now >= _extends_at(session):
+        return _record(known, now)
     return replace(known, deadline=wake_at(known)), ()
 
 
@@ -608,9 +677,9 @@ def _bring_back(session: Session, renewed: BootNs) -> Step:
 
 def _refuse(session: Session, cause: CloseCause, refusal: Refusal) -> Step:
     """Nothing is held yet: say no where the protocol can, and be gone."""
-    tell = session.exact and refusal.reason not in PASSING
+    tell = session.link is not None or (session.exact and refusal.reason not in PASSING)
     said = (Reply(session.ask, Answer.REFUSE, refusal=refusal),) if tell else ()
-    return replace(session, phase=Phase.CLOSED, cause=cause, ask=None, deadline=NEVER), said
+    return replace(session, phase=Phase.CLOSED, cause=cause, ask=None, credentials=None, deadline=NEVER), said
 
 
 def _close(session: Session, cause: CloseCause, now: BootNs) -> Step:

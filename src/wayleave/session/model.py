@@ -177,6 +177,22 @@ class Lease(Struct, frozen=True, gc=False):
     longer: Ns = Ns(0)
 
 
+class Link(Struct, frozen=True, gc=False):
+    """What PPP agreed on with a client, beneath its addresses: another process goes on with it.
+
+    `name` is what the client said it is called, empty where nobody asked; `service` is the one that it asked for, if it
+    was particular. `mru`: octets of IP that it takes.
+    """
+
+    name: str = ""
+    service: str = ""
+    magic: bytes = b""
+    """Our number (RFC 1661 6.4), with which the data plane answers echo requests; empty: it does not."""
+    mru: int = 1492
+    identifiers: tuple[bytes, bytes] | None = None
+    """Our interface identifier and the client's (RFC 5072 4.1), eight octets each; None: they are not agreed."""
+
+
 class Used(Struct, frozen=True, gc=False):
     """IP packets and their octets, by direction; since when, who holds it knows."""
 
@@ -238,6 +254,10 @@ class CloseCause(Enum):
     """The gateway was, by its operator."""
     REBOOTED = "rebooted"
     """The machine was; the client goes on as a new session to accounting."""
+    LOST_CARRIER = "lost-carrier"
+    """PPP: it answers no more."""
+    NOT_NEGOTIATED = "not-negotiated"
+    """PPP: it came to no agreement with it, or to none any more."""
     RECONFIGURED = "reconfigured"
     """The configuration that counts now grants the client nothing, or another address."""
 
@@ -265,8 +285,12 @@ class Session(Struct, frozen=True, kw_only=True, gc=False):
     """What of the client's last request shapes the answer, opaque here: whoever has it can say the same again."""
     agent: bytes = b""
     """What its access node last said of it, opaque here."""
-    magic: bytes = b""
-    """Our number in PPP (RFC 1661 6.4), with which the data plane answers echo requests; empty: it does not."""
+    link: Link | None = None
+    """None: it is not a client of PPP."""
+    credentials: object = None
+    """How it proves who it is, opaque here; gone once that is decided."""
+    proof: bytes = b""
+    """What whoever verified it wants it to hear; gone once it is told."""
     service: Service | None = None
     lease: Lease | None = None
     promising: BootNs = NEVER
@@ -299,6 +323,12 @@ class Session(Struct, frozen=True, kw_only=True, gc=False):
     def recorded(self) -> bool:
         """The lease stands on disk."""
         return self.lease is not None and self.lease.promise_until != NEVER
+
+    @property
+    def mtu(self) -> int:
+        """Octets of IP that may be sent to it: what it was granted, if its link takes that."""
+        granted = self.service.mtu if self.service is not None else 1500
+        return granted if self.link is None else min(granted, self.link.mru)
 
     @property
     def live(self) -> bool:

@@ -5,6 +5,8 @@
 It is symmetrical, as PPP is: who has `demands` asks the other to prove who it is, who has an `Account` proves it. The
 gateway is told the verdict by `decide`, with the network protocols that were granted; a client brings its own.
 
+Where no proof is demanded, the peer does not know that somebody has to grant: what it asks meanwhile is kept.
+
 Every call returns, in order, what to send and what happened. If the peer negotiates LCP anew, what is above is torn
 down and begins anew: NetworkDown, Restarted, Up, Authenticate with another `attempt`. After Down nothing comes any
 more: the caller ends the carrier (PADT). An idle session has one timer, its `deadline`.
@@ -17,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from wayleave.net.errors import Malformed
 from wayleave.net.units import BootNs
@@ -57,6 +59,7 @@ from wayleave.proto.ppp.packet import Protocol, decode
 Network = IpcpServer | IpcpClient | Ipv6cpServer | Ipv6cpClient
 """A network protocol of a session."""
 
+_NETWORKS = (Protocol.IPCP, Protocol.IPV6CP)
 _DATA = (Protocol.IPV4, Protocol.IPV6)
 
 
@@ -110,6 +113,8 @@ class Session(Struct, gc=False):
     _peer: Peer | None = None
     _attempt: int = 0
     _granted: bool = False
+    _early: dict[int, bytes] = field(default_factory=dict)
+    """What the peer asked of a network protocol while nobody but us knew that it has to wait."""
     _why: Reason | None = None
 
     @property
@@ -220,6 +225,9 @@ class Session(Struct, gc=False):
                     return self._heed_network(network, said, now)
         except Malformed:
             return [Dropped(Drop.MALFORMED)]
+        if self.phase is Phase.AUTHENTICATE and link.method is None and protocol in _NETWORKS:
+            self._early[protocol] = information
+            return []
         if self.phase is not Phase.NETWORK or protocol in _DATA:
             return [Dropped(Drop.UNEXPECTED)]
         return [Send(Protocol.LCP, link.reject(protocol, information))]
@@ -289,7 +297,7 @@ class Session(Struct, gc=False):
             NetworkDown(network.PROTOCOL) for network in self.networks if network.state is State.OPENED
         ]
         self.networks, self._authenticator, self._peer = (), None, None
-        self._granted = False
+        self._granted, self._early = False, {}
         self._attempt += 1
         return output
 
@@ -360,6 +368,9 @@ class Session(Struct, gc=False):
         output: list[Output] = []
         for network in self.networks:
             output += self._heed_network(network, network.open(now), now)
+        early, self._early = self._early, {}
+        for protocol, information in early.items():
+            output += self.receive(protocol, information, now)
         return output
 
     # ---- the networks -------------------------------------------------------------------

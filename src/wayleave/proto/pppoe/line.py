@@ -17,7 +17,8 @@ from msgspec import Struct
 from wayleave.net.errors import Malformed
 from wayleave.proto.pppoe.packet import VENDOR_SPECIFIC, Packet, Tag
 
-_VENDOR = (3561).to_bytes(4, "big")
+VENDOR = (3561).to_bytes(4, "big")
+"""The Broadband Forum."""
 _CIRCUIT_ID, _REMOTE_ID = 0x01, 0x02
 
 
@@ -58,7 +59,7 @@ def of(packet: Packet) -> LineInfo | None:
     Raises: Malformed as `decode` does, and if two tags are there: a client that sends one of its own ahead of the
     access node's must not choose its line.
     """
-    found = [value for value in packet.all(VENDOR_SPECIFIC) if value[:4] == _VENDOR]
+    found = [value for value in packet.all(VENDOR_SPECIFIC) if value[:4] == VENDOR]
     if len(found) > 1:
         raise Malformed(0, f"{len(found)} tags tell the line", "TR-101i2 3.9.1")
     return decode(found[0]) if found else None
@@ -70,7 +71,7 @@ def decode(value: bytes) -> LineInfo:
     Raises: Malformed if the vendor is another, a sub-option passes the end or stands there twice, or a figure is not
     four octets.
     """
-    if value[:4] != _VENDOR:
+    if value[:4] != VENDOR:
         raise Malformed(0, f"vendor {value[:4].hex()} is not the Broadband Forum", "TR-101i2 3.9")
     found: dict[int, bytes] = {}
     at, end = 4, len(value)
@@ -102,4 +103,4 @@ def encode(line: LineInfo) -> Tag:
     present = [(number, value) for number, value in named if value is not None]
     present += [(int(figure), number.to_bytes(4, "big")) for figure, number in line.figures.items()]
     subs = b"".join(bytes((number, len(value))) + value for number, value in (*present, *line.subs.items()))
-    return VENDOR_SPECIFIC.number, _VENDOR + subs
+    return VENDOR_SPECIFIC.number, VENDOR + subs
