@@ -54,4 +54,4 @@ check: setup
 	$(RUN)/python tools/gendocs.py --check
 
 clean:
-	rm -rf $(VENV) build dist src/wayleave/dataplane/bng.bpf.o src/wayleave/lab/access_node.bpf.o tests/bench/traffic.bpf.o
+	rm -rf $(VENV) build dist src/wayleave/dataplane/bng.bpf.o src/wayleave/lab/*.bpf.o tests/bench/traffic.bpf.o

@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -129,10 +130,10 @@ class Host:
         """Run a command to its end; returns its standard output. Raises: CommandFailed."""
         return self.namespace.run(*argv, check=check, timeout=timeout)
 
-    def spawn(self, *argv: str, log: str | None = None) -> Process:
-        """Start a command that ends with the lab."""
+    def spawn(self, *argv: str, log: str | None = None, inherit: Sequence[int] = ()) -> Process:
+        """Start a command that ends with the lab. `inherit` are descriptors that it gets under their own numbers."""
         path = self.folder / f"{self.namespace.name}-{len(self._processes)}-{log or Path(argv[0]).name}.log"
-        process = Process(self.namespace.command(*argv), path)
+        process = Process(self.namespace.command(*argv), path, inherit=inherit)
         self._processes.append(process)
         return process
 

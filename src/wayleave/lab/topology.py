@@ -266,9 +266,9 @@ class Lab:
         self.server = Server(server, "eth0", self.folder)
         self.customers = []
         for number, (space, line) in enumerate(zip(customers, self.lines, strict=True)):
-            self.access_node.attach("pass", space, "eth0")
+            link = self.access_node.attach("pass", space, "eth0")
             port = self.access_node.connect(f"c{number}", line)
-            self.customers.append(Customer(space, self.folder, self.access_node, port))
+            self.customers.append(Customer(space, self.folder, self.access_node, port, link))
         for host in (self.gateway, self.router, self.server, *self.customers):
             self._cleanup.callback(host.close)
 

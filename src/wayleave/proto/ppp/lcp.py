@@ -86,8 +86,8 @@ class Lcp(Automaton, kw_only=True, gc=False):
     """What we ask for; 0: nothing."""
     _loops: int = 0
     _echoes: int = 0
+    """Questions since the peer was heard, the last of them at `_asked`."""
     _asked: BootNs = NEVER
-    """When the last echo was asked for."""
 
     @property
     def method(self) -> Authentication | None:
