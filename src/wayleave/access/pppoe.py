@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from ipaddress import IPv4Address
 from itertools import count
 
@@ -27,7 +27,7 @@ from wayleave.net import frame
 from wayleave.net.errors import Malformed
 from wayleave.net.frame import ETHERTYPE_PPPOE_DISCOVERY, ETHERTYPE_PPPOE_SESSION, MINIMUM, Frame
 from wayleave.net.mac import Mac
-from wayleave.net.units import SECOND, BootNs, Ns, after
+from wayleave.net.units import MILLISECOND, SECOND, BootNs, Ns, after
 from wayleave.proto.ppp import session as ppp
 from wayleave.proto.ppp.ipcp import Addresses, IpcpServer
 from wayleave.proto.ppp.ipv6cp import Identifiers, Ipv6cpServer
@@ -44,6 +44,7 @@ from wayleave.proto.ppp.news import (
     Send,
     Up,
 )
+from wayleave.proto.ppp.packet import Code as PppCode
 from wayleave.proto.ppp.packet import Protocol
 from wayleave.proto.pppoe import discovery
 from wayleave.proto.pppoe import line as pppoe_line
@@ -53,6 +54,7 @@ from wayleave.proto.pppoe.packet import (
     VENDOR_SPECIFIC,
     Code,
     Packet,
+    SessionPacket,
     decode,
     decode_session,
     encode_session,
@@ -66,8 +68,6 @@ from wayleave.session.table import Key
 
 KEY = 32
 """Octets of the key that cookies are made with."""
-
-MILLISECOND = SECOND // 1000
 
 VERDICT = Ns(60 * SECOND)
 """How long a client that said who it is waits for an answer before it is told to dial again."""
@@ -147,7 +147,8 @@ class Pppoe:
         self._send, self._unheard, self._most = send, unheard, most
         self._key = entropy(KEY)
         self._calls: dict[Key, Call] = {}
-        self._of_client: dict[Key, list[Key]] = {}  # by the key with no session-id
+        self._of_client: dict[Key, list[Key]] = {}
+        self._leaving: dict[Key, set[Key]] = {}  # sessions on their way out
         self._opening: Counter[Line] = Counter()
         self._on_port: Counter[int] = Counter()
         self._next_id: dict[int, int] = {}
@@ -179,6 +180,10 @@ class Pppoe:
 
     def __len__(self) -> int:
         return len(self._calls)
+
+    def calls(self) -> Iterable[Call]:
+        """Those that there are."""
+        return self._calls.values()
 
     def told(self) -> list[tuple[Client, Event]]:
         """Return what became known since the last call, about whom."""
@@ -272,7 +277,11 @@ class Pppoe:
                     self._say(client, "pads", header + again)
                     return
         settings = self._ports[client.line.port]
-        for key in mine[: max(0, len(mine) + 1 - self._settings.per_client)]:
+        surplus = mine[: max(0, len(mine) + 1 - self._settings.per_client)]
+        if any(discovery.made_before(confirmed.cookie, self._calls[key].cookie) for key in surplus):
+            self.ignored[Ignored.OVERTAKEN] += 1  # a PADR of an earlier dial, late
+            return
+        for key in surplus:
             self._replace(self._calls[key], now)
         full = self._why_full(client, settings)
         if full:
@@ -329,19 +338,21 @@ class Pppoe:
 
     def receive(self, key: Key, at: int, data: bytes, now: BootNs) -> None:
         """Take a frame of a session, whose packet of PPPoE begins at an octet. Never raises for what a peer sent."""
-        call = self._calls.get(key)
-        if call is None:
-            self._unknown(key, data)
-            return
         try:
             packet = decode_session(data[at:])
         except Malformed:
             self._ignore(key[0], data, Ignored.MALFORMED_PPPOE)
             return
+        call = self._calls.get(key)
+        if call is None:
+            self._unknown(key, packet, data)
+            return
         self._do(call, call.ppp.receive(packet.protocol, packet.information, now), now)
 
-    def _unknown(self, key: Key, data: bytes) -> None:
+    def _unknown(self, key: Key, packet: SessionPacket, data: bytes) -> None:
         """Tell a client that goes on with a session of before that it is over: it dials again at once."""
+        if packet.protocol == Protocol.LCP and packet.information[:1] == _FAREWELL:
+            return  # it answers that we took our leave
         self._ignore(key[0], data, Ignored.UNKNOWN_SESSION)
         try:
             outer = frame.decode(data)
@@ -400,7 +411,7 @@ class Pppoe:
             agent=call.agent,
         )
         call.asked_at = now
-        if self._known(call.client) is None:
+        if self._known(call.client) is None and _client_key(call.client) not in self._leaving:
             self._told.append((call.client, dialed))
         else:
             call.waiting = dialed
@@ -468,18 +479,30 @@ class Pppoe:
         """Take note of what became of a session: if it ends, so does its call, but where that began anew."""
         if session.live:
             return
+        self._leave(session)
         call = self._calls.get(session.client.key)
-        if call is None:
-            return
-        if call.waiting is not None:
-            if session.phase is Phase.CLOSED:
-                self._told.append((call.client, call.waiting))
-                call.waiting = None
+        if call is None or call.waiting is not None:
             return
         if (before is None or before.live) and session.cause not in (CloseCause.REFUSED, CloseCause.NO_ADDRESS):
             mine = call.served == session.id if call.served is not None else call.asked_at != NEVER
             if mine:
                 self._end(call, session.cause.value if session.cause is not None else "", now)
+
+    def _leave(self, session: Session) -> None:
+        """Have a client that dials again wait until its last session is gone, and its address free again."""
+        mine = _client_key(session.client)
+        leaving = self._leaving.setdefault(mine, set())
+        if session.phase is not Phase.CLOSED:
+            leaving.add(session.client.key)
+            return
+        leaving.discard(session.client.key)
+        if leaving:
+            return
+        del self._leaving[mine]
+        for call in [self._calls[key] for key in self._of_client.get(mine, ())]:
+            if call.waiting is not None:
+                self._told.append((call.client, call.waiting))
+                call.waiting = None
 
     def _end(self, call: Call, why: str, now: BootNs) -> None:
         """End a call from here. PADT says so to whoever does not read the Terminate-Request before it."""
@@ -542,17 +565,17 @@ class Pppoe:
     def _add(self, call: Call) -> None:
         client = call.client
         self._calls[client.key] = call
-        self._of_client.setdefault((*client.key[:4], 0), []).append(client.key)
+        self._of_client.setdefault(_client_key(client), []).append(client.key)
         self._on_port[client.line.port] += 1
 
     def _drop(self, call: Call) -> None:
         client = call.client
         del self._calls[client.key]
         self._on_port[client.line.port] -= 1
-        others = self._of_client[(*client.key[:4], 0)]
+        others = self._of_client[_client_key(client)]
         others.remove(client.key)
         if not others:
-            del self._of_client[(*client.key[:4], 0)]
+            del self._of_client[_client_key(client)]
         if call.served is None:
             self._opened(call)
 
@@ -576,4 +599,10 @@ class Pppoe:
         self._arm(call)
 
 
+def _client_key(client: Client) -> Key:
+    """A client whatever its session: who has none yet is known so."""
+    return (*client.key[:4], 0)
+
+
+_FAREWELL = bytes((PppCode.TERMINATE_ACK,))
 _PROTOCOLS: dict[int, str] = {protocol: protocol.name.lower() for protocol in Protocol}

@@ -157,7 +157,7 @@ def packet_socket(device: str, receive: bool = True) -> socket.socket:
 
 
 def receive(sock: socket.socket) -> Frame:
-    """Take a frame from a packet socket, tags in band. Raises: BlockingIOError if none is there; OSError."""
+    """Read the next frame of a `packet_socket`, its outer tag put back. Raises: BlockingIOError if there is none."""
     data, ancillary, _, address = sock.recvmsg(65536, 256)
     at = 0
     for level, kind, value in ancillary:

@@ -174,7 +174,7 @@ class Host:
         """Ping to the end. `size` is the ICMP payload: 1472 makes an IP packet of 1,500 octets."""
         return parse_ping(
             self.run(
-                *_ping_words(size, df, ttl, interval),
+                *ping_words(size, df, ttl, interval),
                 *("-c", str(count), "-W", str(timeout), str(address)),
                 check=False,
                 timeout=count * (interval + timeout) + 10,
@@ -183,7 +183,7 @@ class Host:
 
     def pinging(self, address: IPv4Address | str, size: int = 56, interval: float = 0.02) -> Pinging:
         """Start a ping that goes on until it is stopped."""
-        words = _ping_words(size, False, None, interval)
+        words = ping_words(size, False, None, interval)
         return Pinging(self.spawn("stdbuf", "-oL", *words, str(address), log="ping"))
 
     def arping(self, address: IPv4Address | str, count: int = 1, timeout: int = 2, dad: bool = False) -> list[Mac]:
@@ -227,7 +227,8 @@ class Host:
             sock.close()
 
 
-def _ping_words(size: int, df: bool, ttl: int | None, interval: float) -> list[str]:
+def ping_words(size: int, df: bool, ttl: int | None, interval: float) -> list[str]:
+    """Return the command line of a ping whose output `parse_ping` reads, but for its end and whom it pings."""
     words = ["ping", "-4", "-n", "-i", str(interval), "-s", str(size), "-M", "do" if df else "dont"]
     return [*words, *(("-t", str(ttl)) if ttl is not None else ())]
 
