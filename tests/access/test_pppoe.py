@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from tests.fakes.caller import Caller
 from wayleave.access.ipoe import Delivery
-from wayleave.access.pppoe import VERDICT, Pppoe
+from wayleave.access.pppoe import OPENING, VERDICT, Pppoe
 from wayleave.access.settings import PortSettings, PppoeSettings
 from wayleave.net import frame
 from wayleave.net.frame import ETHERTYPE_PPPOE_DISCOVERY, ETHERTYPE_PPPOE_SESSION
@@ -84,7 +84,7 @@ class Street:
             self.chance.randbytes,
             lambda _client, data: self.frames.append(data),
             lambda _port, _data, why: self.lost.append(why),
-            self.most,
+            most=self.most,
         )
 
     def caller(self, mac: Mac = MAC, line: Line = LINE, **more: object) -> Caller:
@@ -242,6 +242,25 @@ def test_where_nobody_is_asked_the_line_decides_and_no_second_is_lost() -> None:
     up(street)
     (dialed,) = street.dialed()
     assert (dialed.credentials, dialed.link.name) == (None, "")
+
+
+def test_lcp_waits_a_moment_for_the_client_to_begin_and_no_longer() -> None:
+    """What leaves right behind the PADS many clients lose."""
+    street = Street()
+    caller = street.caller()
+    caller.dial(street.now)
+    (padi,) = caller.take()
+    street.hear(1, padi)
+    caller.receive(street.frames.pop(), street.now)
+    (padr,) = caller.take()
+    street.hear(1, padr)
+    assert protocols(street.frames) == []
+    caller.receive(street.frames.pop(), street.now)
+    caller.out.clear()  # what it says first is lost
+    assert protocols(street.wait(OPENING - 1)) == []
+    assert protocols(street.wait(1))[0] == Protocol.LCP
+    street.wait(3 * SECOND)
+    assert caller.addresses is not None
 
 
 def test_a_client_that_knows_only_pap_says_so_and_is_asked_for_that() -> None:

@@ -72,6 +72,10 @@ KEY = 32
 VERDICT = Ns(60 * SECOND)
 """How long a client that said who it is waits for an answer before it is told to dial again."""
 
+OPENING = Ns(SECOND // 4)
+"""How long LCP waits for its client to begin: many have no ear for it yet when they read the PADS, and lose what came
+with that; ours would be repeated only after three seconds."""
+
 MOST_DELAYED = 4096
 """PADOs that wait for their time; of more than that, the further ones leave at once."""
 
@@ -108,6 +112,8 @@ class Call(Struct, gc=False):
     cookie: bytes = b""
     pads: bytes = b""
     link: Link = Link()
+    opens_at: BootNs = NEVER
+    """When LCP begins here, if the client does not before."""
     asked_at: BootNs = NEVER
     """When it was asked about; NEVER: nobody decides about it now."""
     served: int | None = None
@@ -119,7 +125,7 @@ class Call(Struct, gc=False):
     @property
     def deadline(self) -> BootNs:
         verdict = after(self.asked_at, VERDICT) if self.asked_at else NEVER
-        return min((moment for moment in (self.ppp.deadline, verdict) if moment), default=NEVER)
+        return min((moment for moment in (self.ppp.deadline, verdict, self.opens_at) if moment), default=NEVER)
 
 
 class Pppoe:
@@ -137,14 +143,16 @@ class Pppoe:
         entropy: Entropy,
         send: Callable[[Client, bytes], None],
         unheard: Callable[[int, bytes, str], None] = lambda _port, _data, _why: None,
+        gave_up: Callable[[Client, str], None] = lambda _client, _why: None,
         most: int = 1 << 20,
     ) -> None:
         """`name`: the gateway's, where no other AC-Name is set. `most`: calls at once.
 
-        `send` takes a frame for a client; `unheard` is told of a frame that leads to nothing, and why.
+        `send` takes a frame for a client; `unheard` is told of a frame that leads to nothing, and `gave_up` of a client
+        that never said who it is, and why.
         """
         self._macs, self._known, self._seen, self._entropy = macs, known, seen, entropy
-        self._send, self._unheard, self._most = send, unheard, most
+        self._send, self._unheard, self._gave_up, self._most = send, unheard, gave_up, most
         self._key = entropy(KEY)
         self._calls: dict[Key, Call] = {}
         self._of_client: dict[Key, list[Key]] = {}
@@ -180,6 +188,11 @@ class Pppoe:
 
     def __len__(self) -> int:
         return len(self._calls)
+
+    @property
+    def dialing(self) -> int:
+        """How many have no address yet."""
+        return self._opening.total()
 
     def calls(self) -> Iterable[Call]:
         """Those that there are."""
@@ -268,7 +281,7 @@ class Pppoe:
 
     def _accept(self, client: Client, agent: bytes, header: bytes, confirmed: Confirmed, now: BootNs) -> None:
         """Give a client a session; the same one again if it only repeats itself."""
-        mine = self._of_client.get(client.key, [])
+        mine = self._of_client.get(client.station, [])
         for key in mine:
             call = self._calls[key]
             if call.cookie == confirmed.cookie and call.pads:
@@ -298,11 +311,12 @@ class Pppoe:
             confirmed.service.decode("utf-8", "backslashreplace"),
             confirmed.cookie,
             discovery.established(confirmed, client.pppoe),
+            opens_at=after(now, OPENING),
         )
         self._add(call)
         self._opening[client.line] += 1
         self._say(client, "pads", header + call.pads)
-        self._do(call, call.ppp.open(now), now)
+        self._arm(call)
 
     def _why_full(self, client: Client, port: PortSettings) -> str:
         """Why there is no room for another call; empty: there is."""
@@ -317,7 +331,7 @@ class Pppoe:
     def _new_id(self, client: Client) -> int:
         """A session-id that this client does not have, and that its port did not give out for long."""
         port = client.line.port
-        taken = {key[-1] for key in self._of_client.get(client.key, ())}
+        taken = {key[-1] for key in self._of_client.get(client.station, ())}
         number = self._next_id.get(port) or int.from_bytes(self._entropy(2)) % LARGEST_SESSION_ID + 1
         while number in taken:
             number = number % LARGEST_SESSION_ID + 1
@@ -347,7 +361,13 @@ class Pppoe:
         if call is None:
             self._unknown(key, packet, data)
             return
+        self._open(call, now)
         self._do(call, call.ppp.receive(packet.protocol, packet.information, now), now)
+
+    def _open(self, call: Call, now: BootNs) -> None:
+        if call.opens_at:
+            call.opens_at = NEVER
+            self._do(call, call.ppp.open(now), now)
 
     def _unknown(self, key: Key, packet: SessionPacket, data: bytes) -> None:
         """Tell a client that goes on with a session of before that it is over: it dials again at once."""
@@ -411,13 +431,15 @@ class Pppoe:
             agent=call.agent,
         )
         call.asked_at = now
-        if self._known(call.client) is None and _client_key(call.client) not in self._leaving:
+        if self._known(call.client) is None and call.client.station not in self._leaving:
             self._told.append((call.client, dialed))
         else:
             call.waiting = dialed
 
     def _down(self, call: Call, reason: Reason) -> None:
         self.ended[reason] += 1
+        if call.served is None and not call.asked_at:
+            self._gave_up(call.client, f"PPP came to nothing: {reason}")
         self._tell_end(call, _CAUSES.get(reason, CloseCause.NOT_NEGOTIATED), reason.value)
         self._padt(call)
         self._drop(call)
@@ -490,7 +512,7 @@ class Pppoe:
 
     def _leave(self, session: Session) -> None:
         """Have a client that dials again wait until its last session is gone, and its address free again."""
-        mine = _client_key(session.client)
+        mine = session.client.station
         leaving = self._leaving.setdefault(mine, set())
         if session.phase is not Phase.CLOSED:
             leaving.add(session.client.key)
@@ -549,6 +571,7 @@ class Pppoe:
             self._tell_end(call, CloseCause.NOT_NEGOTIATED, "no verdict")
             self._end(call, "no-verdict", now)
             return
+        self._open(call, now)
         if call.served is not None:
             call.ppp.heard(self._seen(call.served))
         self._do(call, call.ppp.expire(now), now)
@@ -565,17 +588,17 @@ class Pppoe:
     def _add(self, call: Call) -> None:
         client = call.client
         self._calls[client.key] = call
-        self._of_client.setdefault(_client_key(client), []).append(client.key)
+        self._of_client.setdefault(client.station, []).append(client.key)
         self._on_port[client.line.port] += 1
 
     def _drop(self, call: Call) -> None:
         client = call.client
         del self._calls[client.key]
         self._on_port[client.line.port] -= 1
-        others = self._of_client[_client_key(client)]
+        others = self._of_client[client.station]
         others.remove(client.key)
         if not others:
-            del self._of_client[_client_key(client)]
+            del self._of_client[client.station]
         if call.served is None:
             self._opened(call)
 
@@ -597,11 +620,6 @@ class Pppoe:
         call.ppp.resume(ppp.Kept(link.magic, link.mru, self._addresses(session), identifiers), now)
         self._add(call)
         self._arm(call)
-
-
-def _client_key(client: Client) -> Key:
-    """A client whatever its session: who has none yet is known so."""
-    return (*client.key[:4], 0)
 
 
 _FAREWELL = bytes((PppCode.TERMINATE_ACK,))

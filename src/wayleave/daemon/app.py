@@ -95,6 +95,7 @@ class Gateway:
             os.urandom,
             self._send,
             self._unheard,
+            lambda client, why: self.engine.unheard(client, why, self.clock.boot()),
             settings.gateway.sessions,
         )
         self.tenants = {

@@ -68,6 +68,11 @@ class Client(Struct, frozen=True, gc=False):
         """What a frame tells of its sender: port, S-VID, C-VID, MAC, PPPoE session-id. Unique among live sessions."""
         return (self.line.port, self.line.svid, self.line.cvid, self.mac, self.pppoe)
 
+    @property
+    def station(self) -> tuple[int, int, int, Mac, int]:
+        """The MAC behind port and tags, as a key with no session-id: it dials anew and is the same."""
+        return (self.line.port, self.line.svid, self.line.cvid, self.mac, 0)
+
     def __str__(self) -> str:
         return f"{self.mac}@{self.line}"
 
