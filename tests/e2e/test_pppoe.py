@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -211,3 +212,58 @@ def test_a_session_of_before_is_told_that_it_is_over(lab: Lab) -> None:
     wait_until(lambda: not sessions(lab.gateway), "the end of its session")
     customer.dialled.process.signal(signal.SIGCONT)
     assert customer.dialled.wait_event("down")
+
+
+# ---- what an engineer sees --------------------------------------------------------------
+
+
+def bng(lab: Lab, *words: str) -> str:
+    return lab.gateway.bng(*words, "--config", str(lab.gateway.config_file))
+
+
+def test_explain_wraps_and_unwraps(lab: Lab) -> None:
+    told = lab.customers[0].pppoe("alice", "sesame")
+    assert lab.customers[0].ping(lab.server_address), "and the kernel knows the router by then"
+    (session,) = sessions(lab.gateway)
+    up = json.loads(bng(lab, "explain", *f"icmp from {told.address} to {lab.server_address}".split(), "--json"))
+    assert (up["outcome"], up["session"]) == ("forwarded", session["id"])
+    assert f"PPPoE {told.session_id} icmp {told.address}" in up["came"]
+    assert "PPPoE" not in up["leaves"]
+    down = json.loads(bng(lab, "explain", *f"icmp from {lab.server_address} to {told.address}".split(), "--json"))
+    assert (down["outcome"], down["out_device"]) == ("forwarded", "acc0")
+    assert f"PPPoE {told.session_id} icmp {lab.server_address}" in down["leaves"]
+
+
+def test_a_session_is_shown_with_its_name_its_number_and_what_happened_to_it(lab: Lab) -> None:
+    customer = lab.customers[0]
+    told = customer.pppoe("alice", "sesame")
+    (shown,) = sessions(lab.gateway)
+    assert (shown["pppoe"], shown["mtu"], shown["lease_s"]) == (told.session_id, 1492, None)
+    assert customer.dialled is not None
+    customer.dialled.hang_up()
+    wait_until(lambda: not sessions(lab.gateway), "the end of its session")
+    customer.pppoe("alice", "sesame")
+    (told_of,) = json.loads(bng(lab, "show", "journal", str(customer.mac), "--json"))
+    happened = [item["what"] for item in told_of["entries"]]
+    assert happened[-4:] == ["admitted", "hung-up", "ending", "admitted"], "over both of its sessions"
+    counted = json.loads(bng(lab, "show", "pppoe", "--json"))
+    assert (counted["sessions"], counted["dialing"]) == (1, 0)
+    assert counted["ended"]["peer-terminated"] + counted["ended"].get("padt", 0) >= 1
+
+
+def test_a_capture_has_discovery_ppp_and_packets_of_both_directions(lab: Lab) -> None:
+    customer = lab.customers[0]
+    file = lab.folder / "pppoe.pcapng"
+    capture = lab.gateway.start_command(
+        "capture", str(customer.mac), "--seconds", "30", "--write", str(file), "--config", str(lab.gateway.config_file)
+    )
+    wait_until(lambda: "capturing" in capture.output() or file.exists(), "the capture")
+    customer.pppoe("alice", "sesame")
+    assert customer.ping(lab.server_address)
+    capture.signal(signal.SIGINT)
+    capture.wait()
+    seen = lab.gateway.run("tshark", "-r", str(file), "-T", "fields", "-e", "frame.protocols")
+    assert "pppoed" in seen
+    assert "pppoes:ppp:lcp" in seen
+    assert "pppoes:ppp:ipcp" in seen
+    assert "pppoes:ppp:ip:icmp" in seen

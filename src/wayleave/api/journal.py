@@ -62,7 +62,8 @@ def of_session(session: Session, journal: Journal, drops: Drops, renewed: BootNs
 def entries_of(session: Session, journal: Journal, renewed: BootNs) -> list[Entry]:
     """Return what is kept of a session, and the data plane's last renewal, of which Python may not have heard yet."""
     entries = journal.of_session(session.id)
-    if renewed > session.since and not any((entry.at, entry.what) == (renewed, RENEWED.name) for entry in entries):
+    mine = session.link is None and renewed > session.since  # of a client of PPP it is an echo that was answered
+    if mine and not any((entry.at, entry.what) == (renewed, RENEWED.name) for entry in entries):
         entries.append(Entry(renewed, RENEWED.name, "by the data plane"))
     return sorted(entries, key=lambda entry: entry.at)
 

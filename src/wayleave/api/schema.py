@@ -141,7 +141,7 @@ def view(
 ) -> SessionView:
     """Return a session as the API tells it. A renewal by the data plane counts once it is later than the session."""
     lease, service, client = session.lease, session.service, session.client
-    if renewed <= session.since:
+    if renewed <= session.since or session.link is not None:
         renewed = NEVER
     until = session.leased_until
     if lease is not None and renewed != NEVER and until != NEVER:

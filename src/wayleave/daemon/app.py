@@ -91,7 +91,7 @@ class Gateway:
             self.macs,
             derived.deliveries,
             self.table.find,
-            lambda id_: self.plane.seen(id_),
+            lambda id_: max(self.plane.seen(id_), self.plane.renewed(id_)),
             os.urandom,
             self._send,
             self._unheard,
