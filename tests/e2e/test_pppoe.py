@@ -226,11 +226,11 @@ def test_explain_wraps_and_unwraps(lab: Lab) -> None:
     assert lab.customers[0].ping(lab.server_address), "and the kernel knows the router by then"
     (session,) = sessions(lab.gateway)
     up = json.loads(bng(lab, "explain", *f"icmp from {told.address} to {lab.server_address}".split(), "--json"))
-    assert (up["outcome"], up["session"]) == ("forwarded", session["id"])
+    assert (up["outcome"], up["session"]) == ("to-network", session["id"])
     assert f"PPPoE {told.session_id} icmp {told.address}" in up["came"]
     assert "PPPoE" not in up["leaves"]
     down = json.loads(bng(lab, "explain", *f"icmp from {lab.server_address} to {told.address}".split(), "--json"))
-    assert (down["outcome"], down["out_device"]) == ("forwarded", "acc0")
+    assert (down["outcome"], down["out_device"]) == ("to-subscriber", "acc0")
     assert f"PPPoE {told.session_id} icmp {lab.server_address}" in down["leaves"]
 
 
