@@ -10,9 +10,9 @@ JOBS ?= 2
 # Every lab starts gateways: Python need not compile their source each time, whatever the machine's habit is.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup build abi docs demo test check soak bench clean
+.PHONY: setup build kernel abi docs demo test check soak bench clean
 
-setup: $(VENV)/.ready build build/kernel/release
+setup: $(VENV)/.ready build kernel
 
 $(VENV)/.ready: pyproject.toml tools/packages.txt
 	tools/install-packages
@@ -20,8 +20,8 @@ $(VENV)/.ready: pyproject.toml tools/packages.txt
 	$(RUN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
 
-build/kernel/release: | $(VENV)/.ready
-	tools/fetch-kernel
+kernel: $(VENV)/.ready
+	@tools/fetch-kernel
 
 build: $(VENV)/.ready
 	@$(RUN)/python tools/build_bpf.py
@@ -54,4 +54,4 @@ check: setup
 	$(RUN)/python tools/gendocs.py --check
 
 clean:
-	rm -rf $(VENV) build dist src/wayleave/dataplane/bng.bpf.o src/wayleave/lab/access_node.bpf.o tests/bench/traffic.bpf.o
+	rm -rf $(VENV) build dist src/wayleave/dataplane/bng.bpf.o src/wayleave/lab/*.bpf.o tests/bench/traffic.bpf.o

@@ -194,7 +194,7 @@ struct usage_direction {
 	__u64 octets;
 	__u64 dropped;           /* packets */
 	boot_ns seen;            /* upstream: last packet that antispoof passed, to within a second */
-	boot_ns renewed;         /* upstream: last lease renewal that the kernel answered */
+	boot_ns renewed;         /* upstream: last lease renewal, or LCP echo, that the kernel answered */
 	boot_ns asked;           /* upstream: last packet that left for the network, to within a second */
 	__u32 heard;             /* upstream: how many packets had come down by then, in 32 bits */
 	__u32 unanswered;        /* upstream: how many times in a row `asked` moved on, and none had come since */

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 OBJECTS = {
     "bpf/bng.bpf.c": "src/wayleave/dataplane/bng.bpf.o",
     "bpf/lab/access_node.bpf.c": "src/wayleave/lab/access_node.bpf.o",
+    "bpf/lab/ppp_device.bpf.c": "src/wayleave/lab/ppp_device.bpf.o",
     "bpf/bench/traffic.bpf.c": "tests/bench/traffic.bpf.o",
 }
 FLAGS = ["-target", "bpf", "-mcpu=v3", "-g", "-O2", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter"]

@@ -14,6 +14,8 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+#include "at.h"
+
 #define TAGS_MAX 2
 #define FRAME_MAX 2048
 #define DHCP_SERVER 67
@@ -126,13 +128,6 @@ static __always_inline int drop(__u32 why)
 {
 	count(why);
 	return XDP_DROP;
-}
-
-static __always_inline void *at(struct xdp_md *ctx, __u32 offset, __u32 size)
-{
-	void *start = (void *)(long)ctx->data + offset;
-
-	return start + size > (void *)(long)ctx->data_end ? NULL : start;
 }
 
 static __always_inline void to_python(struct xdp_md *ctx, __u16 kind)

@@ -31,10 +31,11 @@ static __always_inline int is_answerable(struct packet *p, const struct echo *ec
 }
 
 /* See that PPPoE's control packets are for the gateway, and answer echo requests in place, tags and all (RFC 1661 5.8);
- * a client that asks lives.
- * Needs: port, session, destination, source, control, l3.  Changes: the frame, when it answers; usage.up.seen. */
+ * a client that asks lives, but is not active: that is who sends packets.
+ * Needs: port, session, destination, source, control, l3.  Changes: the frame, when it answers; usage.up.renewed. */
 static __always_inline int stage_pppoe(struct packet *p)
 {
+	struct usage *counters;
 	struct ethhdr *eth;
 	struct echo *echo;
 	__u64 ours;
@@ -54,6 +55,8 @@ static __always_inline int stage_pppoe(struct packet *p)
 	mac_store(eth->h_source, ours);
 	echo->code = LCP_ECHO_REPLY;
 	*(__u32 *)echo->magic = *(const __u32 *)p->session->encapsulation.magic;
-	note_seen(p, p->session);
+	counters = p->dry ? NULL : usage_of(p->session);
+	if (counters)
+		counters->up.renewed = now(p);
 	return answered(p);
 }

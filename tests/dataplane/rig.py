@@ -411,13 +411,19 @@ class Bench:
         if who.id >= ROWS:
             return Use()
         words = struct.unpack_from("<16Q", self._usage.view, who.id * self._usage.stride)
-        assert not any((words[4], *words[11:15]))
+        assert not any(words[11:15])
+        assert not words[4] or who.pppoe, "DHCP renews elsewhere"
         return Use((words[0], words[1]), (words[8], words[9]), words[2], words[10])
 
     def seen(self, who: Subscriber) -> int:
         """usage.up.seen of a session."""
         (seen,) = struct.unpack_from("<24xQ", self._usage.view, who.id * self._usage.stride)
         return int(seen)
+
+    def renewed(self, who: Subscriber) -> int:
+        """usage.up.renewed of a session."""
+        (renewed,) = struct.unpack_from("<32xQ", self._usage.view, who.id * self._usage.stride)
+        return int(renewed)
 
     def set_seen(self, who: Subscriber, when: int) -> None:
         """Pretend that the session was last seen at `when`."""

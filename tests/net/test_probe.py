@@ -22,7 +22,7 @@ HERE, THERE = IPv4Address("100.64.0.2"), IPv4Address("1.1.1.1")
 
 @pytest.mark.parametrize(("protocol", "layer"), [("udp", UDP), ("tcp", TCP), ("icmp", ICMP)])
 def test_a_packet_is_whole(protocol: str, layer: type) -> None:
-    made = Ether(probe(L2, protocol, HERE, THERE, 4000, 53))
+    made = Ether(L2 + probe(protocol, HERE, THERE, 4000, 53))
     ip = made[IP]
     assert (ip.src, ip.dst, ip.ttl, ip.flags.DF) == (str(HERE), str(THERE), 64, 1)
     head, inner = ip.copy(), ip[layer]
@@ -40,9 +40,9 @@ def test_a_packet_is_whole(protocol: str, layer: type) -> None:
 
 
 def test_a_frame_in_words() -> None:
-    said = describe(probe(L2, "udp", HERE, THERE, 4000, 53))
-    assert said == f"{A} > {B} 0x88a8/100 0x8100/7 udp 100.64.0.2:4000 > 1.1.1.1:53 ttl 64, 60 octets"
-    assert describe(probe(encode_l2(B, A, (), ETHERTYPE_IPV4), "icmp", HERE, THERE)).startswith(
+    said = describe(L2 + probe("udp", HERE, THERE, 4000, 53))
+    assert said == f"{A} > {B} 0x88a8/100 0x8100/7 udp 100.64.0.2:4000 > 1.1.1.1:53 ttl 64, 50 octets"
+    assert describe(encode_l2(B, A, (), ETHERTYPE_IPV4) + probe("icmp", HERE, THERE)).startswith(
         f"{A} > {B} untagged icmp 100.64.0.2 > 1.1.1.1 ttl 64"
     )
     assert "ARP" in describe(encode_l2(B, A, (), ETHERTYPE_ARP) + bytes(46))

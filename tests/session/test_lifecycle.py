@@ -306,6 +306,9 @@ EVENTS: list[life.Event] = [
     life.Released(OTHER),
     life.Declined(ADDRESS),
     life.Withdrawn(),
+    life.Negotiated(Link("alice")),
+    life.HungUp(CloseCause.LOST_CARRIER, "silent"),
+    life.Changed(SERVICE),
     life.Cleared(CloseCause.ADMIN_RESET),
     life.Due(),
     life.Granted(SERVICE),
@@ -451,3 +454,83 @@ def test_a_client_that_asks_for_its_address_hears_nothing_while_nobody_can_be_as
         session, _ = begin(7, requested(), NOW)
         closed, replies = advance(session, life.Denied(Refusal(reason, "")), NOW)
         assert (closed.phase, len(replies)) == (Phase.CLOSED, said)
+
+
+# ---- a client of PPP --------------------------------------------------------------------
+
+DIALED = life.Dialed(
+    client=replace(CLIENT, pppoe=9), ask="chap", encapsulation=b"l2", link=Link("alice", mru=1480), credentials="secret"
+)
+
+
+def dialed(*events: life.Event) -> life.Step:
+    """A client that dialed, and what happened to it then."""
+    step = begin(7, DIALED, NOW)
+    for event in events:
+        step = advance(step[0], event, NOW)
+    return step
+
+
+UP = (life.Granted(SERVICE, b"S=proof"), life.Allocated(LEASE), life.Recorded(), life.Installed())
+
+
+def test_a_client_that_dials_is_offered_nothing_and_told_once_all_stands() -> None:
+    said = [effects(dialed(*UP[:number])) for number in range(5)]
+    assert said == [
+        [life.Authorize()],
+        [life.Allocate(None, False)],
+        [life.Record(BootNs(NOW + DAY))],
+        [life.Install()],
+        [Reply("chap", Answer.ADMIT, replace(LEASE, promise_until=BootNs(NOW + DAY)), HOUR, proof=b"S=proof")],
+    ]
+    session, _ = dialed(*UP)
+    assert (session.credentials, session.proof) == (None, b""), "nothing of what it proved itself with is kept"
+    assert session.mtu == 1480
+
+
+@pytest.mark.parametrize("reason", [Reason.BLOCKED, Reason.RADIUS_UNREACHABLE])
+def test_a_client_that_dials_is_told_no_whatever_the_reason(reason: Reason) -> None:
+    refusal = Refusal(reason, "no")
+    session, said = dialed(life.Denied(refusal))
+    assert said == (Reply("chap", Answer.REFUSE, refusal=refusal),)
+    assert (session.phase, session.credentials) == (Phase.CLOSED, None)
+
+
+def test_its_address_is_promised_anew_while_a_lease_of_it_is_left() -> None:
+    session, _ = dialed(*UP)
+    assert session.deadline == NOW + DAY - HOUR
+    session, said = advance(session, life.Due(), session.deadline)
+    assert said == (life.Record(BootNs(NOW + DAY - HOUR + DAY)),)
+    later = session.promising
+    session, _ = advance(session, life.Recorded(), BootNs(NOW + DAY))
+    session, said = advance(session, life.Installed(), BootNs(NOW + DAY))
+    assert (session.phase, said, session.deadline) == (Phase.ACTIVE, (), later - HOUR)
+
+
+def test_where_that_cannot_be_recorded_it_is_tried_again_and_ends_with_the_promise() -> None:
+    session, _ = dialed(*UP)
+    session, _ = advance(session, life.Due(), session.deadline)
+    now = BootNs(NOW + DAY - HOUR)
+    session, said = advance(session, life.RecordFailed(no("disk")), now)
+    assert (session.phase, said, session.deadline) == (Phase.ACTIVE, (), now + STORE_RETRY)
+    session, said = advance(session, life.Due(), session.deadline)
+    assert session.phase is Phase.RECORDING
+    session, _ = advance(session, life.RecordFailed(no("disk")), BootNs(NOW + DAY - SECOND))
+    session, said = advance(session, life.Due(), session.deadline)
+    assert (session.cause, said) == (CloseCause.LEASE_EXPIRED, (life.Uninstall(),))
+
+
+def test_a_client_that_hangs_up_does_not_come_back() -> None:
+    session, _ = dialed(*UP)
+    session, said = advance(session, life.HungUp(CloseCause.USER_REQUEST), NOW)
+    assert said == (life.Uninstall(),)
+    session, said = advance(session, life.Due(renewed=session.deadline), session.deadline)
+    assert (session.phase, said) == (Phase.FORGETTING, (life.Forget(),))
+
+
+def test_what_is_agreed_on_later_is_kept_and_a_second_call_changes_nothing() -> None:
+    session, _ = dialed(*UP)
+    link = Link("alice", mru=1480, identifiers=(b"12345678", b"87654321"))
+    session, said = advance(session, life.Negotiated(link), NOW)
+    assert (session.link, said) == (link, (life.Keep(),))
+    assert advance(session, DIALED, NOW) == (session, ())

@@ -33,7 +33,7 @@ class Ignored(StrEnum):
     MALFORMED_PPPOE = "malformed-pppoe"
     MALFORMED_LINE = "malformed-line-tag"
     UNKNOWN_SESSION = "unknown-pppoe-session"
-    NOT_SERVED = "protocol-not-served"
+    OVERTAKEN = "overtaken"
 
 
 class Heard(Struct, frozen=True, gc=False):

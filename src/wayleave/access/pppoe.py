@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from ipaddress import IPv4Address
 from itertools import count
 
@@ -27,7 +27,7 @@ from wayleave.net import frame
 from wayleave.net.errors import Malformed
 from wayleave.net.frame import ETHERTYPE_PPPOE_DISCOVERY, ETHERTYPE_PPPOE_SESSION, MINIMUM, Frame
 from wayleave.net.mac import Mac
-from wayleave.net.units import SECOND, BootNs, Ns, after
+from wayleave.net.units import MILLISECOND, SECOND, BootNs, Ns, after
 from wayleave.proto.ppp import session as ppp
 from wayleave.proto.ppp.ipcp import Addresses, IpcpServer
 from wayleave.proto.ppp.ipv6cp import Identifiers, Ipv6cpServer
@@ -44,6 +44,7 @@ from wayleave.proto.ppp.news import (
     Send,
     Up,
 )
+from wayleave.proto.ppp.packet import Code as PppCode
 from wayleave.proto.ppp.packet import Protocol
 from wayleave.proto.pppoe import discovery
 from wayleave.proto.pppoe import line as pppoe_line
@@ -53,6 +54,7 @@ from wayleave.proto.pppoe.packet import (
     VENDOR_SPECIFIC,
     Code,
     Packet,
+    SessionPacket,
     decode,
     decode_session,
     encode_session,
@@ -67,10 +69,12 @@ from wayleave.session.table import Key
 KEY = 32
 """Octets of the key that cookies are made with."""
 
-MILLISECOND = SECOND // 1000
-
 VERDICT = Ns(60 * SECOND)
 """How long a client that said who it is waits for an answer before it is told to dial again."""
+
+OPENING = Ns(SECOND // 4)
+"""How long LCP waits for its client to begin: many have no ear for it yet when they read the PADS, and lose what came
+with that; ours would be repeated only after three seconds."""
 
 MOST_DELAYED = 4096
 """PADOs that wait for their time; of more than that, the further ones leave at once."""
@@ -117,6 +121,8 @@ class Call(Struct, gc=False):
     cookie: bytes = b""
     pads: bytes = b""
     link: Link = Link()
+    opens_at: BootNs = NEVER
+    """When LCP begins here, if the client does not before."""
     asked_at: BootNs = NEVER
     """When it was asked about; NEVER: nobody decides about it now."""
     served: int | None = None
@@ -128,7 +134,7 @@ class Call(Struct, gc=False):
     @property
     def deadline(self) -> BootNs:
         verdict = after(self.asked_at, VERDICT) if self.asked_at else NEVER
-        return min((moment for moment in (self.ppp.deadline, verdict) if moment), default=NEVER)
+        return min((moment for moment in (self.ppp.deadline, verdict, self.opens_at) if moment), default=NEVER)
 
 
 class Pppoe:
@@ -146,17 +152,20 @@ class Pppoe:
         entropy: Entropy,
         send: Callable[[Client, bytes], None],
         unheard: Callable[[int, bytes, str], None] = lambda _port, _data, _why: None,
+        gave_up: Callable[[Client, str], None] = lambda _client, _why: None,
         most: int = 1 << 20,
     ) -> None:
         """`name`: the gateway's, where no other AC-Name is set. `most`: calls at once.
 
-        `send` takes a frame for a client; `unheard` is told of a frame that leads to nothing, and why.
+        `send` takes a frame for a client; `unheard` is told of a frame that leads to nothing, and `gave_up` of a client
+        that never said who it is, and why.
         """
         self._macs, self._known, self._seen, self._entropy = macs, known, seen, entropy
-        self._send, self._unheard, self._most = send, unheard, most
+        self._send, self._unheard, self._gave_up, self._most = send, unheard, gave_up, most
         self._key = entropy(KEY)
         self._calls: dict[Key, Call] = {}
-        self._of_client: dict[Key, list[Key]] = {}  # by the key with no session-id
+        self._of_client: dict[Key, list[Key]] = {}
+        self._leaving: dict[Key, set[Key]] = {}  # sessions on their way out
         self._opening: Counter[Line] = Counter()
         self._on_port: Counter[int] = Counter()
         self._next_id: dict[int, int] = {}
@@ -188,6 +197,15 @@ class Pppoe:
 
     def __len__(self) -> int:
         return len(self._calls)
+
+    @property
+    def dialing(self) -> int:
+        """How many have no address yet."""
+        return self._opening.total()
+
+    def calls(self) -> Iterable[Call]:
+        """Those that there are."""
+        return self._calls.values()
 
     def told(self) -> list[tuple[Client, Event]]:
         """Return what became known since the last call, about whom."""
@@ -272,7 +290,7 @@ class Pppoe:
 
     def _accept(self, client: Client, agent: bytes, header: bytes, confirmed: Confirmed, now: BootNs) -> None:
         """Give a client a session; the same one again if it only repeats itself."""
-        mine = self._of_client.get(client.key, [])
+        mine = self._of_client.get(client.station.key, [])
         for key in mine:
             call = self._calls[key]
             if call.cookie == confirmed.cookie and call.pads:
@@ -281,7 +299,11 @@ class Pppoe:
                     self._say(client, "pads", header + again)
                     return
         settings = self._ports[client.line.port]
-        for key in mine[: max(0, len(mine) + 1 - self._settings.per_client)]:
+        surplus = mine[: max(0, len(mine) + 1 - self._settings.per_client)]
+        if any(discovery.made_before(confirmed.cookie, self._calls[key].cookie) for key in surplus):
+            self.ignored[Ignored.OVERTAKEN] += 1  # a PADR of an earlier dial, late
+            return
+        for key in surplus:
             self._replace(self._calls[key], now)
         full = self._why_full(client, settings)
         if full:
@@ -298,11 +320,12 @@ class Pppoe:
             confirmed.service.decode("utf-8", "backslashreplace"),
             confirmed.cookie,
             discovery.established(confirmed, client.pppoe),
+            opens_at=after(now, OPENING),
         )
         self._add(call)
         self._opening[client.line] += 1
         self._say(client, "pads", header + call.pads)
-        self._do(call, call.ppp.open(now), now)
+        self._arm(call)
 
     def _why_full(self, client: Client, port: PortSettings) -> str:
         """Why there is no room for another call; empty: there is."""
@@ -317,7 +340,7 @@ class Pppoe:
     def _new_id(self, client: Client) -> int:
         """A session-id that this client does not have, and that its port did not give out for long."""
         port = client.line.port
-        taken = {key[-1] for key in self._of_client.get(client.key, ())}
+        taken = {key[-1] for key in self._of_client.get(client.station.key, ())}
         number = self._next_id.get(port) or int.from_bytes(self._entropy(2)) % LARGEST_SESSION_ID + 1
         while number in taken:
             number = number % LARGEST_SESSION_ID + 1
@@ -338,19 +361,27 @@ class Pppoe:
 
     def receive(self, key: Key, at: int, data: bytes, now: BootNs) -> None:
         """Take a frame of a session, whose packet of PPPoE begins at an octet. Never raises for what a peer sent."""
-        call = self._calls.get(key)
-        if call is None:
-            self._unknown(key, data)
-            return
         try:
             packet = decode_session(data[at:])
         except Malformed:
             self._ignore(key[0], data, Ignored.MALFORMED_PPPOE)
             return
+        call = self._calls.get(key)
+        if call is None:
+            self._unknown(key, packet, data)
+            return
+        self._open(call, now)
         self._do(call, call.ppp.receive(packet.protocol, packet.information, now), now)
 
-    def _unknown(self, key: Key, data: bytes) -> None:
+    def _open(self, call: Call, now: BootNs) -> None:
+        if call.opens_at:
+            call.opens_at = NEVER
+            self._do(call, call.ppp.open(now), now)
+
+    def _unknown(self, key: Key, packet: SessionPacket, data: bytes) -> None:
         """Tell a client that goes on with a session of before that it is over: it dials again at once."""
+        if packet.protocol == Protocol.LCP and packet.information[:1] == _FAREWELL:
+            return  # it answers that we took our leave
         self._ignore(key[0], data, Ignored.UNKNOWN_SESSION)
         try:
             outer = frame.decode(data)
@@ -409,13 +440,15 @@ class Pppoe:
             agent=call.agent,
         )
         call.asked_at = now
-        if self._known(call.client) is None:
+        if self._known(call.client) is None and call.client.station.key not in self._leaving:
             self._told.append((call.client, dialed))
         else:
             call.waiting = dialed
 
     def _down(self, call: Call, reason: Reason) -> None:
         self.ended[reason] += 1
+        if call.served is None and not call.asked_at:
+            self._gave_up(call.client, f"PPP came to nothing: {reason}")
         self._tell_end(call, _CAUSES.get(reason, CloseCause.NOT_NEGOTIATED), reason.value)
         self._padt(call)
         self._drop(call)
@@ -477,18 +510,30 @@ class Pppoe:
         """Take note of what became of a session: if it ends, so does its call, but where that began anew."""
         if session.live:
             return
+        self._leave(session)
         call = self._calls.get(session.client.key)
-        if call is None:
-            return
-        if call.waiting is not None:
-            if session.phase is Phase.CLOSED:
-                self._told.append((call.client, call.waiting))
-                call.waiting = None
+        if call is None or call.waiting is not None:
             return
         if (before is None or before.live) and session.cause not in (CloseCause.REFUSED, CloseCause.NO_ADDRESS):
             mine = call.served == session.id if call.served is not None else call.asked_at != NEVER
             if mine:
                 self._end(call, session.cause.value if session.cause is not None else "", now)
+
+    def _leave(self, session: Session) -> None:
+        """Have a client that dials again wait until its last session is gone, and its address free again."""
+        mine = session.client.station.key
+        leaving = self._leaving.setdefault(mine, set())
+        if session.phase is not Phase.CLOSED:
+            leaving.add(session.client.key)
+            return
+        leaving.discard(session.client.key)
+        if leaving:
+            return
+        del self._leaving[mine]
+        for call in [self._calls[key] for key in self._of_client.get(mine, ())]:
+            if call.waiting is not None:
+                self._told.append((call.client, call.waiting))
+                call.waiting = None
 
     def _end(self, call: Call, why: str, now: BootNs) -> None:
         """End a call from here. PADT says so to whoever does not read the Terminate-Request before it."""
@@ -535,6 +580,7 @@ class Pppoe:
             self._tell_end(call, CloseCause.NOT_NEGOTIATED, "no verdict")
             self._end(call, "no-verdict", now)
             return
+        self._open(call, now)
         if call.served is not None:
             call.ppp.heard(self._seen(call.served))
         self._do(call, call.ppp.expire(now), now)
@@ -551,17 +597,17 @@ class Pppoe:
     def _add(self, call: Call) -> None:
         client = call.client
         self._calls[client.key] = call
-        self._of_client.setdefault((*client.key[:4], 0), []).append(client.key)
+        self._of_client.setdefault(client.station.key, []).append(client.key)
         self._on_port[client.line.port] += 1
 
     def _drop(self, call: Call) -> None:
         client = call.client
         del self._calls[client.key]
         self._on_port[client.line.port] -= 1
-        others = self._of_client[(*client.key[:4], 0)]
+        others = self._of_client[client.station.key]
         others.remove(client.key)
         if not others:
-            del self._of_client[(*client.key[:4], 0)]
+            del self._of_client[client.station.key]
         if call.served is None:
             self._opened(call)
 
@@ -585,4 +631,5 @@ class Pppoe:
         self._arm(call)
 
 
+_FAREWELL = bytes((PppCode.TERMINATE_ACK,))
 _PROTOCOLS: dict[int, str] = {protocol: protocol.name.lower() for protocol in Protocol}

@@ -154,7 +154,7 @@ async def answer(gateway: Diagnosing, whom: Whom, to: IPv4Address) -> DiagnosisV
             client=client,
             session=session,
             entries=entries,
-            drops=drops.of(client.key) if client is not None else [],
+            drops=drops.of(client.station.key) if client is not None else [],
             elsewhere=_elsewhere(gateway, session),
             subscriber=entry,
             reservation=_reservation(gateway, client),
@@ -176,7 +176,7 @@ async def answer(gateway: Diagnosing, whom: Whom, to: IPv4Address) -> DiagnosisV
             servers=_servers(gateway, client, session, now),
         )
     )
-    journal = entry_views(entries, drops.of(client.key), now) if client is not None else []
+    journal = entry_views(entries, drops.of(client.station.key), now) if client is not None else []
     return DiagnosisView(
         about=about,
         verdict=found.name,
@@ -238,7 +238,7 @@ def _elsewhere(gateway: Diagnosing, session: Session | None) -> Heard | None:
     if not clients:
         return None
     (there,) = clients
-    entries, lost = gateway.journal.of_stranger(there.key), drops.of(there.key)
+    entries, lost = gateway.journal.of_stranger(there.station.key), drops.of(there.station.key)
     at = max([*(entry.at for entry in entries), *(drop.last for drop in lost)])
     said = [entry for entry in entries if entry.at == entries[-1].at]  # of one moment, the first is why
     return Heard(there, at, f"{said[0].what} {said[0].says}".strip() if said else seen_dropped(lost[-1]))
@@ -298,7 +298,7 @@ def _servers(gateway: Diagnosing, client: Client | None, session: Session | None
 def _entries(gateway: Diagnosing, client: Client | None, session: Session | None) -> list[Entry]:
     if session is not None:
         return entries_of(session, gateway.journal, gateway.plane.counters.renewed(session.id))
-    entries = gateway.journal.of_stranger(client.key) if client is not None else []
+    entries = gateway.journal.of_stranger(client.station.key) if client is not None else []
     return sorted(entries, key=lambda entry: entry.at)  # a renewal by the data plane may be found out after the end
 
 
@@ -319,12 +319,12 @@ def _explained(
     """What would become of a small packet, and of one as large as the client may send."""
     if session is None or session.lease is None or not session.installed or not session.encapsulation:
         return None, None
-    number, l2 = from_client(session)
+    number = session.client.line.port
     if number in lost or number not in gateway.plane.attached:
         return None, None
-    mtu = session.service.mtu if session.service is not None else 1500
-    small, large = (probe(l2, "icmp", session.lease.address, to, size=size) for size in (0, mtu))
-    return gateway.plane.explain(number, small), gateway.plane.explain(number, large)
+    packets = (probe("icmp", session.lease.address, to, size=size) for size in (0, session.mtu))
+    small, large = (gateway.plane.explain(*from_client(session, packet)) for packet in packets)
+    return small, large
 
 
 def _look(names: list[str], link: str | None, source: IPv4Address | None, to: IPv4Address) -> _Machine:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
+from typing import Protocol as Interface
 
 from pydantic import BaseModel, Field, model_validator
 
 from wayleave.dataplane.abi import PortKind
 from wayleave.dataplane.counters import spoken
 from wayleave.dataplane.explain import Explanation
-from wayleave.net.frame import ETHERTYPE_IPV4, encode_l2
+from wayleave.net.frame import ETHERTYPE_IPV4, MINIMUM, encode_l2
 from wayleave.net.ipv4 import Address4
 from wayleave.net.mac import Mac
 from wayleave.net.probe import describe, probe
+from wayleave.proto.ppp.packet import Protocol
+from wayleave.proto.pppoe.packet import encode_session
 from wayleave.session.model import Session
 
 if TYPE_CHECKING:
@@ -25,7 +28,7 @@ _SOMEBODY = Mac(b"\2\0\0\0\0\1")
 """Who a made-up packet from the network is from."""
 
 
-class Explaining(Protocol):
+class Explaining(Interface):
     """What it needs of a gateway."""
 
     table: Table
@@ -111,11 +114,11 @@ def _made_up(gateway: Explaining, asked: Question) -> tuple[int, bytes]:
         raise Absent(f"there is no session {asked.session}")
     if session is None and asked.source is not None:
         _refuse_absent_client(gateway, asked.source)
-    number, l2 = from_client(session) if session is not None else _from_network(gateway, asked.port)
     source = asked.source or (session.lease.address if session is not None and session.lease is not None else None)
     if source is None:
         raise ValueError(f"session {asked.session} has no address yet: say the source")
-    return number, probe(l2, asked.protocol, source, asked.destination, asked.sport, asked.dport)
+    packet = probe(asked.protocol, source, asked.destination, asked.sport, asked.dport)
+    return from_client(session, packet) if session is not None else _from_network(gateway, asked.port, packet)
 
 
 def _refuse_absent_client(gateway: Explaining, source: IPv4Address) -> None:
@@ -128,18 +131,20 @@ def _refuse_absent_client(gateway: Explaining, source: IPv4Address) -> None:
             )
 
 
-def from_client(session: Session) -> tuple[int, bytes]:
-    """What stands in front of a client's packets: its encapsulation, the other way round."""
-    header = session.encapsulation
-    return session.client.line.port, header[6:12] + header[:6] + header[12:]
+def from_client(session: Session, packet: bytes) -> tuple[int, bytes]:
+    """Return port and frame of a client's packet: behind its encapsulation, the other way round."""
+    header, client = session.encapsulation, session.client
+    carried = encode_session(client.pppoe, Protocol.IPV4, packet) if client.pppoe else packet
+    return client.line.port, (header[6:12] + header[:6] + header[12:] + carried).ljust(MINIMUM, b"\0")
 
 
-def _from_network(gateway: Explaining, number: int | None) -> tuple[int, bytes]:
+def _from_network(gateway: Explaining, number: int | None, packet: bytes) -> tuple[int, bytes]:
     networks = {n: at for n, at in gateway.plane.attached.items() if at.port.kind == PortKind.NETWORK}
     chosen = number if number is not None else min(networks, default=None)
     if chosen is None or chosen not in networks:
         raise Absent(f"port {chosen} is no network port: those are {_numbers(networks)}")
-    return chosen, encode_l2(networks[chosen].port.mac, _SOMEBODY, (), ETHERTYPE_IPV4)
+    header = encode_l2(networks[chosen].port.mac, _SOMEBODY, (), ETHERTYPE_IPV4)
+    return chosen, (header + packet).ljust(MINIMUM, b"\0")
 
 
 def _verdict(gateway: Explaining, at: Attached, frame: bytes, told: Explanation) -> Verdict:

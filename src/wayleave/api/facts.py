@@ -112,7 +112,9 @@ class Facts(Struct, frozen=True, kw_only=True):
 
     def _is_elsewhere(self, line: Line | None) -> bool:
         """As far as port and tags tell: of who has no session the circuit is not known."""
-        return line is not None and self.client is not None and Client(line, self.client.mac).key != self.client.key
+        if line is None or self.client is None:
+            return False
+        return Client(line, self.client.mac).station.key != self.client.station.key
 
     @property
     def moved(self) -> bool:
@@ -170,7 +172,7 @@ class Facts(Struct, frozen=True, kw_only=True):
             "destination": str(self.destination),
             "hop": str(hop.address) if hop is not None else "",
             "out": hop.device if hop is not None else device,
-            "mtu": str(session.service.mtu if session is not None and session.service is not None else 1500),
+            "mtu": str(session.mtu if session is not None else 1500),
             "table": str(self.table),
         }
 
@@ -227,8 +229,8 @@ class Facts(Struct, frozen=True, kw_only=True):
 
 _NOT_ITS_OWN = frozenset(("changed", "granted", "restored", "ending"))
 """What happens to a client without its saying anything."""
-_SERVES = frozenset(("confirmed", "restored"))
-_WELL = frozenset(("confirmed", "renewed", "restored"))
+_SERVES = frozenset(("confirmed", "admitted", "restored"))
+_WELL = frozenset(("confirmed", "admitted", "renewed", "restored"))
 _ILL = frozenset(
     ("not-authorized", "no-address", "not-recorded", "not-installed", "refused", "ignored", "declined", "ending",
      "took-another-offer")

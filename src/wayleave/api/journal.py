@@ -56,13 +56,14 @@ def of_session(session: Session, journal: Journal, drops: Drops, renewed: BootNs
     waiting = getattr(session.ask, "called", b"").decode()
     if waiting:
         entries.append(Entry(now, "waiting", f"{waiting}: {session.phase.value}"))
-    return _view(session.client, session.id, entries, drops.of(session.client.key), now)
+    return _view(session.client, session.id, entries, drops.of(session.client.station.key), now)
 
 
 def entries_of(session: Session, journal: Journal, renewed: BootNs) -> list[Entry]:
     """Return what is kept of a session, and the data plane's last renewal, of which Python may not have heard yet."""
     entries = journal.of_session(session.id)
-    if renewed > session.since and not any((entry.at, entry.what) == (renewed, RENEWED.name) for entry in entries):
+    mine = session.link is None and renewed > session.since  # of a client of PPP it is an echo that was answered
+    if mine and not any((entry.at, entry.what) == (renewed, RENEWED.name) for entry in entries):
         entries.append(Entry(renewed, RENEWED.name, "by the data plane"))
     return sorted(entries, key=lambda entry: entry.at)
 
@@ -72,7 +73,8 @@ def of_strangers(mac: Mac, journal: Journal, drops: Drops, table: Table, now: Bo
     clients, left_out = heard_last(
         journal, drops, lambda key: key[3] == mac and table.find(client_of(key)) is None, SHOWN
     )
-    views = [_view(client, None, journal.of_stranger(client.key), drops.of(client.key), now) for client in clients]
+    told = [(client, journal.of_stranger(client.station.key), drops.of(client.station.key)) for client in clients]
+    views = [_view(client, None, entries, dropped, now) for client, entries, dropped in told]
     return JournalsView(journals=views, left_out=left_out)
 
 

@@ -80,6 +80,11 @@ def _phases(now: Reading) -> Samples:
     return (((phase.value,), count) for phase, count in now.gateway.table.phases.items())
 
 
+def _pppoe(now: Reading) -> Samples:
+    calls = now.gateway.pppoe
+    return [(("up",), len(calls) - calls.dialing), (("dialing",), calls.dialing)]
+
+
 _SERVER = ("group", "server", "purpose")
 
 
@@ -165,6 +170,26 @@ METRICS = (
     Metric(
         "wayleave_dhcp4_ignored", "counter", "DHCP messages that Python did not answer, by reason", ("reason",),
         lambda now: now.counted("dhcp4", "ignored"),
+    ),
+    Metric(
+        "wayleave_pppoe_sessions", "gauge", "PPPoE session-ids that are given out, by whether they have an address",
+        ("state",), _pppoe,
+    ),
+    Metric(
+        "wayleave_pppoe_heard", "counter", "discovery that Python took up, and PPP's network protocols", ("kind",),
+        lambda now: now.counted("pppoe", "heard"),
+    ),
+    Metric(
+        "wayleave_pppoe_said", "counter", "PPPoE and PPP packets that Python sent, by kind", ("kind",),
+        lambda now: now.counted("pppoe", "said"),
+    ),
+    Metric(
+        "wayleave_pppoe_ignored", "counter", "PPPoE and PPP packets that Python did not answer, by reason", ("reason",),
+        lambda now: now.counted("pppoe", "ignored"),
+    ),
+    Metric(
+        "wayleave_pppoe_ended", "counter", "PPPoE sessions that ended, by reason", ("reason",),
+        lambda now: now.counted("pppoe", "ended"),
     ),
     Metric(
         "wayleave_standing_replies", "gauge", "different DHCP replies that the data plane gives by itself", (),

@@ -29,6 +29,7 @@ from wayleave.api.schema import (
     PlanView,
     PoolView,
     PortView,
+    PppoeView,
     PuntView,
     SessionView,
     dhcp_view,
@@ -40,11 +41,12 @@ from wayleave.config.wording import plainly
 from wayleave.io import devices
 from wayleave.net.ipv4 import Address4
 from wayleave.net.mac import Mac
-from wayleave.net.units import Ns
+from wayleave.net.units import SECOND, Ns
 from wayleave.session.model import Phase, Session
 
 if TYPE_CHECKING:
     from wayleave.access.ipoe import Ipoe
+    from wayleave.access.pppoe import Pppoe
     from wayleave.dataplane.counters import Counters, Usage
     from wayleave.dataplane.plane import DataPlane
     from wayleave.dataplane.samples import Drops
@@ -60,6 +62,7 @@ class Running(Diagnosing, Protocol):
     table: Table
     plane: DataPlane
     ipoe: Ipoe
+    pppoe: Pppoe
     repaired: list[str]
     started: BootNs
     captures: Captures
@@ -216,13 +219,28 @@ def application(gateway: Running, configuration: Changing) -> FastAPI:
 
     @app.get("/drops")
     async def drops() -> dict[str, int]:
-        return counters.drops() | {f"dhcp4:{reason}": count for reason, count in gateway.ipoe.ignored.items()}
+        ignored = {"dhcp4": gateway.ipoe.ignored, "pppoe": gateway.pppoe.ignored}
+        python = {f"{of}:{reason}": count for of, counts in ignored.items() for reason, count in counts.items()}
+        return counters.drops() | python
 
     @app.get("/dhcp")
     async def dhcp() -> DhcpView:
         replies = len(gateway.plane.tables.replies)
         runs = Ns(gateway.clock.boot() - gateway.started)
         return dhcp_view(counters.dhcp4(), dict(gateway.ipoe.said), dict(gateway.ipoe.ignored), replies, runs)
+
+    @app.get("/pppoe")
+    async def pppoe() -> PppoeView:
+        calls = gateway.pppoe
+        return PppoeView(
+            sessions=len(calls),
+            dialing=calls.dialing,
+            heard=dict(calls.heard),
+            said=dict(calls.said),
+            ignored=dict(calls.ignored),
+            ended=dict(calls.ended),
+            python_s=(gateway.clock.boot() - gateway.started) // SECOND,
+        )
 
     @app.post("/explain")
     async def explain(asked: Question) -> Verdict:

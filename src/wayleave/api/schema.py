@@ -16,6 +16,9 @@ class SessionView(BaseModel):
     client: str
     mac: str
     line: str
+    pppoe: int | None = Field(description="session-id of PPPoE; None: it is a client of IPoE")
+    user: str | None = Field(description="what it said it is called, by PPP")
+    mtu: int = Field(description="octets of IP that it is sent, at most")
     phase: str
     tenant: str | None
     pool: str | None
@@ -107,6 +110,18 @@ class DhcpView(BaseModel):
     python_s: int = Field(description="for how long Python has counted; the data plane, since its maps were made")
 
 
+class PppoeView(BaseModel):
+    """What was said in PPPoE, by Python. Echo requests of those that are up the data plane answers by itself."""
+
+    sessions: int = Field(description="session-ids that are given out")
+    dialing: int = Field(description="those of them that have no address yet")
+    heard: dict[str, int] = Field(description="packets of discovery, and network protocols that came up or went down")
+    said: dict[str, int] = Field(description="packets by kind")
+    ignored: dict[str, int] = Field(description="what was not answered, by reason")
+    ended: dict[str, int] = Field(description="sessions that ended, by reason, also without ever having an address")
+    python_s: int = Field(description="for how long this was counted")
+
+
 def dhcp_view(
     results: dict[str, int], said: dict[str, int], ignored: dict[str, int], replies: int, python: Ns
 ) -> DhcpView:
@@ -126,7 +141,7 @@ def view(
 ) -> SessionView:
     """Return a session as the API tells it. A renewal by the data plane counts once it is later than the session."""
     lease, service, client = session.lease, session.service, session.client
-    if renewed <= session.since:
+    if renewed <= session.since or session.link is not None:
         renewed = NEVER
     until = session.leased_until
     if lease is not None and renewed != NEVER and until != NEVER:
@@ -136,6 +151,9 @@ def view(
         client=str(client),
         mac=str(client.mac),
         line=str(client.line),
+        pppoe=client.pppoe or None,
+        user=session.link.name or None if session.link else None,
+        mtu=session.mtu,
         phase=session.phase.value,
         tenant=service.tenant if service else None,
         pool=service.pool if service else None,
@@ -150,7 +168,7 @@ def view(
         ends_s=(session.ends_at - now) // SECOND if session.ends_at else None,
         hostname=session.hostname,
         age_s=(now - session.since) // SECOND,
-        lease_s=(until - now) // SECOND if until != NEVER else None,
+        lease_s=(until - now) // SECOND if until != NEVER and session.link is None else None,
         promise_s=(lease.promise_until - now) // SECOND if lease and lease.promise_until != NEVER else None,
         seen_s=(now - seen) // SECOND if seen >= session.since else None,
         renewed_s=(now - renewed) // SECOND if renewed != NEVER else None,

@@ -142,7 +142,7 @@ def _counted(entry: dict[str, Any]) -> str:
 @show.command
 @watched
 def drops(*, every: Annotated[bool, Parameter(name="--all", negative=())] = False, target: View | None = None) -> int:
-    """Packets dropped, by reason, since the tables were made; `dhcp4:` where Python, since it started, ignored one.
+    """Packets dropped, by reason, since the tables were made; `dhcp4:`, `pppoe:`: what Python ignored since it started.
 
     Parameters
     ----------
@@ -175,6 +175,21 @@ def dhcp(*, target: View | None = None) -> int:
         say()
         table((f"Python, since it started {age(found['python_s'])} ago", "messages"), python)
     return 0
+
+
+@show.command
+@watched
+def pppoe(*, target: View | None = None) -> int:
+    """What was said in PPPoE: sessions, discovery, PPP's protocols, and why what was not answered was not."""
+    target = target or View()
+    found = target.call("GET", "/pppoe")
+    rows = [("sessions", found["sessions"]), ("dialing", found["dialing"])]
+    rows += [(f"{group}: {name}", count) for group in _TOLD_OF_PPPOE for name, count in found[group].items()]
+    target.print(found, (f"Python, since it started {age(found['python_s'])} ago", ""), rows)
+    return 0
+
+
+_TOLD_OF_PPPOE = ("heard", "said", "ignored", "ended")
 
 
 @show.command

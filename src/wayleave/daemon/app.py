@@ -30,7 +30,7 @@ from wayleave.config.load import Loaded
 from wayleave.daemon import logs
 from wayleave.daemon.authority import Authority
 from wayleave.daemon.carriers import Carriers
-from wayleave.daemon.derived import derive
+from wayleave.daemon.derived import derive, tenants
 from wayleave.daemon.ending import end_sessions
 from wayleave.daemon.engine import BATCH, Engine
 from wayleave.daemon.hostlinks import HostLinks, own_addresses
@@ -90,15 +90,14 @@ class Gateway:
             self.macs,
             derived.deliveries,
             self.table.find,
-            lambda id_: self.plane.seen(id_),
+            lambda id_: max(self.plane.seen(id_), self.plane.renewed(id_)),
             os.urandom,
             self._send,
             self._unheard,
+            lambda client, why: self.engine.unheard(client, why, self.clock.boot()),
             settings.gateway.sessions,
         )
-        self.tenants = {
-            item.name: Tenant(item.name, number, item.table) for number, item in enumerate(settings.tenants)
-        }
+        self.tenants = {tenant.name: tenant for tenant in tenants(settings)}
         self.store = Store(Path(settings.gateway.state), self.clock, settings.gateway.durability, self._on_store_thread)
         self.authority = Authority(
             settings.radius, folder, derived.deciders, self.store, self.clock, 2 * settings.gateway.sessions

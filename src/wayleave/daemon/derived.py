@@ -17,10 +17,12 @@ from wayleave.config.schema import Configuration
 from wayleave.daemon.engine import Admission
 from wayleave.daemon.review import PoolTerms
 from wayleave.dataplane import abi
+from wayleave.dataplane.rows import ETHERNET_MTU
 from wayleave.net.secret import Secret
 from wayleave.net.units import Ns
 from wayleave.proto.dhcp4.options import by_code as options_by_code
-from wayleave.session.model import Client, Subnet
+from wayleave.proto.pppoe.packet import PLAIN_MRU
+from wayleave.session.model import Client, Subnet, Tenant
 from wayleave.session.pool import Pool
 from wayleave.session.settings import PoolSettings
 
@@ -55,6 +57,13 @@ def derive(settings: Configuration, subscribers: Sequence[Subscriber], passwords
         admission={port.number: Admission(port.clients, port.at_limit == "replace") for port in settings.ports},
         services=[_service(text) for tenant in settings.tenants for text in tenant.services],
     )
+
+
+def tenants(settings: Configuration) -> list[Tenant]:
+    """Return the tenants by number. Where a port serves PPPoE, anybody's pool may have clients of 1,492 octets."""
+    pppoe = any("pppoe" in port.protocols for port in settings.ports)
+    mtu = PLAIN_MRU if pppoe else ETHERNET_MTU
+    return [Tenant(item.name, number, item.table, mtu) for number, item in enumerate(settings.tenants)]
 
 
 def _deciders(settings: Configuration, subscribers: Sequence[Subscriber], passwords: Mapping[str, Secret]) -> Deciders:

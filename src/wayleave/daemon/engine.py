@@ -162,7 +162,7 @@ class Engine:
         self._now = now
         for session in self.table.due(now, BATCH):
             leased = session.phase in (Phase.ACTIVE, Phase.REMOVING)
-            renewed = self._plane.renewed(session.id) if leased else NEVER
+            renewed = self._plane.renewed(session.id) if leased and session.link is None else NEVER
             limited = session.service is not None and session.service.idle_timeout
             seen = self._plane.seen(session.id) if limited and leased else NEVER
             since = session.since

@@ -153,7 +153,7 @@ class Counters:
         return self._moment(id_, _SEEN)
 
     def renewed(self, id_: int) -> BootNs:
-        """When the kernel last renewed the lease under this id; 0: never."""
+        """When the kernel last renewed the lease under this id, or answered its client's echo; 0: never."""
         return self._moment(id_, _RENEWED)
 
     def _moment(self, id_: int, offset: int) -> BootNs:

@@ -189,11 +189,15 @@ class AccessNode:
         self._thread = threading.Thread(target=self._serve, name="access-node", daemon=True)
         self._thread.start()
 
-    def attach(self, program: str, namespace: Namespace, device: str) -> None:
-        """Attach one of the object's programs to a device, native; `pass` makes a veth's end run NAPI."""
+    def attach(self, program: str, namespace: Namespace, device: str) -> int:
+        """Attach one of the object's programs to a device, native; `pass` makes a veth's end run NAPI.
+
+        Returns: the link's descriptor.
+        """
         descriptor = self._object.programs[program]
         attached = namespace.call(lambda: objects.attach(descriptor, namespace.ifindex(device), syscall.XDP_NATIVE))
         self._links.append(attached.fd)
+        return attached.fd
 
     def connect(self, device: str, line: Line) -> Port:
         """Make `device` the customer port of `line`."""

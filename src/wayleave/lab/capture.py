@@ -134,7 +134,7 @@ class Capture(Collected, Closing):
             if self._socket.fileno() in ready:
                 with contextlib.suppress(BlockingIOError, OSError):
                     while True:
-                        self.add(_receive(self._socket))
+                        self.add(receive(self._socket))
             if self._wake in ready:
                 return
 
@@ -156,7 +156,8 @@ def packet_socket(device: str, receive: bool = True) -> socket.socket:
     return sock
 
 
-def _receive(sock: socket.socket) -> Frame:
+def receive(sock: socket.socket) -> Frame:
+    """Read the next frame of a `packet_socket`, its outer tag put back. Raises: BlockingIOError if there is none."""
     data, ancillary, _, address = sock.recvmsg(65536, 256)
     at = 0
     for level, kind, value in ancillary:

@@ -1,15 +1,16 @@
-"""Customer equipment: an untagged device behind the access node, with the distribution's own DHCP clients.
+"""Customer equipment: an untagged device behind the access node, with the distribution's own DHCP clients, or PPPoE.
 
-All run in the foreground under the lab's eye and call a small script of ours, which sets address and route (dhcpcd does
-so itself) and writes what the client told it, one file an event. dhclient runs from a copy of its binary, because
-distributions confine it by path to /var/lib/dhcp. dhcpcd's paths are compiled in and named after the interface, which
-is eth0 with every customer: it sees folders of its own there.
+DHCP clients run in the foreground under the lab's eye and call a small script of ours, which sets address and route
+(dhcpcd does so itself) and writes what the client told it, one file an event. dhclient runs from a copy of its binary,
+because distributions confine it by path to /var/lib/dhcp. dhcpcd's paths are compiled in and named after the interface,
+which is eth0 with every customer: it sees folders of its own there. PPPoE's client is ours (lab/pppoe_client.py).
 """
 
 from __future__ import annotations
 
 import shutil
 import signal
+import sys
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
@@ -18,9 +19,12 @@ from typing import Literal
 from wayleave.lab.access_node import AccessNode, Line, Port
 from wayleave.lab.host import Host
 from wayleave.lab.namespace import Namespace
+from wayleave.lab.ppp_device import OVERHEAD, remove
+from wayleave.lab.pppoe import Connection, Dialled
 from wayleave.lab.process import Process
 from wayleave.lab.waiting import wait_until
 from wayleave.net.mac import Mac
+from wayleave.proto.pppoe.packet import PLAIN_MRU
 
 Client = Literal["udhcpc", "dhclient", "dhcpcd"]
 
@@ -148,12 +152,13 @@ def _lease(event: dict[str, str]) -> Lease:
 
 
 class Customer(Host):
-    """One customer: a namespace with `eth0`, plugged into a port of the access node."""
+    """One customer: a namespace with `eth0`, plugged into a port of the access node. `xdp` is eth0's XDP link."""
 
-    def __init__(self, namespace: Namespace, folder: Path, node: AccessNode, port: Port) -> None:
+    def __init__(self, namespace: Namespace, folder: Path, node: AccessNode, port: Port, xdp: int) -> None:
         super().__init__(namespace, "eth0", folder)
-        self._node, self.port = node, port
+        self._node, self.port, self._xdp = node, port, xdp
         self.lease: Lease | None = None
+        self.dialled: Dialled | None = None
         self._client: Process | None = None
         self._kind: Client = "udhcpc"
         self._runs = 0
@@ -312,6 +317,36 @@ class Customer(Host):
         self.stop_client()
         self.lease = None
 
+    def pppoe(self, user: str, secret: str, *options: str, mru: int = PLAIN_MRU, timeout: float = 20.0) -> Connection:
+        """Dial, until a session is up: from then on all traffic takes `ppp0`. The client goes on to run.
+
+        `options` are added to its command line (`python -m wayleave.lab.pppoe_client --help`).
+
+        Raises: NoConnection if it comes to nothing; TimeoutError.
+        """
+        return self.pppoe_start(user, secret, *options, mru=mru).wait_up(timeout)
+
+    def pppoe_start(self, user: str, secret: str, *options: str, mru: int = PLAIN_MRU) -> Dialled:
+        """Start to dial and return at once, beside DHCP if that runs; an earlier session is cut off without a word.
+
+        An MRU of more than 1,492 has the cable take larger frames (RFC 4638).
+        """
+        self._cut()
+        if mru > PLAIN_MRU:
+            self._node.namespace.ip(f"link set {self.port.device} mtu {mru + OVERHEAD}")
+            self.namespace.ip(f"link set {self.device} mtu {mru + OVERHEAD}")
+        self._runs += 1
+        events, key = (self.folder / f"{self.namespace.name}-{self._runs}-{name}" for name in ("ppp", "secret"))
+        key.write_text(secret)
+        process = self.spawn(
+            *(sys.executable, "-m", "wayleave.lab.pppoe_client", self.device, "--events", str(events)),
+            *("--user", user, "--secret", str(key), "--mru", str(mru), "--link", str(self._xdp), *options),
+            log="pppoe",
+            inherit=[self._xdp],
+        )
+        self.dialled = Dialled(process, events)
+        return self.dialled
+
     def _wait_written(self, timeout: float = 10.0) -> None:
         """Wait until a lease that is remembered over a reboot is on the disk: dhclient calls its script before that."""
         if self._kind == "dhclient" and self.lease is not None:
@@ -319,23 +354,31 @@ class Customer(Host):
             wait_until(lambda: line in self.lease_file.read_text(), f"{line} in {self.lease_file}", timeout)
 
     def stop_client(self) -> None:
-        """Kill the client without a word to the server; address and route stay."""
+        """Kill the DHCP client without a word to the server; address and route stay."""
         if self._client is not None:
             self._client.kill()
             self._client = None
 
+    def _cut(self) -> None:
+        """Kill the PPPoE client without a word; ppp0 goes."""
+        if self.dialled is not None:
+            self.dialled.process.kill()
+            self.namespace.call(remove)
+            self.dialled = None
+
     def reboot(self) -> None:
-        """Kill the client and take the address away, as pulling the power does; what it has on disk stays."""
+        """Kill the clients and take the addresses away, as pulling the power does; what it has on disk stays."""
         self._wait_written()
         self._unplug()
 
     def forget(self) -> None:
-        """Kill the client, take the address away, and what it has on disk: a reset to factory settings."""
+        """Kill the clients, take the addresses away, and what they have on disk: a reset to factory settings."""
         self._unplug()
         self.lease_file.unlink(missing_ok=True)
         shutil.rmtree(self._dhcpcd_leases, ignore_errors=True)
 
     def _unplug(self) -> None:
         self.stop_client()
+        self._cut()
         self.namespace.ip(f"addr flush dev {self.device}")
         self.lease = None

@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -129,10 +130,10 @@ class Host:
         """Run a command to its end; returns its standard output. Raises: CommandFailed."""
         return self.namespace.run(*argv, check=check, timeout=timeout)
 
-    def spawn(self, *argv: str, log: str | None = None) -> Process:
-        """Start a command that ends with the lab."""
+    def spawn(self, *argv: str, log: str | None = None, inherit: Sequence[int] = ()) -> Process:
+        """Start a command that ends with the lab. `inherit` are descriptors that it gets under their own numbers."""
         path = self.folder / f"{self.namespace.name}-{len(self._processes)}-{log or Path(argv[0]).name}.log"
-        process = Process(self.namespace.command(*argv), path)
+        process = Process(self.namespace.command(*argv), path, inherit=inherit)
         self._processes.append(process)
         return process
 
@@ -173,7 +174,7 @@ class Host:
         """Ping to the end. `size` is the ICMP payload: 1472 makes an IP packet of 1,500 octets."""
         return parse_ping(
             self.run(
-                *_ping_words(size, df, ttl, interval),
+                *ping_words(size, df, ttl, interval),
                 *("-c", str(count), "-W", str(timeout), str(address)),
                 check=False,
                 timeout=count * (interval + timeout) + 10,
@@ -182,7 +183,7 @@ class Host:
 
     def pinging(self, address: IPv4Address | str, size: int = 56, interval: float = 0.02) -> Pinging:
         """Start a ping that goes on until it is stopped."""
-        words = _ping_words(size, False, None, interval)
+        words = ping_words(size, False, None, interval)
         return Pinging(self.spawn("stdbuf", "-oL", *words, str(address), log="ping"))
 
     def arping(self, address: IPv4Address | str, count: int = 1, timeout: int = 2, dad: bool = False) -> list[Mac]:
@@ -226,7 +227,8 @@ class Host:
             sock.close()
 
 
-def _ping_words(size: int, df: bool, ttl: int | None, interval: float) -> list[str]:
+def ping_words(size: int, df: bool, ttl: int | None, interval: float) -> list[str]:
+    """Return the command line of a ping whose output `parse_ping` reads, but for its end and whom it pings."""
     words = ["ping", "-4", "-n", "-i", str(interval), "-s", str(size), "-M", "do" if df else "dont"]
     return [*words, *(("-t", str(ttl)) if ttl is not None else ())]
 

@@ -1,21 +1,30 @@
 """Frames as the lab builds and reads them: plain struct, on purpose not the product's own codecs.
 
-What the gateway sends is judged by code that shares nothing with it. Only what demos and tests need: Ethernet with
-tags, ARP, IPv4, UDP, ICMP echo.
+What the gateway sends is judged by code that shares nothing with it, but for the headers of PPPoE and PPP, which its
+codecs read. Only what demos and tests need: Ethernet with tags, ARP, PPPoE, IPv4, UDP, ICMP echo.
 """
 
 from __future__ import annotations
 
+import contextlib
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import IPv4Address
 
+from wayleave.net.errors import Malformed
+from wayleave.proto.ppp.packet import Protocol
+from wayleave.proto.pppoe import packet as pppoe
+
 BROADCAST = b"\xff" * 6
 IPV4, ARP, VLAN, QINQ, QINQ_OLD = 0x0800, 0x0806, 0x8100, 0x88A8, 0x9100
+PPPOE_DISCOVERY, PPPOE_SESSION = 0x8863, 0x8864
 TPIDS = frozenset((VLAN, QINQ, QINQ_OLD))
 ICMP, TCP, UDP = 1, 6, 17
 ECHO_REPLY, UNREACHABLE, ECHO, TIME_EXCEEDED = 0, 3, 8, 11
+_CODES = {int(code): code.name for code in pppoe.Code}
+_FIRST_CONTROL = 0x8000  # PPP's numbers below are of data (RFC 1661 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +113,39 @@ class Frame:
         return self.data[self._tags[1] + 2 :]
 
     @cached_property
+    def discovery(self) -> pppoe.Packet | None:
+        """The packet of PPPoE's discovery, if it is one that makes sense."""
+        with contextlib.suppress(Malformed):
+            return pppoe.decode(self.payload) if self.ethertype == PPPOE_DISCOVERY else None
+        return None
+
+    @cached_property
+    def ppp(self) -> pppoe.SessionPacket | None:
+        """What a PPPoE session carries, if it is one's and makes sense."""
+        with contextlib.suppress(Malformed):
+            return pppoe.decode_session(self.payload) if self.ethertype == PPPOE_SESSION else None
+        return None
+
+    @property
+    def control(self) -> tuple[int, int] | None:
+        """PPP's protocol and the code, as in (0xC021, 9) for LCP's echo request, if it is a control packet."""
+        ppp = self.ppp
+        if ppp is None or ppp.protocol < _FIRST_CONTROL or not ppp.information:
+            return None
+        return ppp.protocol, ppp.information[0]
+
+    @property
+    def _ipv4(self) -> bytes:
+        """Where IPv4 has to be, inside PPPoE or not."""
+        if self.ppp is not None and self.ppp.protocol == Protocol.IPV4:
+            return self.ppp.information
+        return self.payload if self.ethertype == IPV4 else b""
+
+    @cached_property
     def ip(self) -> Ip | None:
-        """The IPv4 packet, if it is one."""
-        data = self.payload
-        if self.ethertype != IPV4 or len(data) < 20 or data[0] >> 4 != 4:
+        """The IPv4 packet, if it is one, also inside PPPoE."""
+        data = self._ipv4
+        if len(data) < 20 or data[0] >> 4 != 4:
             return None
         first, _, length, _, fragment, ttl, protocol, _, source, destination = struct.unpack_from("!BBHHHBBH4s4s", data)
         return Ip(
@@ -159,18 +197,27 @@ class Frame:
 
     def __str__(self) -> str:
         tags = " ".join(map(str, self.tags))
-        text = f"{self.source.hex(':')} > {self.destination.hex(':')} [{tags or 'untagged'}] "
-        if self.ip:
-            text += f"{self.ip.source} > {self.ip.destination} protocol {self.ip.protocol}"
-            if self.udp_ports:
-                text += f" ports {self.udp_ports[0]} > {self.udp_ports[1]}"
-            if self.icmp:
-                text += f" icmp {self.icmp[0]}/{self.icmp[1]}"
+        ends = f"{self.source.hex(':')} > {self.destination.hex(':')} [{tags or 'untagged'}]"
+        return " ".join((ends, *self._words(), f"({len(self.data)} octets)"))
+
+    def _words(self) -> Iterator[str]:
+        """What it is, from outside in."""
+        if self.discovery:
+            yield f"pppoe {_CODES.get(self.discovery.code, '?')} session {self.discovery.session_id}"
+        elif self.ppp:
+            yield f"pppoe session {self.ppp.session_id} ppp {self.ppp.protocol:#06x}"
+            if self.control:
+                yield f"code {self.control[1]}"
         elif self.arp:
-            text += f"arp {self.arp.operation} {self.arp.sender} asks for {self.arp.target}"
-        else:
-            text += f"{self.ethertype:#06x}"
-        return f"{text} ({len(self.data)} octets)"
+            yield f"arp {self.arp.operation} {self.arp.sender} asks for {self.arp.target}"
+        elif not self.ip:
+            yield f"{self.ethertype:#06x}"
+        if self.ip:
+            yield f"{self.ip.source} > {self.ip.destination} protocol {self.ip.protocol}"
+        if self.udp_ports:
+            yield f"ports {self.udp_ports[0]} > {self.udp_ports[1]}"
+        if self.icmp:
+            yield f"icmp {self.icmp[0]}/{self.icmp[1]}"
 
     def __repr__(self) -> str:
         return f"<{self}>"

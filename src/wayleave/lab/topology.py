@@ -34,6 +34,7 @@ from typing import Any
 from wayleave.dataplane import objects
 from wayleave.lab.access_node import AccessNode, Line
 from wayleave.lab.customer import Customer
+from wayleave.lab.guest import Cable
 from wayleave.lab.host import Host, Server
 from wayleave.lab.namespace import PREFIX, ROOT, Namespace, create_all, delete_all, ip_batch
 from wayleave.lab.process import Process
@@ -198,6 +199,11 @@ class Lab:
         """The gateway's own address in the first pool."""
         return self.pools[0][1]
 
+    @property
+    def customer_mtu(self) -> int:
+        """What two tags leave of the trunk's: a guest's on its line."""
+        return self.access_mtu - 8
+
     def __enter__(self) -> Lab:
         sweep()
         self._catch_signals()
@@ -260,9 +266,9 @@ class Lab:
         self.server = Server(server, "eth0", self.folder)
         self.customers = []
         for number, (space, line) in enumerate(zip(customers, self.lines, strict=True)):
-            self.access_node.attach("pass", space, "eth0")
+            link = self.access_node.attach("pass", space, "eth0")
             port = self.access_node.connect(f"c{number}", line)
-            self.customers.append(Customer(space, self.folder, self.access_node, port))
+            self.customers.append(Customer(space, self.folder, self.access_node, port, link))
         for host in (self.gateway, self.router, self.server, *self.customers):
             self._cleanup.callback(host.close)
 
@@ -278,6 +284,16 @@ class Lab:
         gateway.ip(f"route add default via {self.router_address}")
         for space, device in ends:
             space.offloads(device)
+
+    def cable(self, line: Line) -> Cable:
+        """Lay the cable of one more customer, which is a guest; it lies until the lab ends."""
+        number, node = len(self.lines), self.access_node.namespace
+        self.lines.append(line)
+        cable = Cable(node, f"c{number}", customer_mac(number))
+        self._cleanup.callback(cable.close)
+        node.ip(f"link set {cable.name} mtu {self.customer_mtu} up")
+        self.access_node.connect(cable.name, line)
+        return cable
 
     def _wire(self, node: Namespace, core: Namespace, server: Namespace, customers: list[Namespace]) -> None:
         cables = [

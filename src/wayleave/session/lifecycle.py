@@ -656,7 +656,7 @@ _OWN_ENDS = (CloseCause.LEASE_EXPIRED, CloseCause.USER_REQUEST, CloseCause.DECLI
 
 def _renewed_meanwhile(session: Session, renewed: BootNs, now: BootNs) -> bool:
     """Did the data plane renew the lease after it was found expired or given up, and before its keys were gone?"""
-    if session.cause not in _OWN_ENDS or renewed <= session.left_at:
+    if session.link is not None or session.cause not in _OWN_ENDS or renewed <= session.left_at:
         return False
     assert session.lease is not None
     return after(renewed, session.lease.duration) > now

@@ -67,7 +67,8 @@ class Plane(Protocol):
 
     def seen(self, id_: int) -> BootNs: ...
 
-    def renewed(self, id_: int) -> BootNs: ...
+    def renewed(self, id_: int) -> BootNs:
+        """When the data plane last answered its client by itself: a renewal, or an echo of PPP."""
 
     def counted(self, id_: int) -> Used:
         """All that was ever counted under an id, whoever had it."""

@@ -252,6 +252,16 @@ def test_one_answer_is_enough():
     assert lcp.state is State.OPENED
 
 
+def test_answers_count_however_late_the_timer_is():
+    """A timer is late by more than an answer takes, as a rule."""
+    lcp = opened()
+    for _ in range(100):
+        now = BootNs(lcp.deadline + SECOND // 100)
+        (said,) = lcp.expire(now)
+        assert decode(said).code == Code.ECHO_REQUEST
+        lcp.heard = BootNs(now + SECOND // 1000)
+
+
 def test_no_keepalive():
     assert opened(every=0).deadline == NEVER
 

@@ -29,7 +29,18 @@ from wayleave.proto.ppp.automaton import NEVER, State
 from wayleave.proto.ppp.ipcp import Addresses, IpcpClient, IpcpServer
 from wayleave.proto.ppp.ipv6cp import Identifiers, Ipv6cpClient
 from wayleave.proto.ppp.lcp import Keepalive
-from wayleave.proto.ppp.news import Authenticate, Down, Dropped, NetworkDown, NetworkUp, Reason, Restarted, Send, Up
+from wayleave.proto.ppp.news import (
+    Authenticate,
+    Down,
+    Dropped,
+    Judged,
+    NetworkDown,
+    NetworkUp,
+    Reason,
+    Restarted,
+    Send,
+    Up,
+)
 from wayleave.proto.ppp.packet import Code, Protocol, encode, encode_options
 from wayleave.proto.ppp.session import Phase, Session, Settings
 
@@ -56,6 +67,9 @@ def test_a_session(method):
     assert (asked.attempt, asked.credentials.name) == (1, NAME)
     assert isinstance(asked.credentials, METHODS[method])
     assert kinds(networks) == [NetworkUp, NetworkUp]
+    (judged,) = (said for said in wire.heard[False] if isinstance(said, Judged))
+    assert judged.accepted
+    assert judged.message.startswith({PAP: b"pap", CHAP: b"chap", MS: b"S="}[method])
 
 
 def test_the_verdict_may_take_its_time():
@@ -103,6 +117,17 @@ def test_a_wrong_password(method):
     assert (wire.why(True), wire.why(False)) == ("refused", "refused")
     assert not wire.agreed(True)
     assert wire.count(True, Protocol.LCP, Code.TERMINATE_REQUEST) >= 1
+    (judged,) = (said for said in wire.heard[False] if isinstance(said, Judged))
+    assert not judged.accepted
+    assert judged.message.startswith({PAP: b"pap", CHAP: b"chap", MS: b"E=691"}[method])
+
+
+def test_a_success_that_proves_nothing_is_not_believed():
+    wire = Wire(gateway_settings(MS), verify=lambda _: (True, b"S=0000000000000000000000000000000000000000"))
+    wire.open()
+    wire.run(lambda: wire.client.phase is Phase.DEAD)
+    (judged,) = (said for said in wire.heard[False] if isinstance(said, Judged))
+    assert not judged.accepted
 
 
 def test_a_gateway_and_networks_that_nobody_granted():

@@ -10,6 +10,7 @@ from wayleave.net.mac import BROADCAST, Mac
 from wayleave.net.units import SECOND, BootNs
 from wayleave.proto.pppoe.discovery import Concentrator, Confirmed, confirm, cookie, ended, established, offer, refused
 from wayleave.proto.pppoe.host import NEVER, TRIES, Host, Stage
+from wayleave.proto.pppoe.line import LineInfo, encode, of
 from wayleave.proto.pppoe.packet import AC_SYSTEM_ERROR, HOST_UNIQ, Code, decode
 
 MAC = Mac.parse("02:00:00:00:00:01")
@@ -68,6 +69,13 @@ def test_large_payloads():
     street = Street(Host(b"u1", most_payload=1500), **{str(FIRST): Concentrator(name="b", most_payload=1508)})
     street.run()
     assert street.host.max_payload == 1500
+
+
+def test_an_access_node_s_tags_are_in_all_that_it_asks():
+    tag = encode(LineInfo(circuit_id=b"olt1/1/1"))
+    street = Street(Host(b"u1", more=(tag,)))
+    assert street.run() is Stage.IN_SESSION
+    assert [of(packet).circuit_id for _, _, packet in street.sent] == [b"olt1/1/1"] * 2
 
 
 def test_nobody_answers():

@@ -86,6 +86,8 @@ class Lcp(Automaton, kw_only=True, gc=False):
     """What we ask for; 0: nothing."""
     _loops: int = 0
     _echoes: int = 0
+    """Questions since the peer was heard, the last of them at `_asked`."""
+    _asked: BootNs = NEVER
 
     @property
     def method(self) -> Authentication | None:
@@ -189,14 +191,16 @@ class Lcp(Automaton, kw_only=True, gc=False):
             return self._watched(Automaton.expire(self, now), now)
         if self.deadline == NEVER or now < self.deadline:
             return []
+        if self.heard >= self._asked:
+            self._echoes = 0
         due = after(self.heard, self.keepalive.every)
         if due > now:
-            self._echoes, self.deadline = 0, due
+            self.deadline = due
             return []
         if self._echoes == self.keepalive.most:
             self.silent = True
             return self.close(now)
-        self._echoes += 1
+        self._echoes, self._asked = self._echoes + 1, now
         self.deadline = after(now, self.keepalive.every)
         return [encode(Code.ECHO_REQUEST, self.next_identifier(), self._magic)]
 
@@ -230,5 +234,5 @@ class Lcp(Automaton, kw_only=True, gc=False):
         return output
 
     def _listen(self, now: BootNs) -> None:
-        self._echoes, self.heard = 0, now
+        self._echoes, self._asked, self.heard = 0, NEVER, now
         self.deadline = after(now, self.keepalive.every) if self.keepalive.every else NEVER

@@ -58,6 +58,16 @@ class Authenticate(Struct, frozen=True, gc=False):
     credentials: Credentials | None
 
 
+class Judged(Struct, frozen=True, gc=False):
+    """The peer gave its verdict on our proof. `message` is its words; of MS-CHAPv2 what should prove itself (`S=…`).
+
+    An MS-CHAPv2 success without that proof is believed no more than a failure, and not `accepted`.
+    """
+
+    accepted: bool
+    message: bytes
+
+
 class NetworkUp(Struct, frozen=True, gc=False):
     """A network protocol is up, with what was agreed."""
 
@@ -87,4 +97,4 @@ class Down(Struct, frozen=True, gc=False):
     reason: Reason
 
 
-Output = Send | Up | Authenticate | NetworkUp | NetworkDown | Restarted | Dropped | Down
+Output = Send | Up | Authenticate | Judged | NetworkUp | NetworkDown | Restarted | Dropped | Down

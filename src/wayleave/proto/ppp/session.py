@@ -3,7 +3,8 @@
     open → LCP → Up → PAP or CHAP → Authenticate → (decide) → IPCP, IPV6CP … → NetworkUp … → NetworkDown … → Down
 
 It is symmetrical, as PPP is: who has `demands` asks the other to prove who it is, who has an `Account` proves it. The
-gateway is told the verdict by `decide`, with the network protocols that were granted; a client brings its own.
+gateway is told the verdict by `decide`, with the network protocols that were granted; a client brings its own, and
+hears the verdict as Judged.
 
 Where no proof is demanded, the peer does not know that somebody has to grant: what it asks meanwhile is kept.
 
@@ -46,6 +47,7 @@ from wayleave.proto.ppp.news import (
     Down,
     Drop,
     Dropped,
+    Judged,
     NetworkDown,
     NetworkUp,
     Output,
@@ -344,7 +346,10 @@ class Session(Struct, gc=False):
             for word in self._authenticator.receive(packet):
                 output.append(Send(protocol, word) if isinstance(word, bytes) else self._ask(word))
         elif not spoken_by_peer and self._peer is not None and protocol == self._peer.PROTOCOL:
+            waiting = self._peer.stage is Stage.WAITING
             output += self._sent(protocol, self._peer.receive(packet))
+            if waiting and self._peer.stage is not Stage.WAITING:
+                output.append(Judged(self._peer.stage is Stage.ACCEPTED, self._peer.message))
         else:
             return [Dropped(Drop.UNEXPECTED)]
         return output + self._proceed(now)

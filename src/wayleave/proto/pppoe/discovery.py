@@ -2,7 +2,7 @@
 
     PADI → `offer` → PADO        PADR → `confirm` → Confirmed → `established` or `refused` → PADS        `ended` → PADT
 
-An AC-Cookie is what a stranger gets instead of memory: the second it was made in and a keyed hash over that, the
+An AC-Cookie is what a stranger gets instead of memory: the millisecond it was made in and a keyed hash over that, the
 client's MAC and its line. It is checked, and a PADR without one that holds is not answered: whoever sends it cannot
 have heard the PADO. A PADR may be repeated while its cookie holds; the caller knows which session it belongs to by
 `Confirmed.cookie` and `Confirmed.echo`, and answers with the same session-id.
@@ -19,7 +19,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from wayleave.net.mac import Mac
-from wayleave.net.units import SECOND, BootNs, Ns
+from wayleave.net.units import MILLISECOND, SECOND, BootNs, Ns
 from wayleave.proto.pppoe.packet import (
     AC_COOKIE,
     AC_NAME,
@@ -97,19 +97,24 @@ class Confirmed(Struct, frozen=True, gc=False):
 
 def cookie(key: bytes, mac: Mac, line: bytes, now: BootNs) -> bytes:
     """Return the AC-Cookie for a client. `line`: octets that tell its line from all others, whatever they are."""
-    return _sealed(key, mac, line, (now // SECOND & 0xFFFFFFFF).to_bytes(4, "big"))
+    return _sealed(key, mac, line, (now // MILLISECOND & 0xFFFFFFFF).to_bytes(4, "big"))
 
 
 def cookie_holds(said: bytes, keys: Sequence[bytes], mac: Mac, line: bytes, now: BootNs) -> bool:
     """Tell whether one of `keys` made a cookie for this client within `COOKIE_LIFE`: the present key and the last."""
-    age = (now // SECOND - int.from_bytes(said[:4], "big")) & 0xFFFFFFFF
-    return age <= COOKIE_LIFE // SECOND and any(
+    age = (now // MILLISECOND - int.from_bytes(said[:4], "big")) & 0xFFFFFFFF
+    return age <= COOKIE_LIFE // MILLISECOND and any(
         hmac.compare_digest(said, _sealed(key, mac, line, said[:4])) for key in keys
     )
 
 
-def _sealed(key: bytes, mac: Mac, line: bytes, second: bytes) -> bytes:
-    return second + hmac.digest(key, second + mac + line, "sha256")[:_DIGEST]
+def made_before(said: bytes, other: bytes) -> bool:
+    """Tell whether a cookie was made before another; one that is empty is of unknown age."""
+    return bool(other) and 0 < (int.from_bytes(other[:4]) - int.from_bytes(said[:4]) & 0xFFFFFFFF) < 1 << 31
+
+
+def _sealed(key: bytes, mac: Mac, line: bytes, moment: bytes) -> bytes:
+    return moment + hmac.digest(key, moment + mac + line, "sha256")[:_DIGEST]
 
 
 # ---- What is heard ----------------------------------------------------------------------

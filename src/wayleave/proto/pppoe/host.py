@@ -65,6 +65,8 @@ class Host(Struct):
     concentrator_name: str = ""
     """Empty: any."""
     most_payload: int = PLAIN_MRU
+    more: tuple[Tag, ...] = ()
+    """Tags beside its own, such as an access node adds on the way."""
     rounds: int = 3
     stage: Stage = Stage.SEEKING
     deadline: BootNs = NEVER
@@ -136,7 +138,7 @@ class Host(Struct):
         tags = [(SERVICE_NAME.number, self.service.encode()), (HOST_UNIQ.number, self.host_uniq)]
         if self.most_payload > PLAIN_MRU:
             tags.append((PPP_MAX_PAYLOAD.number, self.most_payload.to_bytes(2, "big")))
-        return tags
+        return [*tags, *self.more]
 
     def _ask(self, packet: bytes, now: BootNs) -> list[Send]:
         self._packet, self._sent = packet, 0
