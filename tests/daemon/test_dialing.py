@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from structlog.testing import capture_logs
 
-from tests.daemon.test_engine import LINE, SOMEWHERE, A, B, Stage, address, discovers, pool
+from tests.daemon.test_engine import LINE, SOMEWHERE, A, B, Stage, discovers, pool
 from wayleave.aaa.local import AuthorizationSettings, LocalAuthorization, Subscriber
 from wayleave.daemon.engine import Told
 from wayleave.net.mac import Mac
@@ -16,7 +16,7 @@ from wayleave.net.units import BootNs
 from wayleave.proto.ppp.auth import Pap
 from wayleave.session import lifecycle as life
 from wayleave.session.lifecycle import Answer
-from wayleave.session.model import IN_FLIGHT, Client, CloseCause, Line, Link, Phase, Service, Session
+from wayleave.session.model import IN_FLIGHT, Client, CloseCause, Line, Link, Service, Session
 from wayleave.session.refusal import Reason, Refusal
 
 USERS = (
@@ -104,54 +104,34 @@ def test_a_user_comes_back_to_its_address_whatever_call_it_is() -> None:
     assert stage.on(3) == 2
 
 
-def test_a_user_that_dials_while_its_session_is_on_its_way_out_gets_its_address_once_that_is_gone() -> None:
+def test_an_address_that_is_on_its_way_back_is_nobodys_yet() -> None:
+    """Access has who dials again wait until that is over: here it is only seen to that no two ever have one."""
     stage = Dialing()
     assert stage.on(1) == 2
     stage.hang_up(1)
-    assert stage.dial(2) is None, "packets may still be on their way to it"
-    waiting = stage.call(2)
-    assert waiting is not None
-    assert (waiting.phase, waiting.lease) == (Phase.ALLOCATING, None)
-    stage.clock.wait(IN_FLIGHT)
-    stage.engine.due(stage.clock.boot())
-    (reply,) = stage.written()
-    assert (reply.answer, last(reply)) == (Answer.ADMIT, 2)
+    assert stage.on(2) == 3
+    stage.wait(IN_FLIGHT)
     assert stage.held == 1
 
 
-def test_a_static_address_waits_for_its_user_too() -> None:
+def test_a_static_address_is_one_sessions_at_a_time() -> None:
     entry = Subscriber.model_validate({"name": "a", "user": "alice", "address": "10.0.0.5"})
     stage = Dialing(subscribers=(entry,))
     assert stage.on(1) == 5
+    beside = stage.dial(2)
+    assert beside is not None
+    assert beside.refusal == Refusal(Reason.ADDRESS_NOT_FREE, "10.0.0.5 is held by another client")
     stage.hang_up(1)
-    assert stage.dial(2) is None
     stage.wait(IN_FLIGHT)
-    session = stage.call(2)
-    assert session is not None
-    assert session.phase is Phase.ACTIVE
-    assert session.lease is not None
-    assert session.lease.address == address("5")
-
-
-def test_who_waits_and_hangs_up_gets_nothing() -> None:
-    stage = Dialing()
-    stage.on(1)
-    stage.hang_up(1)
-    stage.dial(2)
-    stage.hang_up(2)
-    stage.wait(IN_FLIGHT)
-    assert (len(stage.table), stage.held) == (0, 0)
+    assert stage.on(3) == 5
 
 
 def test_two_sessions_of_a_user_on_one_mac_never_share_an_address() -> None:
     stage = Dialing()
     assert (stage.on(1), stage.on(2)) == (2, 3)
     stage.hang_up(1)
-    assert stage.dial(3) is None
-    assert stage.dial(4) is None
     stage.wait(IN_FLIGHT)
-    found = {stage.call(call).lease.address.packed[-1] for call in (2, 3, 4)}  # type: ignore[union-attr]
-    assert found == {2, 3, 4}
+    assert (stage.on(3), stage.on(4)) == (2, 4)
     assert stage.held == 3
 
 

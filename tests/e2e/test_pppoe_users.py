@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -228,3 +230,44 @@ def test_a_realm_has_servers_of_its_own_and_is_taken_off(lab: Lab) -> None:
     assert [record["User-Name"] for record in ours.asked()] == [["alice"]]
     assert [record["User-Name"] for record in theirs.asked()] == [["carol"]]
     wait_until(lambda: len(theirs.accounted()) == 2, "an account of its own")
+
+
+# ---- as the documentation has it -----------------------------------------------------------------
+
+HOWTO = (Path(__file__).parents[2] / "docs" / "howto" / "pppoe.md").read_text()
+OWN, PEOPLE, SECRETS, RADIUS, REALM = re.findall(r"^```toml\n(.*?)^```", HOWTO, re.MULTILINE | re.DOTALL)
+
+
+def test_the_howto_s_own_users() -> None:
+    with Lab([Line(100, 1), Line(100, 7)]) as lab:
+        (lab.folder / "subscribers.toml").write_text(PEOPLE)
+        (lab.folder / "subscribers.secrets").write_text(SECRETS)
+        (lab.folder / "subscribers.secrets").chmod(0o600)
+        text = OWN.replace('"eth1"', '"acc0"').replace('"eth2"', '"core0"').replace('"bng1"', f'"{lab.instance}"')
+        text = text.replace("/var/lib/wayleave", str(lab.folder / "state"))
+        lab.gateway.start(text.replace("/run/wayleave/bng.sock", str(lab.gateway.api)))
+        first, second = lab.customers
+        assert str(dial(first, "sesame").address) == "100.64.0.2"
+        assert str(dial(second, "open", user="bob@isp.example").address) == "100.64.0.77"
+        refused(first, "open", user="bob@isp.example")
+
+
+def test_the_howto_s_server_and_realm() -> None:
+    users = re.search(r"^    alice .*\n        .*$", HOWTO, re.MULTILINE)
+    assert users is not None
+    text = users[0].replace("        ", "\t").replace("    ", "")
+    with Lab([Line(100, 1)]) as lab:
+        text = text.replace("100.64.0.77", str(lab.pools[0][77]))
+        server = RadiusServer(lab.router, text + '\n\ncarol@isp-b.example Cleartext-Password := "open"\n')
+        (lab.folder / "r1.secret").write_text(server.secret)
+        (lab.folder / "r1.secret").chmod(0o600)
+        sections = RADIUS[RADIUS.index("[pppoe]") :] + REALM
+        lab.gateway.start(lab.config(tenant={"radius": "isp"}, subscriber={"protocols": ["pppoe"]}, more=sections))
+        (customer,) = lab.customers
+        for method in METHODS:
+            assert dial(customer, "sesame", method).address == lab.pools[0][77]
+        dial(customer, "open", "ms-chap-2", "carol@isp-b.example")
+        assert server.asked()[-1]["User-Name"] == ["carol@isp-b.example"]
+        wait_until(lambda: len(sessions(lab.gateway)) == 1, "the one that counts")
+        (session,) = sessions(lab.gateway)
+        assert (session["subscriber"], session["authority"]) == ("carol@isp-b.example", "isp-b")

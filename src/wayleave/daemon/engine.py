@@ -91,8 +91,6 @@ class Engine:
         self.reviewed: Counter[Outcome] = Counter()
         self.rewritten = 0
         """What reviews came to, and how many rows they changed."""
-        self._awaited: dict[int, list[tuple[Session, lifecycle.Allocate]]] = {}
-        """What is to be allocated once a session is gone, by its id: to whom, and how."""
         self._declined: dict[Line, list[BootNs]] = {}
         self._accounts = accounts
         self._now = NEVER
@@ -394,7 +392,6 @@ class Engine:
         for effect in effects:
             self._perform(session, effect)
         if session.phase is Phase.CLOSED:
-            self._make_way(session)
             self.journal.end(session)
             if before is not None and before.phase is Phase.AUTHORIZING:
                 self._authorization.forget(session)
@@ -431,9 +428,6 @@ class Engine:
                 self._authorization.reauthorize(session)
                 return
             case lifecycle.Allocate():
-                if (leaving := self._leaving(session)) is not None:
-                    self._awaited.setdefault(leaving.id, []).append((session, effect))
-                    return
                 outcome = self._allocate(session, effect)
             case lifecycle.Record(promise_until=until):
                 self._records.save(session, until, self._started(session))
@@ -517,25 +511,6 @@ class Engine:
 
     def _seen(self, session: Session) -> BootNs:
         return max(session.since, self._plane.seen(session.id), self._plane.renewed(session.id))
-
-    def _leaving(self, session: Session) -> Session | None:
-        """The session that this client had before and that is on its way out: its address is about to be free."""
-        if session.link is None:
-            return None  # it asks again itself, once that is gone
-        return next(
-            (
-                other
-                for other in self.table.of_mac(session.client.mac)
-                if not other.live and other.lease is not None and other.known_as == session.known_as
-            ),
-            None,
-        )
-
-    def _make_way(self, gone: Session) -> None:
-        """Allocate for who waited for a session to be gone."""
-        for waiting, effect in self._awaited.pop(gone.id, ()):
-            if self.table.get(waiting.id) is waiting:
-                self._perform(waiting, effect)
 
     def _allocate(self, session: Session, effect: lifecycle.Allocate) -> Event:
         service = session.service
