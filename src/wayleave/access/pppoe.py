@@ -85,7 +85,16 @@ _CAUSES = {
 }
 """What is not here came to no agreement."""
 
-_NOT_ITS_FAULT = PASSING | {Why.POOL_EMPTY, Why.TABLE_FULL, Why.LINE_FULL, Why.NO_POOL, Why.STORE_FAILED}
+_NOT_ITS_FAULT = PASSING | {
+    Why.ADDRESS_NOT_FREE,
+    Why.LINE_FULL,
+    Why.NO_POOL,
+    Why.POOL_EMPTY,
+    Why.RADIUS_UNUSABLE,
+    Why.STORE_FAILED,
+    Why.SUBSCRIBER_FULL,
+    Why.TABLE_FULL,
+}
 """A client that is refused for one of these may be whom it says: it is not told that its password is wrong."""
 
 _CALLED = {None: b"", "Pap": b"PAP", "ChapMd5": b"CHAP", "MsChap2": b"MS-CHAPv2"}

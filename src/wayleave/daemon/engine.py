@@ -91,6 +91,8 @@ class Engine:
         self.reviewed: Counter[Outcome] = Counter()
         self.rewritten = 0
         """What reviews came to, and how many rows they changed."""
+        self._awaited: dict[int, list[tuple[Session, lifecycle.Allocate]]] = {}
+        """What is to be allocated once a session is gone, by its id: to whom, and how."""
         self._declined: dict[Line, list[BootNs]] = {}
         self._accounts = accounts
         self._now = NEVER
@@ -261,7 +263,7 @@ class Engine:
         self.journal.note(session.id, RESTORED, now, number=int(lease.address))
         terms = self._home(lease)
         if terms is not None:
-            terms.pool.hold(lease.address, session.client)
+            terms.pool.hold(lease.address, session.client, session.known_as)
         reviewed = review(session, self.pools, self._authorization)
         self.table.put(reviewed.session, now)
         return reviewed.refusal if reviewed.outcome is Outcome.ENDED else None
@@ -392,6 +394,7 @@ class Engine:
         for effect in effects:
             self._perform(session, effect)
         if session.phase is Phase.CLOSED:
+            self._make_way(session)
             self.journal.end(session)
             if before is not None and before.phase is Phase.AUTHORIZING:
                 self._authorization.forget(session)
@@ -428,6 +431,9 @@ class Engine:
                 self._authorization.reauthorize(session)
                 return
             case lifecycle.Allocate():
+                if (leaving := self._leaving(session)) is not None:
+                    self._awaited.setdefault(leaving.id, []).append((session, effect))
+                    return
                 outcome = self._allocate(session, effect)
             case lifecycle.Record(promise_until=until):
                 self._records.save(session, until, self._started(session))
@@ -491,7 +497,7 @@ class Engine:
         if isinstance(service, Refusal):
             return lifecycle.Denied(self._counted(service))
         if service.sessions is not None:
-            others = [other for other in self.table.of_subscriber(service.subscriber) if other.live]
+            others = [other for other in self.table.of_subscriber(service.subscriber) if _beside(other, service)]
             if len(others) >= service.sessions:
                 why = f"{service.subscriber} has {len(others)} sessions, and may have {service.sessions}"
                 return lifecycle.Denied(self._counted(Refusal(Reason.SUBSCRIBER_FULL, why)))
@@ -512,6 +518,25 @@ class Engine:
     def _seen(self, session: Session) -> BootNs:
         return max(session.since, self._plane.seen(session.id), self._plane.renewed(session.id))
 
+    def _leaving(self, session: Session) -> Session | None:
+        """The session that this client had before and that is on its way out: its address is about to be free."""
+        if session.link is None:
+            return None  # it asks again itself, once that is gone
+        return next(
+            (
+                other
+                for other in self.table.of_mac(session.client.mac)
+                if not other.live and other.lease is not None and other.known_as == session.known_as
+            ),
+            None,
+        )
+
+    def _make_way(self, gone: Session) -> None:
+        """Allocate for who waited for a session to be gone."""
+        for waiting, effect in self._awaited.pop(gone.id, ()):
+            if self.table.get(waiting.id) is waiting:
+                self._perform(waiting, effect)
+
     def _allocate(self, session: Session, effect: lifecycle.Allocate) -> Event:
         service = session.service
         assert service is not None
@@ -528,6 +553,7 @@ class Engine:
                 self._now,
                 exact=effect.exact,
                 static=reserved is not None,
+                known_as=session.known_as,
             )
         except Exhaustion as error:
             return lifecycle.Exhausted(self._counted(error.refusal))
@@ -561,3 +587,8 @@ class Engine:
                 self._queue.append((session.id, lifecycle.InstallFailed(Refusal(Reason.TABLE_FULL, str(error)))))
             else:
                 self._queue.append((session.id, lifecycle.Installed()))
+
+
+def _beside(other: Session, service: Service) -> bool:
+    """Whether a session counts as one of the same subscriber's: two providers may call theirs the same."""
+    return other.live and other.service is not None and other.service.authority == service.authority
