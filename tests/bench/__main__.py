@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from . import clients, control, dhcp, exchange, forward, packet, radius, report, start, storm
+from . import clients, control, dhcp, dial, exchange, forward, packet, radius, report, start, storm
 
 BENCHES: dict[str, Callable[[bool], report.Result]] = {
     "packet": packet.bench,
@@ -26,6 +26,7 @@ BENCHES: dict[str, Callable[[bool], report.Result]] = {
     "exchange": exchange.bench,
     "control": control.bench,
     "storm": storm.bench,
+    "dial": dial.bench,
     "radius": radius.bench,
 }
 
