@@ -119,7 +119,6 @@ def profiled(way: Way, count: int) -> list[tuple[str, ...]]:
             street.lab.gateway.stop(timeout=60)
         found = pstats.Stats(str(path)).stats  # type: ignore[attr-defined]
     rows = [(own, calls, _name(*where)) for where, (_, calls, own, _, _) in found.items()]
-    rows = [row for row in rows if "run_until_complete" not in row[2] and "poll" not in row[2]]
     busy = sum(own for own, _, _ in rows)
     top = sorted(rows, reverse=True)[:PROFILED]
     return [

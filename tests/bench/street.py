@@ -120,10 +120,9 @@ def config(lab: Lab, sessions: int, pppoe: str, more: str = "", radius: bool = F
 def _start_profiled(lab: Lab, config: str, profile: Path) -> None:
     gateway = lab.gateway
     gateway.config_file.write_text(config)
-    gateway.process = gateway.spawn(
-        sys.executable, "-m", "cProfile", "-o", str(profile), "-m", "wayleave.cli.bng",
-        "run", "--config", str(gateway.config_file), log="bng",
-    )  # fmt: skip
+    own = str(Path(__file__).with_name("profiled.py"))
+    arguments = ("run", "--config", str(gateway.config_file))
+    gateway.process = gateway.spawn(sys.executable, own, str(profile), *arguments, log="bng")
     gateway.wait_ready()
 
 
