@@ -26,7 +26,7 @@ from wayleave.net.units import SECOND
 from . import population
 from .control import cpu_s
 from .report import Aim, Result, Table, Wrong, shown
-from .street import NO_POLICERS, Street, apart, config
+from .street import NO_POLICERS, Street, apart, config, crowd
 
 UNDER_WAY = 256
 AIM = 1_500
@@ -78,9 +78,9 @@ def gateway(way: Way, count: int, profile: Path | None = None) -> Iterator[Stree
 
 def measure(street: Street, count: int) -> Run:
     """Have `count` clients dial. Raises: Wrong if anything was lost, or somebody is not online."""
-    dialers = street.dialers(count, UNDER_WAY)
+    dialers = crowd(count)
     before = cpu_s(street.pid)
-    lost = street.bring_up(dialers, 30 + count / 100)
+    lost = street.bring_up(dialers, 30 + count / 100, UNDER_WAY)
     spent = cpu_s(street.pid) - before
     active, refused = street.active(), street.refused()
     if dialers.waiting or dialers.repeated or lost or refused or active != count:

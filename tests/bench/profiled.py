@@ -5,6 +5,7 @@ What it took to start would hide what is looked for.
 
 from __future__ import annotations
 
+import asyncio
 import cProfile
 import sys
 
@@ -16,7 +17,7 @@ _serve, _FILE = Gateway.run, sys.argv[1]
 
 async def _serve_profiled(gateway: Gateway) -> None:
     profiler = cProfile.Profile()
-    profiler.enable()
+    asyncio.get_running_loop().call_soon(profiler.enable)  # once it waits for frames
     try:
         await _serve(gateway)
     finally:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from wayleave.lab.access_node import Line
@@ -23,7 +22,7 @@ from .report import Wrong
 
 ACCOUNT = Account(name=b"crowd@example.net", password=b"sesame")
 RESOLVERS = ["198.51.100.10", "198.51.100.11"]
-RING = 1 << 15
+RING = 1 << 16
 """Frames that the crowd's ring holds."""
 
 NO_POLICERS = """
@@ -41,6 +40,11 @@ def member(number: int) -> Member:
     return Member(population.mac(number), Line(*population.vids(number)))
 
 
+def crowd(count: int, keepalive_s: float = 0) -> Dialers:
+    """The clients of so many lines."""
+    return Dialers([member(number) for number in range(count)], ACCOUNT, keepalive_s)
+
+
 class Street:
     """The gateway that runs, and who dials there. `profile`: where cProfile writes when the gateway stops."""
 
@@ -56,23 +60,19 @@ class Street:
         for task in Path(f"/proc/{self.pid}/task").iterdir():
             os.sched_setaffinity(int(task.name), {CPU})
 
-    def dialers(self, count: int, under_way: int = 0, keepalive_s: float = 0) -> Dialers:
-        """The clients of so many lines."""
-        members = [member(number) for number in range(count)]
-        return Dialers(members, ACCOUNT, time.monotonic_ns(), under_way, keepalive_s)
-
-    def bring_up(self, dialers: Dialers, seconds: float) -> int:
-        """Let them talk until all are online; returns frames that the crowd's own sockets lost. Raises: Wrong."""
+    def bring_up(self, dialers: Dialers, seconds: float, under_way: int = 0) -> int:
+        """Have them dial, until all are online; returns frames that the crowd's own sockets lost. Raises: Wrong."""
+        dialers.dial(time.monotonic_ns(), under_way)
         with self.lab.access_node.trunk.wire(RING) as wire:
             run(dialers, wire, seconds, linger_s=0.2)
             lost = wire.lost + wire.refused
         self._expect(dialers)
         return lost
 
-    def stay(self, dialers: Dialers, seconds: float, until: Callable[[], bool] = lambda: False) -> None:
+    def stay(self, dialers: Dialers, seconds: float) -> None:
         """Let who is online stay so, and answer what it is asked. Raises: Wrong."""
         with self.lab.access_node.trunk.wire(RING) as wire:
-            talk(dialers, wire, seconds, until)
+            talk(dialers, wire, seconds, lambda: False)
         self._expect(dialers)
 
     def _expect(self, dialers: Dialers) -> None:
@@ -83,16 +83,14 @@ class Street:
         """Sessions that are up."""
         return int(self.lab.gateway.get("/counters")["sessions"].get("active", 0))
 
+    def punts(self) -> dict[str, dict[str, int]]:
+        """What became of PPPoE's frames that were to come up so far, by class and result."""
+        found = self.lab.gateway.get("/counters")["punts"]
+        return {name: results for name, results in found.items() if name.startswith("ppp")}
+
     def refused(self) -> int:
         """What policers and ring turned away of PPPoE so far."""
-        punts = self.lab.gateway.get("/counters")["punts"]
-        return sum(
-            count
-            for name, results in punts.items()
-            if name.startswith("ppp")
-            for result, count in results.items()
-            if result != "sent"
-        )
+        return sum(sum(results.values()) - results["sent"] for results in self.punts().values())
 
 
 @contextlib.contextmanager
@@ -124,9 +122,3 @@ def _start_profiled(lab: Lab, config: str, profile: Path) -> None:
     arguments = ("run", "--config", str(gateway.config_file))
     gateway.process = gateway.spawn(sys.executable, own, str(profile), *arguments, log="bng")
     gateway.wait_ready()
-
-
-def anonymous(pid: int) -> int:
-    """Anonymous memory of a process in octets; mapped BPF arrays are not in it."""
-    found = re.search(r"^RssAnon:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
-    return int(found[1]) * 1024 if found else 0

@@ -1,6 +1,7 @@
 """A crowd that dials: many PPPoE clients in one process, each on a line of its own, by template on the trunk.
 
-    dialers = Dialers(members, Account(name=b"crowd", password=b"sesame"), time.monotonic_ns(), under_way=256)
+    dialers = Dialers(members, Account(name=b"crowd", password=b"sesame"))
+    dialers.dial(time.monotonic_ns(), under_way=256)
     with lab.access_node.trunk.wire() as wire:
         run(dialers, wire, seconds=30)
         assert not dialers.waiting and not dialers.faults
@@ -114,14 +115,9 @@ class Dialer:
 class Dialers:
     """All of them. The caller sends what `take` returns, calls `receive` with what comes in, and `expire` in time."""
 
-    def __init__(
-        self, members: Sequence[Member], account: Account, now: int, under_way: int = 0, keepalive_s: float = 0
-    ) -> None:
-        """`under_way`: so many are on their way at once, whatever their `after_s`; 0: each begins when it is to.
-
-        `keepalive_s`: who is online asks for an echo so often; 0: never.
-        """
-        self._account, self._under_way, self.keepalive = account, under_way, round(keepalive_s * SECOND)
+    def __init__(self, members: Sequence[Member], account: Account, keepalive_s: float = 0) -> None:
+        """`keepalive_s`: who is online asks for an echo so often; 0: never."""
+        self._account, self.keepalive = account, round(keepalive_s * SECOND)
         self.all = [Dialer(number, member) for number, member in enumerate(members)]
         self._of = {bytes(dialer.member.mac): dialer for dialer in self.all}
         self.waiting = 0
@@ -136,12 +132,14 @@ class Dialers:
         self._holders: dict[bytes, Dialer] = {}
         self._out: list[bytes] = []
         self._timers: list[tuple[int, int]] = []
-        self._next = 0
-        self.dial(now)
+        self._under_way = self._next = 0
 
-    def dial(self, now: int) -> None:
-        """The power comes back to everybody, who has forgotten what was before."""
-        self.waiting, self._next = len(self.all), 0
+    def dial(self, now: int, under_way: int = 0) -> None:
+        """The power comes back to everybody, who has forgotten what was before.
+
+        `under_way`: so many dial at once, whatever their `after_s`; 0: each begins when it is to.
+        """
+        self.waiting, self._under_way, self._next = len(self.all), under_way, 0
         self._holders.clear()
         self._timers.clear()
         for dialer in self.all:
