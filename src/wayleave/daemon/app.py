@@ -20,18 +20,17 @@ from typing import Any
 
 import structlog
 
-from wayleave.aaa.local import Subscriber
 from wayleave.access.demux import sender
 from wayleave.access.ipoe import Ipoe
 from wayleave.access.pppoe import Pppoe
 from wayleave.access.settings import PortSettings
 from wayleave.api.capture import Captures
 from wayleave.api.schema import PoolView
-from wayleave.config.schema import Configuration
+from wayleave.config.load import Loaded
 from wayleave.daemon import logs
 from wayleave.daemon.authority import Authority
 from wayleave.daemon.carriers import Carriers
-from wayleave.daemon.derived import derive
+from wayleave.daemon.derived import derive, tenants
 from wayleave.daemon.ending import end_sessions
 from wayleave.daemon.engine import BATCH, Engine
 from wayleave.daemon.hostlinks import HostLinks, own_addresses
@@ -71,13 +70,13 @@ COLLECT_EVERY = 20_000
 class Gateway:
     """One instance. `open` prepares and attaches, `run` serves until it is told to stop, `close` lets go."""
 
-    def __init__(self, settings: Configuration, subscribers: Sequence[Subscriber], folder: Path) -> None:
+    def __init__(self, loaded: Loaded, folder: Path) -> None:
         """`folder`: what paths in the configuration are relative to. Raises: SecretError, StoreError."""
-        self.settings = settings
+        settings = self.settings = loaded.settings
         self.clock = Clock()
         self.started = self.clock.boot()
-        derived = derive(settings, subscribers)
-        self.subscribers = subscribers
+        derived = derive(*loaded)
+        self.subscribers, self.passwords = derived.subscribers, derived.passwords
         self.ports = derived.ports
         self.macs: dict[int, Mac] = {}
         self.frames = Transmitter()
@@ -98,9 +97,7 @@ class Gateway:
             lambda client, why: self.engine.unheard(client, why, self.clock.boot()),
             settings.gateway.sessions,
         )
-        self.tenants = {
-            item.name: Tenant(item.name, number, item.table) for number, item in enumerate(settings.tenants)
-        }
+        self.tenants = {tenant.name: tenant for tenant in tenants(settings)}
         self.store = Store(Path(settings.gateway.state), self.clock, settings.gateway.durability, self._on_store_thread)
         self.authority = Authority(
             settings.radius, folder, derived.deciders, self.store, self.clock, 2 * settings.gateway.sessions

@@ -17,6 +17,7 @@ from wayleave.aaa.settings import ServerSettings
 from wayleave.access.settings import PortSettings
 from wayleave.config.schema import Configuration
 from wayleave.daemon.authority import DictionaryError, read_dictionary
+from wayleave.daemon.derived import tenants
 from wayleave.daemon.hostlinks import number_of, routed
 from wayleave.dataplane import objects
 from wayleave.dataplane.pins import PINS
@@ -183,8 +184,7 @@ def _routes(settings: Configuration) -> Findings:
 def _host_links(settings: Configuration) -> Findings:
     """Those that stand; that one is missing is a fault only where the data plane of a gateway needs it."""
     needed = os.access(PINS / settings.gateway.name / "links", os.F_OK)
-    for number, entry in enumerate(settings.tenants):
-        tenant = Tenant(entry.name, number, entry.table)
+    for tenant in tenants(settings):
         link = hostlink.find(tenant.name)
         kernel, ours = hostlink.names(tenant.name)
         what = f"host link {kernel}"

@@ -199,7 +199,7 @@ def number_of(tenant: Tenant) -> int:
 
 def routed(pools: Iterable[PoolSettings], tenant: Tenant) -> list[Routed]:
     """A tenant's pools as its host link sees them."""
-    return [Routed(pool.network, pool.gateway) for pool in pools if pool.tenant == tenant.name]
+    return [Routed(pool.network, pool.gateway, tenant.mtu) for pool in pools if pool.tenant == tenant.name]
 
 
 def own_addresses(pools: Iterable[PoolSettings], addresses: Iterable[IPv4Address]) -> list[IPv4Address]:
