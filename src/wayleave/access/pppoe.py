@@ -133,8 +133,12 @@ class Call(Struct, gc=False):
 
     @property
     def deadline(self) -> BootNs:
+        """When there is something to do, if nothing is heard before. It begins, or it is asked about, or PPP waits."""
+        if self.opens_at:
+            return self.opens_at
         verdict = after(self.asked_at, VERDICT) if self.asked_at else NEVER
-        return min((moment for moment in (self.ppp.deadline, verdict, self.opens_at) if moment), default=NEVER)
+        negotiation = self.ppp.deadline
+        return min(negotiation, verdict) if negotiation and verdict else negotiation or verdict
 
 
 class Pppoe:
