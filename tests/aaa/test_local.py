@@ -7,9 +7,12 @@ from ipaddress import IPv4Address
 import pytest
 from msgspec.structs import replace
 
+from tests.aaa.clients import CHALLENGE, NT_RESPONSE, PEER_CHALLENGE, chap, dialing
 from wayleave.aaa.local import AuthorizationSettings, LocalAuthorization, Subscriber
 from wayleave.net.mac import Mac
-from wayleave.net.units import SECOND, Ns
+from wayleave.net.secret import Secret
+from wayleave.net.units import SECOND, BootNs, Ns
+from wayleave.proto.ppp.auth import Credentials, MsChap2, Pap
 from wayleave.session.model import Client, Line, Rate, Service
 from wayleave.session.refusal import Reason, Refusal
 
@@ -131,3 +134,99 @@ def test_the_most_particular_entry_wins(known_by: list[dict[str, str]], wins: in
     service = decide(Client(Line(1, 100, 7, b"door"), MAC), *entries)
     assert isinstance(service, Service)
     assert service.subscriber == str(wins)
+
+
+# ---- clients that say who they are --------------------------------------------------------------
+
+ALICE = Pap(b"alice", b"sesame")
+USER = Subscriber.model_validate({"name": "a", "user": "alice"})
+
+
+def dial(
+    credentials: Credentials | None, *entries: Subscriber, line: Line = LINE, default: str | None = "residential"
+) -> Service | Refusal | None:
+    passwords = {"alice": Secret(b"sesame"), "blocked": Secret(b"sesame")}
+    settings = AuthorizationSettings(default=default)
+    local = LocalAuthorization(settings, entries, {1: "isp"}, {}, {}, passwords)
+    return local.decide(dialing(credentials, line=line), BootNs(1))
+
+
+def refused(outcome: Service | Refusal | None) -> tuple[Reason, str]:
+    assert isinstance(outcome, Refusal)
+    return outcome.reason, outcome.why
+
+
+@pytest.mark.parametrize("said", [ALICE, chap(b"alice", b"sesame")], ids=["pap", "chap"])
+def test_a_user_gets_on_by_its_password(said: Credentials) -> None:
+    assert dial(said, USER) == Service(tenant="isp", pool="residential", subscriber="a")
+
+
+@pytest.mark.parametrize("said", [Pap(b"alice", b"open"), chap(b"alice", b"open")], ids=["pap", "chap"])
+def test_a_wrong_password_is_a_reason_of_its_own(said: Credentials) -> None:
+    assert refused(dial(said, USER)) == (Reason.WRONG_PASSWORD, "user alice does not know its password")
+
+
+def test_who_is_asked_and_not_known_is_refused_whatever_lines_get() -> None:
+    by_line = Subscriber.model_validate({"name": "l", "line": str(LINE)})
+    unknown = (Reason.UNKNOWN_CLIENT, "user alice is not in the subscribers file")
+    assert refused(dial(ALICE)) == unknown
+    assert refused(dial(ALICE, by_line)) == unknown
+    assert refused(dial(Pap(b"", b""), by_line)) == (Reason.CREDENTIALS_UNUSABLE, "it says no name")
+    assert refused(dial(Pap(b"alice\xff", b"sesame"), USER))[0] is Reason.CREDENTIALS_UNUSABLE
+
+
+def test_an_entry_without_a_password_lets_nobody_on() -> None:
+    bob = Subscriber.model_validate({"name": "b", "user": "bob"})
+    assert refused(dial(Pap(b"bob", b""), bob))[0] is Reason.WRONG_PASSWORD
+
+
+def test_where_nobody_is_asked_lines_decide_and_users_do_not() -> None:
+    assert dial(None, USER) == Service(tenant="isp", pool="residential")
+    assert refused(dial(None, USER, default=None))[0] is Reason.UNKNOWN_CLIENT
+    by_line = Subscriber.model_validate({"name": "l", "line": str(LINE), "pool": "homes"})
+    assert dial(None, by_line) == Service(tenant="isp", pool="homes", subscriber="l")
+
+
+def test_where_a_user_is_said_to_be_both_have_to_fit() -> None:
+    here = Subscriber.model_validate({"name": "a", "user": "alice", "line": str(LINE)})
+    with_mac = Subscriber.model_validate({"name": "m", "user": "alice", "mac": "02:00:00:00:00:99"})
+    assert dial(ALICE, here, with_mac) == Service(tenant="isp", pool="residential", subscriber="a")
+    elsewhere = (Reason.UNKNOWN_CLIENT, "user alice is not to be on this line, or not with this MAC")
+    assert refused(dial(ALICE, here, line=Line(1, 100, 8))) == elsewhere
+    assert refused(dial(ALICE, with_mac)) == elsewhere
+    assert dial(ALICE, here, USER.model_copy(update={"pool": "homes"}), line=Line(1, 100, 8)) == Service(
+        tenant="isp", pool="homes", subscriber="a"
+    ), "the entry that names no line is for the others"
+
+
+def test_a_blocked_user_is_refused_by_that_whether_it_proves_itself_or_not() -> None:
+    entry = Subscriber.model_validate({"name": "x", "user": "blocked", "blocked": True})
+    for password in (b"sesame", b"open"):
+        assert refused(dial(Pap(b"blocked", password), entry))[0] is Reason.BLOCKED
+
+
+def test_ms_chap_2_is_for_servers() -> None:
+    said = MsChap2(b"alice", 7, CHALLENGE, PEER_CHALLENGE, NT_RESPONSE, 0)
+    why = "user alice proves itself by MS-CHAPv2, which takes a RADIUS server to check"
+    assert refused(dial(said, USER)) == (Reason.CREDENTIALS_UNUSABLE, why)
+
+
+def test_a_review_goes_by_the_name_that_was_proven() -> None:
+    served = replace(dialing(ALICE), credentials=None)
+
+    def reviewed(*entries: Subscriber) -> Service | Refusal:
+        return LocalAuthorization(AuthorizationSettings(default="residential"), entries, {1: "isp"}, {}, {}).review(
+            served
+        )
+
+    assert reviewed(USER) == Service(tenant="isp", pool="residential", subscriber="a")
+    assert refused(reviewed())[0] is Reason.UNKNOWN_CLIENT
+    assert refused(reviewed(USER.model_copy(update={"blocked": True})))[0] is Reason.BLOCKED
+    nobody_asked = replace(dialing(None), credentials=None)
+    local = LocalAuthorization(AuthorizationSettings(default="residential"), (), {1: "isp"}, {}, {})
+    assert local.review(nobody_asked) == Service(tenant="isp", pool="residential")
+
+
+def test_passwords_show_nowhere() -> None:
+    local = LocalAuthorization(AuthorizationSettings(), (USER,), {}, {}, {}, {"alice": Secret(b"sesame")})
+    assert "sesame" not in repr(vars(local))

@@ -2,31 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from tests.aaa.clients import GOLD, deciders, session, terms
+from tests.aaa.clients import (
+    CHALLENGE,
+    GOLD,
+    NT_RESPONSE,
+    PEER_CHALLENGE,
+    PROOF,
+    chap,
+    deciders,
+    dialing,
+    session,
+    terms,
+)
 from tests.proto.radius.world import World
 from wayleave.aaa.radius import Authorizer, Ticket
+from wayleave.net.secret import Secret
 from wayleave.net.units import SECOND, BootNs, Ns
+from wayleave.proto.ppp.auth import MsChap2, Pap
 from wayleave.proto.radius.dictionary import STANDARD
-from wayleave.proto.radius.exchange import Secret
 from wayleave.proto.radius.packet import STATE, Code, reveal
 from wayleave.session.model import Line, Phase, Service, Session
 from wayleave.session.refusal import Reason, Refusal
 from wayleave.session.table import Table
 
+Realms = Iterable[str]
+
 
 class Asked:
     """An authorizer whose one group asks one server in virtual time."""
 
-    def __init__(self, password: bytes | None = None, queue: int = 100, **how: Any) -> None:
+    def __init__(self, password: bytes | None = None, queue: int = 100, realms: Realms = (), **how: Any) -> None:
         self.world = World(queue=queue, tries=1)
         passwords = {"group": Secret(password)} if password is not None else {}
-        self.authorizer = Authorizer(deciders(terms(**how)), {"group": self.world.exchange}, passwords)
+        group = terms(**how)
+        self.authorizer = Authorizer(deciders(group, realms), {"group": self.world.exchange}, passwords)
         self.says(Code.ACCESS_ACCEPT)
 
     def says(self, code: Code, *said: tuple[str, Any]) -> None:
@@ -46,7 +62,7 @@ class Asked:
             if decisions:
                 (decision,) = decisions
                 assert decision.ticket == Ticket(newcomer.id, newcomer.since)
-                self.told = decision.says
+                self.told, self.proof = decision.says, decision.proof
                 return decision.outcome
         raise AssertionError("nothing was decided")
 
@@ -288,3 +304,144 @@ def test_what_a_server_decided_stands_at_a_review() -> None:
     before_radius = chosen.review(session(4, authority=""))
     assert isinstance(before_radius, Refusal)
     assert before_radius.reason is Reason.RADIUS_DECIDES
+
+
+# ---- clients that say who they are --------------------------------------------------------------
+
+ALICE = Pap(b"alice", b"sesame")
+MICROSOFT = MsChap2(b"User", 7, CHALLENGE, PEER_CHALLENGE, NT_RESPONSE, 0)
+SUCCESS = ("MS-CHAP2-Success", b"\7" + PROOF)
+
+
+def test_a_user_is_asked_about_by_its_name_and_its_proof() -> None:
+    asked = Asked()
+    asked.says(Code.ACCESS_ACCEPT, ("Filter-Id", "gold"), ("Framed-Protocol", 1), ("Service-Type", 2))
+    service = asked.decide(dialing(ALICE))
+    assert isinstance(service, Service)
+    assert (service.subscriber, service.name, service.authority) == ("alice", "gold", "group")
+    assert asked.proof == b""
+    (packet,) = asked.world.servers[0].asked()
+    assert packet.first(1) == b"alice"
+    hidden = packet.first(2)
+    assert hidden is not None
+    assert reveal(hidden, packet.authenticator, b"secret 0") == b"sesame"
+
+
+def test_chap_goes_on_as_it_was_said() -> None:
+    asked, said = Asked(), chap(b"alice", b"sesame")
+    assert isinstance(asked.decide(dialing(said)), Service)
+    (packet,) = asked.world.servers[0].asked()
+    assert (packet.first(2), packet.first(3), packet.first(60)) == (None, b"\7" + said.response, CHALLENGE)
+
+
+def test_ms_chap_2_hears_the_servers_proof_and_gets_nothing_without() -> None:
+    asked = Asked(hold_rejects=Ns(0))
+    asked.says(Code.ACCESS_ACCEPT, SUCCESS)
+    assert isinstance(asked.decide(dialing(MICROSOFT)), Service)
+    assert asked.proof == PROOF
+    asked.says(Code.ACCESS_ACCEPT)
+    refusal = asked.decide(dialing(MICROSOFT))
+    assert isinstance(refusal, Refusal)
+    assert (refusal.reason, refusal.why[:26]) == (Reason.RADIUS_UNUSABLE, "MS-CHAP2-Success is absent")
+    assert asked.proof == b""
+    asked.says(Code.ACCESS_REJECT, ("MS-CHAP-Error", b"\7E=691 R=0"))
+    refusal = asked.decide(dialing(MICROSOFT))
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason is Reason.RADIUS_REJECTED
+
+
+@pytest.mark.parametrize("said", [Pap(b"", b""), Pap(b"\xff", b""), Pap(b"x" * 254, b""), Pap(b"alice", b"x" * 129)])
+def test_what_no_server_can_be_told_is_refused_without_a_question(said: Pap) -> None:
+    asked = Asked()
+    refusal = asked.decide(dialing(said))
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason is Reason.CREDENTIALS_UNUSABLE
+    assert not asked.world.servers[0].heard
+
+
+def questions(asked: Asked) -> int:
+    return len(asked.world.servers[0].asked())
+
+
+def test_a_rejection_holds_for_the_same_password_over_calls_and_not_for_another() -> None:
+    asked = Asked()
+    asked.says(Code.ACCESS_REJECT)
+    refusal = asked.decide(dialing(ALICE, pppoe=1))
+    assert asked.authorizer.decide(dialing(ALICE, pppoe=2), asked.world.now) == refusal
+    assert questions(asked) == 1
+    asked.says(Code.ACCESS_ACCEPT)
+    assert isinstance(asked.decide(dialing(Pap(b"bob", b"sesame"), pppoe=3)), Service), "it may be somebody else"
+    assert isinstance(asked.decide(newcomer()), Service), "and is, where it asks for an address by DHCP"
+    assert asked.authorizer.decide(dialing(ALICE, pppoe=4), asked.world.now) == refusal
+    assert isinstance(asked.decide(dialing(Pap(b"alice", b"mended"), pppoe=5)), Service)
+    assert isinstance(asked.decide(dialing(ALICE, pppoe=6)), Service), "whoever got on is held by nothing"
+
+
+def test_a_rejection_by_chap_holds_for_a_moment_as_nobody_sees_whether_the_password_is_another() -> None:
+    asked = Asked()
+    asked.says(Code.ACCESS_REJECT)
+    refusal = asked.decide(dialing(chap(b"alice", b"open"), pppoe=1))
+    asked.says(Code.ACCESS_ACCEPT)
+    mended = dialing(chap(b"alice", b"sesame", identifier=9), pppoe=2)
+    assert asked.authorizer.decide(mended, asked.world.now) == refusal
+    asked.world.run(seconds=5.1)
+    assert isinstance(asked.decide(mended), Service)
+
+
+def test_no_password_goes_unproven_while_no_server_lives() -> None:
+    asked = Asked(last_known=Ns(3600 * SECOND))
+    assert isinstance(asked.decide(dialing(ALICE, pppoe=1)), Service)
+    assert asked.authorizer.learned() == {}
+    known = asked.decide(dialing(None, pppoe=2))
+    assert isinstance(known, Service)
+    asked.world.servers[0].up = False
+    for said in (ALICE, Pap(b"alice", b"open"), chap(b"alice", b"sesame")):
+        refusal = asked.decide(dialing(said, pppoe=3))
+        assert isinstance(refusal, Refusal)
+        assert refusal.reason is Reason.RADIUS_UNREACHABLE
+    assert asked.decide(dialing(None, pppoe=4)) == replace(known, provisional=True), "nobody asked for a proof"
+
+
+def test_a_users_rejection_is_no_word_about_its_line() -> None:
+    asked = Asked(last_known=Ns(3600 * SECOND))
+    assert isinstance(asked.decide(newcomer()), Service)
+    asked.says(Code.ACCESS_REJECT)
+    assert isinstance(asked.decide(dialing(ALICE)), Refusal)
+    asked.world.servers[0].up = False
+    assert isinstance(asked.decide(newcomer()), Service)
+
+
+def test_a_realm_has_its_group_wherever_its_users_are() -> None:
+    asked = Asked(
+        realms=["isp-b.example"], tenant="isp", caller=replace(terms().caller, stripped=frozenset(["isp-b.example"]))
+    )
+    bob = Pap(b"bob@ISP-b.example", b"sesame")
+    elsewhere = dialing(bob, line=Line(2, 5))
+    service = asked.decide(elsewhere)
+    assert isinstance(service, Service)
+    assert (service.tenant, service.subscriber, service.authority) == ("isp", "bob", "group")
+    (packet,) = asked.world.servers[0].asked()
+    assert packet.first(1) == b"bob"
+    served = replace(elsewhere, service=service, credentials=None)
+    assert asked.authorizer.review(served) is service
+    refusal = asked.decide(dialing(Pap(b"@isp-b.example", b"")))
+    assert isinstance(refusal, Refusal)
+    assert refusal.why == "nothing is left of @isp-b.example without its realm"
+    refusal = asked.decide(dialing(Pap(b"bob@isp-c.example", b""), line=Line(2, 5)))
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason is Reason.UNKNOWN_CLIENT, "the tenant of port 2 has no servers"
+
+
+def test_a_realm_that_becomes_a_groups_is_a_change_of_who_decides() -> None:
+    local = replace(
+        dialing(Pap(b"bob@isp-b.example", b""), line=Line(2, 5)), service=Service(tenant="other", pool="homes")
+    )
+    refusal = deciders(realms=["isp-b.example"]).review(local)
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason is Reason.RADIUS_DECIDES
+
+
+def test_a_group_that_has_realms_alone_is_known_by_its_name() -> None:
+    only = replace(deciders(realms=["isp-b.example"]), groups={})
+    assert only.terms("group") is not None
+    assert only.terms("another") is None

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from tests.aaa.clients import CALLER, session
+from tests.aaa.clients import CALLER, dialing, session
 from wayleave.aaa import request
 from wayleave.aaa.request import TERMINATED, Status, nas_port
 from wayleave.net.units import SECOND, Ns
+from wayleave.proto.ppp.auth import Credentials, Pap
+from wayleave.proto.pppoe.line import Figure, LineInfo, encode
 from wayleave.proto.radius.dictionary import STANDARD
-from wayleave.session.model import CloseCause, Line, Session, Used
+from wayleave.session.model import CloseCause, Line, Link, Session, Used
 
 ENDS = {
     CloseCause.USER_REQUEST: "User-Request",
@@ -69,3 +71,80 @@ def test_what_is_longer_than_an_attribute_is_cut_between_characters() -> None:
     assert len(said["NAS-Port-Id"].encode()) in (252, 253)
     assert said["NAS-Port-Id"].endswith("ü")
     assert len(said["ADSL-Agent-Circuit-Id"]) == 63
+
+
+# ---- PPPoE ---------------------------------------------------------------------------------------
+
+LINE_INFO = LineInfo(
+    b"slot 1",
+    b"door 7",
+    {Figure.ACTUAL_UPSTREAM: 10_240, Figure.ACTUAL_DOWNSTREAM: 102_400, Figure.MINIMUM_UPSTREAM: 1},
+)
+
+
+def asked(of: Session, trusted: bool = True, credentials: Credentials | None = None, **caller: Any) -> dict[str, Any]:
+    subject = request.subject(of, "bng1", trusted)
+    avps = request.access(subject, replace(CALLER, **caller), "1", lambda clear: clear, None, credentials=credentials)
+    return {row.name: row.decode(octets) for row, octets in STANDARD.explode(avps)}
+
+
+def test_a_client_of_ppp_is_called_what_it_says_and_what_its_access_node_says_is_told_in_bit_s() -> None:
+    """RFC 4679 3.3.3 and 3.3.4 have bit/s where the access node says kbit/s; RFC 4603 2 has the types of ports."""
+    alice = Pap(b"alice@isp.example", b"sesame")
+    said = asked(dialing(alice, agent=encode(LINE_INFO)[1]), credentials=alice)
+    assert (said["User-Name"], said["User-Password"]) == ("alice@isp.example", b"sesame")
+    assert (said["Service-Type"], said["Framed-Protocol"]) == (2, 1)
+    assert (said["ADSL-Agent-Circuit-Id"], said["ADSL-Agent-Remote-Id"]) == (b"slot 1", b"door 7")
+    assert (said["Actual-Data-Rate-Upstream"], said["Actual-Data-Rate-Downstream"]) == (10_240_000, 102_400_000)
+    assert (said["NAS-Port-Id"], said["Calling-Station-Id"]) == ("1:100.7", "02-00-00-00-00-01")
+    assert "Framed-Protocol" not in asked(session())
+
+
+def test_what_an_untrusted_access_node_says_is_not_told() -> None:
+    said = asked(dialing(None, agent=encode(LINE_INFO)[1]), trusted=False)
+    assert not {"ADSL-Agent-Circuit-Id", "ADSL-Agent-Remote-Id", "Actual-Data-Rate-Upstream"} & said.keys()
+    assert "ADSL-Agent-Circuit-Id" not in asked(dialing(None, agent=b"nonsense"))
+
+
+def test_a_rate_that_32_bits_do_not_hold_is_the_most_that_they_do() -> None:
+    fast = LineInfo(figures={Figure.ACTUAL_DOWNSTREAM: 10_000_000})
+    assert asked(dialing(None, agent=encode(fast)[1]))["Actual-Data-Rate-Downstream"] == 0xFFFFFFFF
+
+
+@pytest.mark.parametrize(
+    ("line", "name"), [(Line(1), "PPPoEoE"), (Line(1, 100), "PPPoEoVLAN"), (Line(1, 100, 7), "PPPoEoQinQ")]
+)
+def test_the_type_of_its_port_is_how_its_frames_come(line: Line, name: str) -> None:
+    types = STANDARD["NAS-Port-Type"].values
+    assert asked(dialing(None, line=line))["NAS-Port-Type"] == types[name]
+    assert asked(session(line=line))["NAS-Port-Type"] == types["Ethernet"]
+
+
+def test_where_nobody_was_asked_templates_make_the_name() -> None:
+    said = asked(dialing(None), username="{mac}/{pppoe-service}")
+    assert said["User-Name"] == "02:00:00:00:00:01/internet"
+    assert said["User-Password"] == b"02:00:00:00:00:01/internet"
+
+
+@pytest.mark.parametrize(
+    ("user", "stripped", "told"),
+    [
+        (b"x@isp-b.example", ["isp-b.example"], "x"),
+        (b"x@ISP-B.example", ["isp-b.example"], "x"),
+        (b"x@y@isp-b.example", ["isp-b.example"], "x@y"),
+        (b"x@isp-c.example", ["isp-b.example"], "x@isp-c.example"),
+        (b"x@isp-b.example", [], "x@isp-b.example"),
+        (b"isp-b.example", ["isp-b.example"], "isp-b.example"),
+    ],
+)
+def test_a_realm_is_taken_off_where_it_is_the_groups(user: bytes, stripped: list[str], told: str) -> None:
+    said = Pap(user, b"")
+    assert asked(dialing(said), credentials=said, stripped=frozenset(stripped))["User-Name"] == told
+
+
+def test_accounting_says_the_same_of_it() -> None:
+    served = replace(session(subscriber="alice"), link=Link(name="alice"), agent=encode(LINE_INFO)[1])
+    said = told(served, Status.START)
+    assert (said["User-Name"], said["Framed-Protocol"], said["Acct-Authentic"]) == ("alice", 1, 1)
+    assert said["NAS-Port-Type"] == STANDARD["NAS-Port-Type"].values["PPPoEoQinQ"]
+    assert said["Actual-Data-Rate-Downstream"] == 102_400_000

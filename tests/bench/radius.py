@@ -25,7 +25,8 @@ from wayleave.lab.access_node import Line
 from wayleave.lab.radius import SECRET, RadiusServer
 from wayleave.lab.topology import Lab
 from wayleave.net.mac import Mac
-from wayleave.proto.radius.exchange import Exchange, Secret, Server
+from wayleave.net.secret import Secret
+from wayleave.proto.radius.exchange import Exchange, Server
 from wayleave.proto.radius.packet import Code, decode, response
 from wayleave.session import model
 

@@ -8,15 +8,16 @@ import pytest
 
 from tests.config.test_load import GOOD
 from wayleave.aaa.local import Subscriber
-from wayleave.config.changes import NAMED, changes, subscriber_changes
+from wayleave.config.changes import NAMED, changes, password_changes, subscriber_changes
 from wayleave.config.load import load
 from wayleave.config.schema import Configuration
+from wayleave.net.secret import Secret
 
 
 def read(folder: Path, text: str) -> Configuration:
     file = folder / "bng.toml"
     file.write_text(text)
-    return load(file)[0]
+    return load(file).settings
 
 
 OTHER = '[[pools]]\nname = "other"\nnetwork = "10.0.0.0/24"\ngateway = "10.0.0.1"\n'
@@ -90,6 +91,20 @@ def test_subscribers_are_compared_by_who_is_meant() -> None:
 def test_many_subscribers_are_told_by_their_number() -> None:
     found = subscriber_changes([], people(*map(str, range(NAMED + 1))))
     assert list(map(str, found)) == [f"subscribers: {NAMED + 1}: each is new"]
+
+
+def test_passwords_are_compared_by_whose_they_are_and_told_without_them() -> None:
+    old, new = (
+        {"a": Secret(b"1st"), "b": Secret(b"2nd"), "c": Secret(b"3rd")},
+        {"b": Secret(b"2nd"), "c": Secret(b"4th")},
+    )
+    found = password_changes(old, {**new, "d": Secret(b"5th")})
+    assert list(map(str, found)) == [
+        "authorization.secrets[d]: is new",
+        "authorization.secrets[a]: is gone",
+        "authorization.secrets[c]: has changed",
+    ]
+    assert not any(change.restart for change in found)
 
 
 def test_what_a_restart_takes_is_told_of_each(tmp_path: Path) -> None:

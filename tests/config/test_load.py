@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wayleave.config.load import ConfigurationError, load
+from wayleave.config.load import ConfigurationError, load, read
 from wayleave.daemon.derived import derive
 from wayleave.net.mac import Mac
 from wayleave.net.units import SECOND
@@ -54,7 +54,7 @@ def problems(file: Path, text: str) -> list[str]:
 
 def test_a_good_file_is_read_with_its_defaults(file: Path) -> None:
     file.write_text(GOOD)
-    tree, subscribers = load(file)
+    tree, subscribers, _ = load(file)
     assert tree.pools[0].lease == 1800 * SECOND
     assert tree.pools[0].promise == 86400 * SECOND
     assert [tenant.name for tenant in tree.tenants] == ["default"]
@@ -115,8 +115,8 @@ def test_the_documentations_two_providers_are_one_open_and_one_closed(tmp_path: 
     gateway, people = re.findall(r"```toml\n(.*?)```", page.read_text(), re.DOTALL)
     (tmp_path / "bng.toml").write_text(gateway)
     (tmp_path / "subscribers.toml").write_text(people)
-    settings, subscribers = load(tmp_path / "bng.toml")
-    local = derive(settings, subscribers).deciders.local
+    loaded = load(tmp_path / "bng.toml")
+    local = derive(*loaded).deciders.local
 
     def gets(line: str) -> tuple[str, str] | None:
         service = local.grant(Client(Line.parse(line), Mac(bytes(6))))
@@ -299,7 +299,7 @@ def test_the_subscribers_file_is_read_beside_it_and_checked_with_it(file: Path, 
         '[[subscribers]]\nname = "alice"\nline = "1:100.7"\naddress = "100.64.0.77"\n'
         '[[subscribers]]\nname = "bob"\nmac = "02:00:00:00:00:0b"\nlimit = 2\n'
     )
-    _, found = load(file)
+    found = load(file).subscribers
     assert [(entry.name, str(entry.line), entry.limit) for entry in found] == [
         ("alice", "1:100.7", None),
         ("bob", "None", 2),
@@ -315,7 +315,7 @@ def test_the_subscribers_file_is_read_beside_it_and_checked_with_it(file: Path, 
         f"{people}: subscribers[alice].address: 10.9.9.9 is not inside 100.64.0.0/22 of pool residential",
         f"{people}: subscribers[eve]: is known by the same as subscribers[alice]: tell them apart, or leave one out",
         f"{people}: subscribers[eve].pool: there is no pool 'none'; there is residential",
-        f"{people}: subscribers[nobody]: a subscriber is known by mac, line or circuit: give at least one",
+        f"{people}: subscribers[nobody]: a subscriber is known by user, mac, line or circuit: give at least one",
     ]
 
 
@@ -396,7 +396,7 @@ def test_a_service_that_is_named_has_to_be_there(file: Path, tmp_path: Path) -> 
         f"{tmp_path / 'people.toml'}: subscribers[x].service: there is no service 'gold'; there is bronze",
     ]
     file.write_text(text.replace("silver", "gold").replace("bronze", "gold"))
-    tree, (entry,) = load(file)
+    tree, (entry,), _ = load(file)
     assert (tree.authorization.service, entry.service) == ("gold", "gold")
 
 
@@ -504,6 +504,117 @@ ca = "a"
 acct_port = 2084
 """
     )
-    udp, tls = load(file)[0].radius.servers
+    udp, tls = load(file).settings.radius.servers
     assert (udp.ports, udp.channels, udp.patience) == ((1812, 1813), 4, (1 * SECOND, 3))
     assert (tls.ports, tls.channels, tls.patience) == ((2083, 2084), 1, (5 * SECOND, 1))
+
+
+# ---- users and their passwords -------------------------------------------------------------------
+
+USERS = GOOD + 'subscribers = "people.toml"\nsecrets = "people.secrets"\n'
+ALICE = '[[subscribers]]\nname = "a"\nuser = "alice@isp.example"\n'
+
+
+def users(tmp_path: Path, people: str, secrets: str, mode: int = 0o600) -> Path:
+    (tmp_path / "people.toml").write_text(people)
+    passwords = tmp_path / "people.secrets"
+    passwords.write_text(secrets)
+    passwords.chmod(mode)
+    return passwords
+
+
+def test_passwords_are_read_beside_it_and_show_nowhere(file: Path, tmp_path: Path) -> None:
+    users(tmp_path, ALICE, '"alice@isp.example" = "sesame"\n"left-over" = "Türkei"\n')
+    file.write_text(USERS)
+    loaded = load(file)
+    assert loaded.passwords == {"alice@isp.example": b"sesame", "left-over": "Türkei".encode()}
+    assert loaded.subscribers[0].user == "alice@isp.example"
+    assert "sesame" not in repr(loaded)
+    assert "sesame" not in repr(read(file))
+
+
+@pytest.mark.parametrize(
+    ("secrets", "mode", "found"),
+    [
+        ("", 0o600, ["{people}: subscribers[a].user: alice@isp.example has no password: write it into the file of"]),
+        (
+            '"alice@isp.example" = "sesame"',
+            0o640,
+            ["{file}: authorization.secrets: {secrets} can be read by others (mode 640): chmod 600 {secrets}"],
+        ),
+        (
+            "alice.isp = 'sesame'\n'alice@isp.example' = 'open'",
+            0o600,
+            ["{secrets}: alice: a name with dots in it stands"],
+        ),
+        (
+            "bob = 12345\neve = ''\n'alice@isp.example' = 'open'",
+            0o600,
+            [
+                '{secrets}: bob: is no password: "bob" = "PASSWORD", in quotes',
+                '{secrets}: eve: is no password: "eve" = "PASSWORD", in quotes',
+            ],
+        ),
+        ("alice@isp.example = sesame", 0o600, ["{secrets}: is not TOML: "]),
+        ("'alice@isp.example' = 'sesame", 0o600, ["{secrets}: is not TOML: "]),
+        ("'alice@isp.example' = sesame", 0o600, ["{secrets}: is not TOML: "]),
+    ],
+    ids=["absent", "others", "dots", "kinds", "unquoted", "unended", "bare"],
+)
+def test_what_is_wrong_with_passwords_is_said_without_them(
+    file: Path, tmp_path: Path, secrets: str, mode: int, found: list[str]
+) -> None:
+    path = users(tmp_path, ALICE, secrets, mode)
+    file.write_text(USERS)
+    with pytest.raises(ConfigurationError) as caught:
+        load(file)
+    said = caught.value.problems
+    for line, begin in zip(said, found, strict=True):
+        assert line.startswith(begin.format(file=file, people=tmp_path / "people.toml", secrets=path))
+    assert "sesame" not in str(said)
+    assert "12345" not in str(said)
+
+
+def test_passwords_that_are_not_there(file: Path, tmp_path: Path) -> None:
+    users(tmp_path, ALICE, "").unlink()
+    secrets = tmp_path / "people.secrets"
+    assert problems(file, USERS) == [
+        f"authorization.secrets: {secrets}: No such file or directory: write the passwords into that file"
+    ]
+    secrets.write_bytes(b'"\xff" = "sesame"')
+    secrets.chmod(0o600)
+    assert problems(file, USERS) == [f"authorization.secrets: {secrets} is not TOML: octet 1 is not UTF-8"]
+
+
+def test_who_is_blocked_needs_no_password(file: Path, tmp_path: Path) -> None:
+    users(tmp_path, ALICE + "blocked = true\n", "")
+    file.write_text(USERS)
+    assert load(file).passwords == {}
+    users(tmp_path, ALICE, "")
+    assert "alice@isp.example has no password" in problems(file, USERS.replace('secrets = "people.secrets"\n', ""))[0]
+
+
+PPPOE = 'role = "subscriber"\nprotocols = ["pppoe"]'
+MS_CHAP = GOOD.replace('role = "subscriber"', PPPOE) + '[pppoe]\nauthentication = ["ms-chap-2", "chap"]\n'
+RADIUS = """
+[[tenants]]
+name = "default"
+radius = "isp"
+[[radius.servers]]
+name = "r1"
+address = "192.0.2.2"
+secret = "r1.secret"
+[[radius.groups]]
+name = "isp"
+servers = ["r1"]
+"""
+
+
+def test_ms_chap_2_needs_a_server_that_can_check_it(file: Path) -> None:
+    assert problems(file, MS_CHAP) == [
+        'pppoe.authentication: "ms-chap-2" takes a RADIUS server to check, and tenant default of port 1 has none: '
+        'leave it out, or name a group with tenants.radius; "chap" and "pap" are checked here'
+    ]
+    for good in (MS_CHAP + RADIUS, MS_CHAP.replace('["pppoe"]', '["ipoe"]'), MS_CHAP.replace('"ms-chap-2", ', "")):
+        file.write_text(good)
+        load(file)

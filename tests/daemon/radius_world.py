@@ -34,9 +34,10 @@ from wayleave.daemon.recovery import Recovery
 from wayleave.io.store import Store
 from wayleave.io.writes import Write, erased, saved
 from wayleave.net.mac import Mac
+from wayleave.net.secret import Secret
 from wayleave.net.units import SECOND, Ns
 from wayleave.proto.radius.dictionary import STANDARD
-from wayleave.proto.radius.exchange import Channel, Exchange, Secret, Server
+from wayleave.proto.radius.exchange import Channel, Exchange, Server
 from wayleave.proto.radius.packet import Avp, Code, Packet, decode, encode, response
 from wayleave.session import lifecycle as life
 from wayleave.session.lifecycle import Answer

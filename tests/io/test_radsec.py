@@ -18,8 +18,9 @@ from wayleave.io.radsec import Connections, End
 from wayleave.io.secrets import SecretError
 from wayleave.io.tls import client_context
 from wayleave.lab.radsec import Authority
+from wayleave.net.secret import Secret
 from wayleave.net.units import SECOND, Ns
-from wayleave.proto.radius.exchange import Answered, Exchange, Secret, Server, Unanswered
+from wayleave.proto.radius.exchange import Answered, Exchange, Server, Unanswered
 from wayleave.proto.radius.packet import Code, decode, response
 
 HERE = IPv4Address("127.0.0.1")

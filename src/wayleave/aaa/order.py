@@ -145,7 +145,7 @@ def understand(
 
 
 def _is_this(name: str, octets: bytes, deciders: Deciders) -> bool:
-    callers = [terms.caller for terms in deciders.groups.values()]
+    callers = [terms.caller for terms in deciders.terms_of_all]
     if name == "NAS-Identifier":
         return any(octets == caller.identifier.encode() for caller in callers)
     return any(caller.address is None or octets == caller.address.packed for caller in callers)

@@ -1,38 +1,46 @@
 """Authorization by RADIUS: who is asked about, by which servers, and what their answer makes of a client.
 
-One question a session, at first sight. A tenant that names no group of servers is decided by the gateway itself. Who
-was rejected is not asked about again for a while; where no server lives, a group may go by what it was last told of the
-same client on the same line. Without I/O: the exchanges that it asks are given, and what comes of them is taken with
+One question a session, at first sight: of the group of servers that the realm of its user has, else of its port's
+tenant. Where there is none, the gateway itself decides. Who was rejected is not asked about again for a while; where no
+server lives, a group may go by what it was last told of the same client on the same line, unless that has to prove who
+it is. Without I/O: the exchanges that it asks are given, and what comes of them is taken with
 `outcomes`.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
-from itertools import islice
-from typing import NamedTuple
+from itertools import chain, islice
+from typing import NamedTuple, cast
+from zlib import crc32
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from wayleave.aaa import credentials as proofs
 from wayleave.aaa import policy, request
 from wayleave.aaa.local import LocalAuthorization
 from wayleave.aaa.policy import PLAIN, Known, Reading, Unusable
 from wayleave.aaa.request import Caller, Subject
+from wayleave.net.errors import Malformed
+from wayleave.net.secret import Secret
 from wayleave.net.units import SECOND, BootNs, Ns
+from wayleave.proto.ppp.auth import Credentials, Pap
 from wayleave.proto.radius.dictionary import STANDARD, Dictionary
-from wayleave.proto.radius.exchange import Answered, Exchange, Hide, Outcome, Secret, Unanswered
+from wayleave.proto.radius.exchange import Answered, Exchange, Hide, Outcome, Unanswered
 from wayleave.proto.radius.packet import Avp, Code, Doubt, Packet
-from wayleave.session.model import Client, Phase, Service, Session
+from wayleave.session.model import Client, Dialer, Phase, Service, Session
 from wayleave.session.recent import Recent
 from wayleave.session.refusal import Reason, Refusal
-from wayleave.session.table import Table
+from wayleave.session.table import Key, Table
 
 REPLY_MESSAGE = 18
 ASKED_AGAIN = 100
 """Sessions that servers are asked about again at a time."""
+CHALLENGED = Ns(5 * SECOND)
+"""For how long at most a rejection by CHAP holds: whether the password is another one by now, no response tells."""
 _SILENT = {None: Reason.RADIUS_UNREACHABLE, Doubt.NO_MESSAGE_AUTHENTICATOR: Reason.RADIUS_UNSIGNED}
 """Why there is no answer; what is not here came with another secret."""
 
@@ -43,6 +51,8 @@ class Terms(Struct, frozen=True, kw_only=True):
     name: str
     caller: Caller
     pool: str = ""
+    tenant: str = ""
+    """Whose clients they are that it is asked about by their realm; empty: their port's."""
     interim: Ns = Ns(0)
     reading: Reading = PLAIN
     last_known: Ns = Ns(0)
@@ -69,60 +79,88 @@ class Last(Struct, frozen=True, gc=False):
 
 
 class Decision(Struct, frozen=True):
-    """`says`: who grants what, for people."""
+    """`says`: who grants what, for people; `proof`: what the server wants its client to hear."""
 
     ticket: Ticket
     outcome: Service | Refusal
     says: str = ""
+    proof: bytes = b""
 
 
 class _Rejected(Struct, frozen=True):
-    """A client that is not asked about again until a moment; another circuit on its VLAN is another client."""
+    """A client that is not asked about again until a moment, unless it says something else (`credentials.again`).
 
-    client: Client
+    Another circuit on its VLAN is another client.
+    """
+
+    client: Client | Dialer
+    said: bytes
     until: BootNs
     refusal: Refusal
 
 
 class _Asked(Struct, frozen=True):
-    client: Client
+    place: Key
+    client: Client | Dialer
+    station: Client
     tenant: str
     group: str
     username: str
+    credentials: Credentials | None
+
+    @property
+    def kept(self) -> bool:
+        """Whether what is said of it counts for more than this once: not, where a proof is wanted each time."""
+        return self.credentials is None
 
 
 class Deciders(Struct, frozen=True, kw_only=True):
     """Who decides about whom, as a configuration says it. `tenants` maps a port's number, `groups` a tenant.
 
-    `trusted`: ports whose access nodes are believed.
+    `realms` maps the realms of users, whatever port they are on; `trusted`: ports whose access nodes are believed.
     """
 
     local: LocalAuthorization
     tenants: Mapping[int, str]
     groups: Mapping[str, Terms]
+    realms: Mapping[str, Terms] = {}
     known: Known
     dictionary: Dictionary = STANDARD
     trusted: frozenset[int] = frozenset()
 
-    def group(self, client: Client) -> Terms | None:
+    def group(self, session: Session) -> Terms | None:
         """Who decides about a client; None: the gateway itself."""
-        return self.groups.get(self.tenants.get(client.line.port, ""))
+        by_realm = self._of_realm(session)
+        return self.groups.get(self.tenants.get(session.client.line.port, "")) if by_realm is None else by_realm
+
+    def _of_realm(self, session: Session) -> Terms | None:
+        return self.realms.get(request.realm_of(session.link.name)) if session.link is not None else None
+
+    def tenant(self, session: Session) -> str:
+        """Whose client it is where a server says nothing of that. Raises: KeyError for a port that is not there."""
+        by_realm = self._of_realm(session)
+        return by_realm.tenant if by_realm is not None and by_realm.tenant else self.tenants[session.client.line.port]
+
+    @property
+    def terms_of_all(self) -> Iterator[Terms]:
+        """Of every group that is asked about anybody."""
+        return chain(self.groups.values(), self.realms.values())
 
     def terms(self, name: str) -> Terms | None:
-        return next((terms for terms in self.groups.values() if terms.name == name), None)
+        return next((terms for terms in self.terms_of_all if terms.name == name), None)
 
     def subject(self, session: Session, terms: Terms) -> Subject:
         return request.subject(session, terms.caller.gateway, session.client.line.port in self.trusted)
 
     def review(self, session: Session) -> Service | Refusal:
         """What a server decided stands until the session ends; the gateway itself is asked again."""
-        service, terms = session.service, self.group(session.client)
+        service, terms = session.service, self.group(session)
         if service is not None and service.authority and session.client.line.port in self.tenants:
             return service
         if terms is not None:
             why = f"the servers of {terms.name} decide about this client now: they are asked when it asks again"
             return Refusal(Reason.RADIUS_DECIDES, why)
-        return self.local.grant(session.client)
+        return self.local.review(session)
 
 
 class Authorizer:
@@ -156,28 +194,35 @@ class Authorizer:
     def decide(self, session: Session, now: BootNs) -> Service | Refusal | None:
         """Return what the client gets, or why nothing; None: a server was asked, and `decisions` will say."""
         deciders = self.deciders
-        terms = deciders.group(session.client)
+        terms = deciders.group(session)
         if terms is None:
-            return deciders.local.grant(session.client)
-        held = self._rejected.get(session.client.key)
-        if held is not None and now < held.until and held.client == session.client:
+            return deciders.local.decide(session, now)
+        held, said = self._rejected.get(_place(session)), proofs.again(_credentials(session))
+        if held is not None and now < held.until and (held.client, held.said) == (session.known_as, said):
             return held.refusal
         name = self._ask(Ticket(session.id, session.since), session, terms, now)
         return name if isinstance(name, Refusal) else None
 
     def _ask(self, ticket: Ticket, session: Session, terms: Terms, now: BootNs) -> str | Refusal:
         """Ask a group about a client, by the name that is returned."""
-        of = self.deciders.subject(session, terms)
-        name = request.username(of, terms.caller)
-        if not name:
-            why = f"its line has nothing for the User-Name {terms.caller.username}: is the port trusted?"
-            return Refusal(Reason.NO_USERNAME, why)
+        of, credentials = self.deciders.subject(session, terms), _credentials(session)
+        name = _username(of, terms, credentials)
+        if isinstance(name, Refusal):
+            return name
         state = session.service.state if session.service is not None else b""
-        attributes = partial(_access, of, terms, session.accounting, self._passwords.get(terms.name), state)
+        password = self._passwords.get(terms.name)
+        attributes = partial(_access, of, terms, session.accounting, password, state, credentials)
         if not self._exchanges[terms.name].ask(ticket, attributes, now):
             return Refusal(Reason.RADIUS_BUSY, f"too many clients wait for the servers of {terms.name}")
-        tenant = self.deciders.tenants[session.client.line.port]
-        self._asked[ticket] = _Asked(session.client, tenant, terms.name, name)
+        self._asked[ticket] = _Asked(
+            place=_place(session),
+            client=session.known_as,
+            station=session.client.station,
+            tenant=self.deciders.tenant(session),
+            group=terms.name,
+            username=name,
+            credentials=credentials,
+        )
         return name
 
     def reauthorize(self, session: Session) -> None:
@@ -201,7 +246,7 @@ class Authorizer:
 
     def _ask_about(self, session: Session, now: BootNs) -> None:
         """Ask about a session that is served, unless that is under way."""
-        terms, ticket = self.deciders.group(session.client), Ticket(session.id, session.since, again=True)
+        terms, ticket = self.deciders.group(session), Ticket(session.id, session.since, again=True)
         if terms is not None and ticket not in self._asked and self._exchanges[terms.name].alive:
             self._ask(ticket, session, terms, now)
 
@@ -234,27 +279,32 @@ class Authorizer:
         if not isinstance(outcome, Answered):
             decided = self._without(asked, terms, outcome, now)
             return Decision(outcome.key, decided, _granted(f"as last, {outcome.why}", decided))
-        decided = self._told(asked, terms, outcome, now)
-        return Decision(outcome.key, decided, _granted(f"by {outcome.server}", decided))
+        decided, proof = self._told(asked, terms, outcome, now)
+        return Decision(outcome.key, decided, _granted(f"by {outcome.server}", decided), proof)
 
-    def _told(self, asked: _Asked, terms: Terms, answer: Answered, now: BootNs) -> Service | Refusal:
-        packet, client = answer.packet, asked.client
+    def _told(self, asked: _Asked, terms: Terms, answer: Answered, now: BootNs) -> tuple[Service | Refusal, bytes]:
+        packet = answer.packet
         if packet.code == Code.ACCESS_ACCEPT:
             decided = self._accepted(asked, terms, packet)
-            if isinstance(decided, Service):
-                self._rejected.pop(client.key)
-                self._learn(client, Last(now, decided) if terms.last_known else None)
+            if not isinstance(decided, Refusal):
+                self._rejected.pop(asked.place)
+                if asked.kept:
+                    self._learn(asked.station, Last(now, decided[0]) if terms.last_known else None)
                 return decided
         elif packet.code == Code.ACCESS_REJECT:
-            self._learn(client, None)
+            if asked.kept:
+                self._learn(asked.station, None)
             decided = Refusal(Reason.RADIUS_REJECTED, f"rejected by {answer.server}{_message(packet)}")
         else:
-            why = f"{answer.server} sends a challenge, which a DHCP client cannot answer"
+            why = f"{answer.server} sends a challenge, which no client here can answer"
             decided = Refusal(Reason.RADIUS_CHALLENGED, why)
-        self._rejected.put(client.key, _Rejected(client, BootNs(now + terms.hold_rejects), decided))
-        return decided
+        for_ = terms.hold_rejects if _repeatable(asked.credentials) else min(terms.hold_rejects, CHALLENGED)
+        said = proofs.again(asked.credentials)
+        self._rejected.put(asked.place, _Rejected(asked.client, said, BootNs(now + for_), decided))
+        return decided, b""
 
-    def _accepted(self, asked: _Asked, terms: Terms, packet: Packet) -> Service | Refusal:
+    def _accepted(self, asked: _Asked, terms: Terms, packet: Packet) -> tuple[Service, bytes] | Refusal:
+        """What an answer grants, and what the client has to hear of it."""
         service = Service(
             tenant=asked.tenant,
             pool=terms.pool,
@@ -263,15 +313,17 @@ class Authorizer:
             authority=terms.name,
         )
         try:
-            return policy.apply(
-                service, self.deciders.dictionary.explode(packet.attributes), self.deciders.known, terms.reading
-            )
+            proof = proofs.proof(asked.credentials, packet.attributes)
+            exploded = self.deciders.dictionary.explode(packet.attributes)
+            return policy.apply(service, exploded, self.deciders.known, terms.reading), proof
+        except Malformed as error:
+            return Refusal(Reason.RADIUS_UNUSABLE, error.why)
         except Unusable as error:
             return Refusal(Reason.RADIUS_UNUSABLE, f"{error}")
 
     def _without(self, asked: _Asked, terms: Terms, outcome: Unanswered, now: BootNs) -> Service | Refusal:
         """No server answered: perhaps it is known what they last said."""
-        last = self._last.get(asked.client)
+        last = self._last.get(asked.station) if asked.kept else None
         if last is not None and last.service.authority == terms.name and now - last.at < terms.last_known:
             return replace(last.service, provisional=True)
         return Refusal(_SILENT.get(outcome.doubt, Reason.RADIUS_DOUBTED), outcome.why)
@@ -301,10 +353,50 @@ class Authorizer:
         return learned
 
 
+def _credentials(session: Session) -> Credentials | None:
+    """What a client says proves who it is; None: nobody asked, or that is decided."""
+    return cast("Credentials | None", session.credentials)
+
+
+def _place(session: Session) -> Key:
+    """Where it is kept that a client was rejected: by its line, its MAC, and what it says it is called."""
+    name = 0 if session.link is None else 1 + crc32(session.link.name.encode())
+    return (*session.client.key[:4], name)
+
+
+def _repeatable(credentials: Credentials | None) -> bool:
+    """Whether it shows if a client says the same once more."""
+    return credentials is None or isinstance(credentials, Pap)
+
+
+def _username(of: Subject, terms: Terms, credentials: Credentials | None) -> str | Refusal:
+    """What a server is told that a client is called, or why there is nothing to tell."""
+    if credentials is not None:
+        user = proofs.user_of(credentials)
+        if isinstance(user, Refusal):
+            return user
+        if why := proofs.why_untellable(credentials):
+            return Refusal(Reason.CREDENTIALS_UNUSABLE, why)
+    name = request.username(of, terms.caller)
+    if name:
+        return name
+    if credentials is not None:
+        return Refusal(Reason.CREDENTIALS_UNUSABLE, f"nothing is left of {of.user} without its realm")
+    why = f"its line has nothing for the User-Name {terms.caller.username}: is the port trusted?"
+    return Refusal(Reason.NO_USERNAME, why)
+
+
 def _access(
-    of: Subject, terms: Terms, session_id: str, password: Secret | None, state: bytes, _at: BootNs, hide: Hide
+    of: Subject,
+    terms: Terms,
+    session_id: str,
+    password: Secret | None,
+    state: bytes,
+    credentials: Credentials | None,
+    _at: BootNs,
+    hide: Hide,
 ) -> list[Avp]:
-    return request.access(of, terms.caller, session_id, hide, password, state)
+    return request.access(of, terms.caller, session_id, hide, password, state, credentials)
 
 
 def _message(packet: Packet) -> str:

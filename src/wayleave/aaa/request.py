@@ -1,6 +1,7 @@
 """What a RADIUS server is told of a client: its name, its line, and what it has used.
 
 Source: RFC 2865 5, RFC 2866 5, RFC 2869 5 (NAS-Port-Id, gigawords), RFC 4679 3.3 (what an access node says of a line).
+NAS-Port-Type of PPPoE: RFC 4603 2.
 """
 
 from __future__ import annotations
@@ -12,10 +13,15 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from wayleave.aaa import credentials as proofs
 from wayleave.net.errors import Malformed
 from wayleave.net.units import SECOND, Ns
 from wayleave.proto.dhcp4 import relay
+from wayleave.proto.ppp.auth import Credentials
+from wayleave.proto.pppoe import line as pppoe
+from wayleave.proto.pppoe.line import Figure
 from wayleave.proto.radius.dictionary import STANDARD
 from wayleave.proto.radius.packet import LONGEST, LONGEST_PASSWORD, STATE, USER_PASSWORD, Avp
 from wayleave.session.model import Client, CloseCause, Line, Session, Used
@@ -24,12 +30,20 @@ from wayleave.session.model import Client, CloseCause, Line, Session, Used
 
 
 class Subject(Struct, frozen=True):
-    """Who is asked about. `circuit` and `remote` are what its access node says, where that is believed."""
+    """Who is asked about. `circuit`, `remote` and `rates` are what its access node says, where that is believed.
+
+    `user` is what it says it is called, empty where nobody asked; `service` the one of PPPoE that it asked for.
+    """
 
     client: Client
     gateway: str
     circuit: bytes = b""
     remote: bytes = b""
+    rates: tuple[tuple[str, int], ...] = ()
+    """Attributes and bits a second."""
+    ppp: bool = False
+    user: str = ""
+    service: str = ""
 
 
 def _text(octets: bytes) -> str:
@@ -47,6 +61,7 @@ PLACEHOLDERS: dict[str, Callable[[Subject], str]] = {
     "cvid": lambda of: str(of.client.line.cvid),
     "circuit": lambda of: _text(of.circuit),
     "remote": lambda of: _text(of.remote),
+    "pppoe-service": lambda of: of.service,
 }
 """What a template may name. One row is the whole placeholder."""
 
@@ -67,22 +82,39 @@ def fill(template: str, of: Subject) -> str:
 
 def subject(session: Session, gateway: str, trusted: bool) -> Subject:
     """Return who a session is about; `trusted`: what its access node says is believed."""
-    circuit, remote = session.client.line.circuit, b""
-    if trusted and session.agent:
-        try:
-            agent = relay.decode(session.agent)
-        except Malformed:
-            agent = None
-        if agent is not None:
-            circuit, remote = circuit or agent.circuit_id or b"", agent.remote_id or b""
-    return Subject(session.client, gateway, circuit, remote)
+    of, link = Subject(session.client, gateway, session.client.line.circuit), session.link
+    if link is not None:
+        of = replace(of, ppp=True, user=link.name, service=link.service)
+    if not trusted or not session.agent:
+        return of
+    try:
+        agent = relay.decode(session.agent) if link is None else pppoe.decode(session.agent)
+    except Malformed:
+        return of
+    of = replace(of, circuit=of.circuit or agent.circuit_id or b"", remote=agent.remote_id or b"")
+    return of if isinstance(agent, relay.RelayAgent) else replace(of, rates=_rates(agent))
+
+
+_RATES = {
+    Figure.ACTUAL_UPSTREAM: "Actual-Data-Rate-Upstream",
+    Figure.ACTUAL_DOWNSTREAM: "Actual-Data-Rate-Downstream",
+}
+
+
+def _rates(line: pppoe.LineInfo) -> tuple[tuple[str, int], ...]:
+    """What a line is trained to: said in kbit/s, to be told in bit/s, of which 32 bits hold 4.29 Gbit/s."""
+    said = ((name, line.figures.get(figure)) for figure, name in _RATES.items())
+    return tuple((name, min(kbit_s * 1000, 0xFFFFFFFF)) for name, kbit_s in said if kbit_s is not None)
 
 
 # ---- Attributes -------------------------------------------------------------------------
 
 
 class Caller(Struct, frozen=True, kw_only=True):
-    """How a group wants clients and the gateway to be called. `address`: NAS-IP-Address."""
+    """How a group wants clients and the gateway to be called. `address`: NAS-IP-Address.
+
+    `username` is of clients that nobody asked who they are; `stripped`: realms that are taken off the names of others.
+    """
 
     identifier: str
     gateway: str
@@ -90,6 +122,15 @@ class Caller(Struct, frozen=True, kw_only=True):
     username: str = "{mac}"
     calling: str = "{mac-dashed}"
     called: str = "{gateway}"
+    stripped: frozenset[str] = frozenset()
+
+
+def realm_of(user: str) -> str:
+    """The realm of a name, as names are compared: `isp.example` of `alice@ISP.example`; empty: it has none.
+
+    Source: RFC 7542 2.2; capitals are of no account, as in DNS.
+    """
+    return user.rpartition("@")[2].lower() if "@" in user else ""
 
 
 def _avp(name: str, value: Any) -> Avp:
@@ -107,7 +148,9 @@ def fit_agent(octets: bytes) -> bytes:
 
 
 def username(of: Subject, caller: Caller) -> str:
-    """What a client is called; empty where its line lacks anything that the template names."""
+    """What a client is called: as it says, else by its line; empty where that lacks what the template names."""
+    if of.user:
+        return of.user.rpartition("@")[0] if realm_of(of.user) in caller.stripped else of.user
     if not all(PLACEHOLDERS[name](of) for name in _PLACE.findall(caller.username)):
         return ""
     return fit(fill(caller.username, of))
@@ -120,16 +163,21 @@ def access(
     hide: Callable[[bytes], bytes],
     password: bytes | None,
     state: bytes = b"",
+    credentials: Credentials | None = None,
 ) -> list[Avp]:
     """Return the attributes of an Access-Request.
 
-    `password`: None: the User-Name is its own. `state`: what the server said when it granted what is asked about again.
+    `credentials`: what the client says proves who it is; where nobody asked, `password` goes with its name: None: the
+    User-Name is its own. `state`: what the server said when it granted what is asked about again.
     """
     name = username(of, caller)
-    clear = password if password is not None else name.encode()[:LONGEST_PASSWORD]
+    if credentials is not None:
+        proof = proofs.attributes(credentials, hide)
+    else:
+        proof = [(USER_PASSWORD, hide(password if password is not None else name.encode()[:LONGEST_PASSWORD]))]
     return [
         _avp("User-Name", name),
-        (USER_PASSWORD, hide(clear)),
+        *proof,
         _avp("Service-Type", 2),
         _avp("Acct-Session-Id", session_id),
         *([(STATE, state)] if state else []),
@@ -143,7 +191,7 @@ def _where(of: Subject, caller: Caller) -> list[Avp]:
     found = [
         _avp("NAS-Identifier", caller.identifier),
         _avp("NAS-Port", nas_port(line)),
-        _avp("NAS-Port-Type", 15),
+        _avp("NAS-Port-Type", port_type(of)),
         _avp("NAS-Port-Id", fit(str(line))),
         _avp("Calling-Station-Id", fit(fill(caller.calling, of))),
         _avp("Called-Station-Id", fit(fill(caller.called, of))),
@@ -154,7 +202,17 @@ def _where(of: Subject, caller: Caller) -> list[Avp]:
         found.append(_avp("ADSL-Agent-Circuit-Id", fit_agent(of.circuit)))
     if of.remote:
         found.append(_avp("ADSL-Agent-Remote-Id", fit_agent(of.remote)))
+    found += [_avp(name, bits_s) for name, bits_s in of.rates]
+    if of.ppp:
+        found.append(_avp("Framed-Protocol", 1))
     return [(code, octets) for code, octets in found if octets]
+
+
+def port_type(of: Subject) -> int:
+    """NAS-Port-Type: Ethernet, or PPPoE over Ethernet, over a VLAN or over QinQ."""
+    if not of.ppp:
+        return 15
+    return 32 + (of.client.line.svid > 0) + (of.client.line.cvid > 0)
 
 
 def nas_port(line: Line) -> int:

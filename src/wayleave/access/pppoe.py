@@ -281,7 +281,7 @@ class Pppoe:
 
     def _accept(self, client: Client, agent: bytes, header: bytes, confirmed: Confirmed, now: BootNs) -> None:
         """Give a client a session; the same one again if it only repeats itself."""
-        mine = self._of_client.get(client.station, [])
+        mine = self._of_client.get(client.station.key, [])
         for key in mine:
             call = self._calls[key]
             if call.cookie == confirmed.cookie and call.pads:
@@ -331,7 +331,7 @@ class Pppoe:
     def _new_id(self, client: Client) -> int:
         """A session-id that this client does not have, and that its port did not give out for long."""
         port = client.line.port
-        taken = {key[-1] for key in self._of_client.get(client.station, ())}
+        taken = {key[-1] for key in self._of_client.get(client.station.key, ())}
         number = self._next_id.get(port) or int.from_bytes(self._entropy(2)) % LARGEST_SESSION_ID + 1
         while number in taken:
             number = number % LARGEST_SESSION_ID + 1
@@ -431,7 +431,7 @@ class Pppoe:
             agent=call.agent,
         )
         call.asked_at = now
-        if self._known(call.client) is None and call.client.station not in self._leaving:
+        if self._known(call.client) is None and call.client.station.key not in self._leaving:
             self._told.append((call.client, dialed))
         else:
             call.waiting = dialed
@@ -512,7 +512,7 @@ class Pppoe:
 
     def _leave(self, session: Session) -> None:
         """Have a client that dials again wait until its last session is gone, and its address free again."""
-        mine = session.client.station
+        mine = session.client.station.key
         leaving = self._leaving.setdefault(mine, set())
         if session.phase is not Phase.CLOSED:
             leaving.add(session.client.key)
@@ -588,17 +588,17 @@ class Pppoe:
     def _add(self, call: Call) -> None:
         client = call.client
         self._calls[client.key] = call
-        self._of_client.setdefault(client.station, []).append(client.key)
+        self._of_client.setdefault(client.station.key, []).append(client.key)
         self._on_port[client.line.port] += 1
 
     def _drop(self, call: Call) -> None:
         client = call.client
         del self._calls[client.key]
         self._on_port[client.line.port] -= 1
-        others = self._of_client[client.station]
+        others = self._of_client[client.station.key]
         others.remove(client.key)
         if not others:
-            del self._of_client[client.station]
+            del self._of_client[client.station.key]
         if call.served is None:
             self._opened(call)
 

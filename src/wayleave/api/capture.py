@@ -59,7 +59,7 @@ class Wanted(Struct, frozen=True):
     def admits(self, client: Client) -> bool:
         """Whether a session's client is meant."""
         if self.client is not None:
-            return client.station == self.client.station
+            return client.station.key == self.client.station.key
         return client.mac == self.mac and self.port in (0, client.line.port)
 
     def __str__(self) -> str:

@@ -154,7 +154,7 @@ async def answer(gateway: Diagnosing, whom: Whom, to: IPv4Address) -> DiagnosisV
             client=client,
             session=session,
             entries=entries,
-            drops=drops.of(client.station) if client is not None else [],
+            drops=drops.of(client.station.key) if client is not None else [],
             elsewhere=_elsewhere(gateway, session),
             subscriber=entry,
             reservation=_reservation(gateway, client),
@@ -176,7 +176,7 @@ async def answer(gateway: Diagnosing, whom: Whom, to: IPv4Address) -> DiagnosisV
             servers=_servers(gateway, client, session, now),
         )
     )
-    journal = entry_views(entries, drops.of(client.station), now) if client is not None else []
+    journal = entry_views(entries, drops.of(client.station.key), now) if client is not None else []
     return DiagnosisView(
         about=about,
         verdict=found.name,
@@ -238,7 +238,7 @@ def _elsewhere(gateway: Diagnosing, session: Session | None) -> Heard | None:
     if not clients:
         return None
     (there,) = clients
-    entries, lost = gateway.journal.of_stranger(there.station), drops.of(there.station)
+    entries, lost = gateway.journal.of_stranger(there.station.key), drops.of(there.station.key)
     at = max([*(entry.at for entry in entries), *(drop.last for drop in lost)])
     said = [entry for entry in entries if entry.at == entries[-1].at]  # of one moment, the first is why
     return Heard(there, at, f"{said[0].what} {said[0].says}".strip() if said else seen_dropped(lost[-1]))
@@ -298,7 +298,7 @@ def _servers(gateway: Diagnosing, client: Client | None, session: Session | None
 def _entries(gateway: Diagnosing, client: Client | None, session: Session | None) -> list[Entry]:
     if session is not None:
         return entries_of(session, gateway.journal, gateway.plane.counters.renewed(session.id))
-    entries = gateway.journal.of_stranger(client.station) if client is not None else []
+    entries = gateway.journal.of_stranger(client.station.key) if client is not None else []
     return sorted(entries, key=lambda entry: entry.at)  # a renewal by the data plane may be found out after the end
 
 

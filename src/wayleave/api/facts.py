@@ -114,7 +114,7 @@ class Facts(Struct, frozen=True, kw_only=True):
         """As far as port and tags tell: of who has no session the circuit is not known."""
         if line is None or self.client is None:
             return False
-        return Client(line, self.client.mac).station != self.client.station
+        return Client(line, self.client.mac).station.key != self.client.station.key
 
     @property
     def moved(self) -> bool:

@@ -56,7 +56,7 @@ def of_session(session: Session, journal: Journal, drops: Drops, renewed: BootNs
     waiting = getattr(session.ask, "called", b"").decode()
     if waiting:
         entries.append(Entry(now, "waiting", f"{waiting}: {session.phase.value}"))
-    return _view(session.client, session.id, entries, drops.of(session.client.station), now)
+    return _view(session.client, session.id, entries, drops.of(session.client.station.key), now)
 
 
 def entries_of(session: Session, journal: Journal, renewed: BootNs) -> list[Entry]:
@@ -73,7 +73,7 @@ def of_strangers(mac: Mac, journal: Journal, drops: Drops, table: Table, now: Bo
     clients, left_out = heard_last(
         journal, drops, lambda key: key[3] == mac and table.find(client_of(key)) is None, SHOWN
     )
-    told = [(client, journal.of_stranger(client.station), drops.of(client.station)) for client in clients]
+    told = [(client, journal.of_stranger(client.station.key), drops.of(client.station.key)) for client in clients]
     views = [_view(client, None, entries, dropped, now) for client, entries, dropped in told]
     return JournalsView(journals=views, left_out=left_out)
 

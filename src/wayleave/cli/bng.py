@@ -53,7 +53,7 @@ def check(file: Path | None = None, /, *, config: Path = DEFAULT_CONFIG) -> int:
 
     config = file or config
     try:
-        settings, subscribers = load(config)
+        settings, subscribers, _ = load(config)
     except ConfigurationError as error:
         for problem in error.problems:
             aside(problem)
@@ -92,7 +92,7 @@ def doctor(*, config: Path = DEFAULT_CONFIG) -> int:
     from wayleave.daemon.doctor import Level, examine
 
     try:
-        settings, _ = load(config)
+        settings = load(config).settings
     except ConfigurationError as error:
         for problem in error.problems:
             aside(problem)

@@ -26,7 +26,7 @@ PATIENCE_S = 20
 def settings_of(config: Path) -> Configuration:
     """Return a configuration that makes sense. Raises: Misused."""
     try:
-        return load(config)[0]
+        return load(config).settings
     except ConfigurationError as error:
         raise Misused(str(error)) from error
 
@@ -71,7 +71,7 @@ def stop(target: Target, end_sessions: bool = False) -> tuple[str, dict[str, Any
 def _standing(config: Path) -> str:
     """Say how to end what a process that has gone left on the ports, if it did."""
     try:
-        name = load(config)[0].gateway.name
+        name = load(config).settings.gateway.name
     except ConfigurationError:
         return ""
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, get_args, get_origin
 
 from msgspec import Struct
@@ -13,11 +13,12 @@ from wayleave.aaa.local import Subscriber
 from wayleave.config.schema import Configuration
 from wayleave.net.duration import written_duration
 from wayleave.net.rate import written_rate
+from wayleave.net.secret import Secret
 from wayleave.net.units import BitsPerSecond, Ns
 from wayleave.session.settings import Leaf
 
 NAMED = 20
-"""Subscribers that are told by name, at most."""
+"""Subscribers and users that are told by name, at most."""
 
 
 class Change(Struct, frozen=True):
@@ -131,10 +132,25 @@ def subscriber_changes(old: Sequence[Subscriber], new: Sequence[Subscriber]) -> 
         "is gone": [entry for key, entry in before.items() if key not in after],
         "has changed": [entry for key, entry in after.items() if key in before and before[key] != entry],
     }
+    return _named("subscribers", {what: [entry.name for entry in entries] for what, entries in found.items()})
+
+
+def password_changes(old: Mapping[str, Secret], new: Mapping[str, Secret]) -> list[Change]:
+    """Return whose passwords differ, and no password."""
+    found = {
+        "is new": [user for user in new if user not in old],
+        "is gone": [user for user in old if user not in new],
+        "has changed": [user for user in new if user in old and old[user] != new[user]],
+    }
+    return _named("authorization.secrets", found)
+
+
+def _named(path: str, found: Mapping[str, Sequence[str]]) -> list[Change]:
+    """What became of the items of a file, one by one unless they are many."""
     told: list[Change] = []
-    for what, entries in found.items():
-        if len(entries) > NAMED:
-            told.append(Change("subscribers", f"{len(entries)}: each {what}"))
+    for what, names in found.items():
+        if len(names) > NAMED:
+            told.append(Change(path, f"{len(names)}: each {what}"))
         else:
-            told += [Change(f"subscribers[{entry.name}]", what) for entry in entries]
+            told += [Change(f"{path}[{name}]", what) for name in names]
     return told

@@ -1,23 +1,26 @@
 """Read the configuration, and say everything that is wrong with it at once, each with its path.
 
-Reading is apart from understanding: `bng plan` reads files where it runs, and the gateway understands them.
+Reading is apart from understanding: `bng plan` reads files where it runs, and the gateway understands them. What is
+wrong with a password is said by whose it is.
 """
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from msgspec import Struct
 from pydantic import ValidationError
 
 from wayleave.aaa.local import Subscriber
 from wayleave.config.partial import partial
-from wayleave.config.rules import contradictions, contradictions_of
+from wayleave.config.rules import contradictions, contradictions_of, unproven
 from wayleave.config.schema import Configuration, SubscribersFile
 from wayleave.config.wording import Places, what
+from wayleave.io.secrets import SecretError, read_private
+from wayleave.net.secret import Secret
 from wayleave.session.settings import Leaf, Problem
 
 Tree = TypeVar("Tree", bound=Leaf)
@@ -41,26 +44,56 @@ class File(Struct, frozen=True):
     text: str | None = None
     why_not: str = ""
 
+    def __repr__(self) -> str:
+        return f"File({self.path!r})"  # one may hold passwords
+
 
 class Files(Struct, frozen=True):
-    """A configuration as it was read, with the subscribers file that it names, if it names one."""
+    """A configuration as it was read, with the files that it names: of subscribers, and of their passwords."""
 
     gateway: File
     subscribers: File | None = None
+    secrets: File | None = None
 
 
-def load(path: Path) -> tuple[Configuration, tuple[Subscriber, ...]]:
-    """Return the configuration at `path` and the subscribers it names. Raises: ConfigurationError."""
+class Loaded(NamedTuple):
+    """What files say: the configuration, the subscribers that it names, and the passwords of those that are users."""
+
+    settings: Configuration
+    subscribers: tuple[Subscriber, ...]
+    passwords: Mapping[str, Secret]
+
+
+def load(path: Path) -> Loaded:
+    """Return the configuration at `path` and what it names. Raises: ConfigurationError."""
     return understand(read(path))
 
 
 def read(path: Path) -> Files:
-    """Read the file at `path` and the one that it names."""
+    """Read the file at `path` and those that it names."""
     gateway = _file(path)
     named = _toml(gateway, []) or {}
     section = named.get("authorization")
-    name = section.get("subscribers") if isinstance(section, dict) else None
-    return Files(gateway, _file(path.parent / name) if isinstance(name, str) else None)
+    subscribers, secrets = (section.get(key) if isinstance(section, dict) else None for key in _NAMES)
+    return Files(
+        gateway,
+        _file(path.parent / subscribers) if isinstance(subscribers, str) else None,
+        _private(path.parent / secrets) if isinstance(secrets, str) else None,
+    )
+
+
+_NAMES = ("subscribers", "secrets")
+"""The settings of [authorization] that name files."""
+
+
+def _private(path: Path) -> File:
+    """A file of passwords, which only its owner may read."""
+    try:
+        return File(str(path), read_private(path, "authorization.secrets", "the passwords", FILES_MAX).decode())
+    except SecretError as error:
+        return File(str(path), None, str(error))
+    except UnicodeDecodeError as error:
+        return File(str(path), None, f"authorization.secrets: {path} is not TOML: octet {error.start} is not UTF-8")
 
 
 def _file(path: Path) -> File:
@@ -74,7 +107,7 @@ def _file(path: Path) -> File:
         return File(str(path), None, f"is not TOML: octet {error.start} is not UTF-8")
 
 
-def understand(files: Files) -> tuple[Configuration, tuple[Subscriber, ...]]:
+def understand(files: Files) -> Loaded:
     """Return what files that were read say.
 
     Raises: ConfigurationError with every problem found. What one value breaks is not asked about the others: they are
@@ -87,14 +120,35 @@ def understand(files: Files) -> tuple[Configuration, tuple[Subscriber, ...]]:
     settings, wrong = _validated(Configuration, raw)
     problems += _told(files.gateway, [*wrong, *contradictions(settings)])
     subscribers: tuple[Subscriber, ...] = ()
+    passwords = _passwords(files, problems)
     if files.subscribers is not None:
         raw = _toml(files.subscribers, problems, ": authorization.subscribers is relative to the file it stands in")
         people, wrong = _validated(SubscribersFile, raw or {})
-        problems += _told(files.subscribers, [*wrong, *contradictions_of(people, settings)])
+        wrong += [*contradictions_of(people, settings), *(() if passwords is None else unproven(people, passwords))]
+        problems += _told(files.subscribers, wrong)
         subscribers = people.subscribers
     if problems:
         raise ConfigurationError(problems)
-    return settings, subscribers
+    return Loaded(settings, subscribers, passwords or {})
+
+
+def _passwords(files: Files, problems: list[str]) -> dict[str, Secret] | None:
+    """Read a table of users and passwords; None: it cannot be. No problem has a password in it."""
+    file = files.secrets
+    if file is None:
+        return {}
+    if file.text is None:
+        problems.append(f"{files.gateway.path}: {file.why_not}")
+        return None
+    raw = _toml(file, problems)
+    if raw is None:
+        return None
+    for user, password in raw.items():
+        if isinstance(password, dict):
+            problems.append(f"{file.path}: {user}: a name with dots in it stands in quotes")
+        elif not isinstance(password, str) or not password:
+            problems.append(f'{file.path}: {user}: is no password: "{user}" = "PASSWORD", in quotes')
+    return {user: Secret(said.encode()) for user, said in raw.items() if isinstance(said, str)}
 
 
 def _toml(file: File, problems: list[str], hint: str = "") -> dict[str, Any] | None:

@@ -5,7 +5,7 @@ A rule that asks for a value that makes no sense says no more (`session.settings
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from difflib import get_close_matches
 from typing import TypeVar
 
@@ -29,7 +29,7 @@ SERVICES_MAX = 8
 
 def contradictions(tree: Configuration) -> Iterator[Problem]:
     """Yield what one value alone cannot know to be wrong. Those of `tree` that make no sense are not asked about."""
-    for rule in (_tenants, _services, _ports, _roles, _pools, _default, _default_service, _sold, _radius):
+    for rule in (_tenants, _services, _ports, _roles, _pools, _default, _default_service, _sold, _radius, _pppoe):
         yield from sensible(rule(tree))
 
 
@@ -75,6 +75,20 @@ def _asks(path: str, group: GroupSettings, tree: Configuration) -> Iterator[Prob
 def _has_a_pool(path: str, group: GroupSettings, tree: Configuration) -> Iterator[Problem]:
     if group.pool is not None:
         yield from _exists(f"{path}.pool", "pool", group.pool, tree.pools)
+
+
+def _pppoe(tree: Configuration) -> Iterator[Problem]:
+    """Complain of a proof that nobody can check: of MS-CHAPv2 on a port whose tenant asks no RADIUS server."""
+    if "ms-chap-2" not in tree.pppoe.authentication:
+        return
+    asking = {tenant.name for tenant in tree.tenants if tenant.radius is not None}
+    for port in tree.ports:
+        if port.role == "subscriber" and "pppoe" in port.protocols and port.tenant not in asking:
+            yield (
+                "pppoe.authentication",
+                f'"ms-chap-2" takes a RADIUS server to check, and tenant {port.tenant} of port {port.number} has none: '
+                'leave it out, or name a group with tenants.radius; "chap" and "pap" are checked here',
+            )
 
 
 def _services(tree: Configuration) -> Iterator[Problem]:
@@ -180,6 +194,17 @@ def _subscribers(file: SubscribersFile, tree: Configuration) -> Iterator[Problem
         yield from sensible(_pool(path, entry, tree))
         yield from sensible(_service(path, entry, tree))
         yield from sensible(_in_its_pool(path, entry, tree))
+
+
+def unproven(file: SubscribersFile, passwords: Collection[str]) -> Iterator[Problem]:
+    """Yield which users could not prove who they are; `passwords`: who has one."""
+    for path, entry in _each("subscribers", file.subscribers):
+        yield from sensible(_has_a_password(path, entry, passwords))
+
+
+def _has_a_password(path: str, entry: Subscriber, passwords: Collection[str]) -> Iterator[Problem]:
+    if entry.user is not None and not entry.blocked and entry.user not in passwords:
+        yield f"{path}.user", f"{entry.user} has no password: write it into the file of authorization.secrets"
 
 
 def _reserved_addresses(tree: Configuration) -> dict[object, str]:

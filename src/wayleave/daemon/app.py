@@ -20,14 +20,13 @@ from typing import Any
 
 import structlog
 
-from wayleave.aaa.local import Subscriber
 from wayleave.access.demux import sender
 from wayleave.access.ipoe import Ipoe
 from wayleave.access.pppoe import Pppoe
 from wayleave.access.settings import PortSettings
 from wayleave.api.capture import Captures
 from wayleave.api.schema import PoolView
-from wayleave.config.schema import Configuration
+from wayleave.config.load import Loaded
 from wayleave.daemon import logs
 from wayleave.daemon.authority import Authority
 from wayleave.daemon.carriers import Carriers
@@ -71,13 +70,13 @@ COLLECT_EVERY = 20_000
 class Gateway:
     """One instance. `open` prepares and attaches, `run` serves until it is told to stop, `close` lets go."""
 
-    def __init__(self, settings: Configuration, subscribers: Sequence[Subscriber], folder: Path) -> None:
+    def __init__(self, loaded: Loaded, folder: Path) -> None:
         """`folder`: what paths in the configuration are relative to. Raises: SecretError, StoreError."""
-        self.settings = settings
+        settings = self.settings = loaded.settings
         self.clock = Clock()
         self.started = self.clock.boot()
-        derived = derive(settings, subscribers)
-        self.subscribers = subscribers
+        derived = derive(*loaded)
+        self.subscribers, self.passwords = derived.subscribers, derived.passwords
         self.ports = derived.ports
         self.macs: dict[int, Mac] = {}
         self.frames = Transmitter()

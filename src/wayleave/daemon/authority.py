@@ -162,15 +162,18 @@ class Authority:
             if ticket.again:
                 self._engine.reconsider(ticket.id, ticket.since, decision.outcome, now)
             else:
-                self._engine.decided(ticket.id, ticket.since, decision.outcome, now, decision.says)
+                self._engine.decided(ticket.id, ticket.since, decision.outcome, now, decision.says, decision.proof)
         except Exception:  # a fault of ours about one client is not to cost the others of this batch their answers
             log.exception("decision-lost", session=ticket.id)
 
     def _doubt(self, id_: int) -> None:
         """What is not taken up yet of a client that a server refuses by now is not believed any more."""
         session = self._engine.table.get(id_)
-        if session is not None and self._known.pop(session.client, None) is not None:
-            self._store.learn({session.client: None})
+        if session is None or session.named:
+            return
+        client = session.client.station
+        if self._known.pop(client, None) is not None:
+            self._store.learn({client: None})
 
     def recorded(self, group: Sequence[Write], error: str | None) -> None:
         """Take a completed group of the store, or why it was refused."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
@@ -18,6 +18,7 @@ from wayleave.daemon.engine import Admission
 from wayleave.daemon.review import PoolTerms
 from wayleave.dataplane import abi
 from wayleave.dataplane.rows import ETHERNET_MTU
+from wayleave.net.secret import Secret
 from wayleave.net.units import Ns
 from wayleave.proto.dhcp4.options import by_code as options_by_code
 from wayleave.proto.pppoe.packet import PLAIN_MRU
@@ -30,10 +31,11 @@ _PROTOCOLS = {"tcp": 6, "udp": 17}
 
 @dataclass(frozen=True, slots=True)
 class Derived:
-    """A configuration and its subscribers, taken apart for those who go by it. The pools remember nothing yet."""
+    """A configuration with its subscribers, taken apart for those who go by it. The pools remember nothing yet."""
 
     settings: Configuration
     subscribers: Sequence[Subscriber]
+    passwords: Mapping[str, Secret]
     ports: dict[int, PortSettings]
     pools: dict[str, PoolTerms]
     deliveries: dict[str, Delivery]
@@ -42,15 +44,16 @@ class Derived:
     services: list[abi.Service]
 
 
-def derive(settings: Configuration, subscribers: Sequence[Subscriber]) -> Derived:
+def derive(settings: Configuration, subscribers: Sequence[Subscriber], passwords: Mapping[str, Secret] = {}) -> Derived:
     """Take a configuration apart. Takes a while where pools exclude or subscribers are many."""
     return Derived(
         settings=settings,
         subscribers=subscribers,
+        passwords=passwords,
         ports={port.number: port for port in settings.ports},
         pools={pool.name: terms_of(pool, subscribers) for pool in settings.pools},
         deliveries={pool.name: _delivery(pool) for pool in settings.pools},
-        deciders=_deciders(settings, subscribers),
+        deciders=_deciders(settings, subscribers, passwords),
         admission={port.number: Admission(port.clients, port.at_limit == "replace") for port in settings.ports},
         services=[_service(text) for tenant in settings.tenants for text in tenant.services],
     )
@@ -63,14 +66,19 @@ def tenants(settings: Configuration) -> list[Tenant]:
     return [Tenant(item.name, number, item.table, mtu) for number, item in enumerate(settings.tenants)]
 
 
-def _deciders(settings: Configuration, subscribers: Sequence[Subscriber]) -> Deciders:
+def _deciders(settings: Configuration, subscribers: Sequence[Subscriber], passwords: Mapping[str, Secret]) -> Deciders:
     tenants = {port.number: port.tenant for port in settings.ports}
     pools = {pool.name: (pool.network, pool.tenant) for pool in settings.pools}
     services = {item.name: item.service() for item in settings.services}
     groups = {group.name: _terms(group, settings) for group in settings.radius.groups}
     return Deciders(
         local=LocalAuthorization(
-            settings.authorization, subscribers, tenants, {name: pool[1] for name, pool in pools.items()}, services
+            settings.authorization,
+            subscribers,
+            tenants,
+            {name: pool[1] for name, pool in pools.items()},
+            services,
+            passwords,
         ),
         tenants=tenants,
         groups={item.name: groups[item.radius] for item in settings.tenants if item.radius is not None},

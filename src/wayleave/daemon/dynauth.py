@@ -22,9 +22,9 @@ from wayleave.daemon.engine import Engine
 from wayleave.io.clock import Clock
 from wayleave.io.radius import DynauthSocket
 from wayleave.io.secrets import read_secret
+from wayleave.net.secret import Secret
 from wayleave.net.units import SECOND, BootNs, Ns
 from wayleave.proto.radius.dynauth import Controller, Listener, Request, Source
-from wayleave.proto.radius.exchange import Secret
 from wayleave.session.model import CloseCause, Service, Session
 
 log = structlog.get_logger()

@@ -41,11 +41,12 @@ def main(path: Path) -> int:
     logs.configure()
     gateway = None
     try:
-        settings, subscribers = load(path)
+        loaded = load(path)
+        settings = loaded.settings
         logs.set_level(settings.log.level)
         if lacking := privileges.missing():
             return _refused(None, f"run has to be root (sudo): it lacks {', '.join(lacking)}")
-        gateway = Gateway(settings, subscribers, path.parent)
+        gateway = Gateway(loaded, path.parent)
         listener = _listen(Path(settings.gateway.api))
         gateway.open()
         privileges.keep_only(privileges.SERVING)

@@ -19,8 +19,9 @@ from wayleave.io.radius import Sockets
 from wayleave.io.radsec import Connections, End
 from wayleave.io.secrets import SecretError, read_secret
 from wayleave.io.tls import client_context
+from wayleave.net.secret import Secret
 from wayleave.net.units import SECOND, BootNs
-from wayleave.proto.radius.exchange import Channel, Exchange, Peer, Secret, Server
+from wayleave.proto.radius.exchange import Channel, Exchange, Peer, Server
 from wayleave.proto.radius.packet import LONGEST_PASSWORD, Code
 from wayleave.session.model import NEVER
 

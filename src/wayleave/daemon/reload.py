@@ -16,7 +16,7 @@ import structlog
 
 from wayleave.access.ipoe import Ipoe
 from wayleave.api.schema import PlanView
-from wayleave.config.changes import Change, changes, subscriber_changes
+from wayleave.config.changes import Change, changes, password_changes, subscriber_changes
 from wayleave.config.load import ConfigurationError, Files, read, understand
 from wayleave.config.schema import Configuration
 from wayleave.daemon import logs
@@ -99,6 +99,7 @@ class Reloader:
         gateway = self._gateway
         found = changes(gateway.settings, derived.settings)
         found += subscriber_changes(gateway.subscribers, derived.subscribers)
+        found += password_changes(gateway.passwords, derived.passwords)
         refused = [*_restarts(found), *self._bad_ports(derived)]
         refused += await loop.run_in_executor(None, self._in_the_way, derived.settings)
         return derived, self._view(files, refused, found)
@@ -201,7 +202,8 @@ class Reloader:
     def _commit(self, derived: Derived, links: dict[Tenant, HostLink], addresses: Sequence[IPv4Address]) -> None:
         """Everything goes by the new configuration from here on. Nothing in here waits, or is expected to fail."""
         gateway, now = self._gateway, self._gateway.clock.boot()
-        gateway.settings, gateway.subscribers, gateway.ports = derived.settings, derived.subscribers, derived.ports
+        gateway.settings, gateway.ports = derived.settings, derived.ports
+        gateway.subscribers, gateway.passwords = derived.subscribers, derived.passwords
         logs.set_level(derived.settings.log.level)
         gateway.plane.set_policers(derived.settings.punt.rows())
         gateway.plane.set_services(derived.services)

@@ -73,7 +73,7 @@ class Drops:
         found = whose(sample, ports, table)
         if found is not None:
             client, upstream = found
-            self.add(client.station, upstream, sample, octets)
+            self.add(client.station.key, upstream, sample, octets)
 
     def add(self, key: Key, upstream: bool, sample: Sample, octets: bytes) -> None:
         """Take a sample to those of its client."""

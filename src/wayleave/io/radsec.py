@@ -18,8 +18,9 @@ from msgspec import Struct
 
 from wayleave.io.alarm import Alarm
 from wayleave.io.tls import in_words
+from wayleave.net.secret import Secret
 from wayleave.net.units import BootNs, Ns
-from wayleave.proto.radius.exchange import Channel, Datagram, Exchange, Secret
+from wayleave.proto.radius.exchange import Channel, Datagram, Exchange
 from wayleave.proto.radius.stream import Stream
 
 log = structlog.get_logger()

@@ -206,7 +206,7 @@ class Journal:
 
     def stranger(self, client: Client, at: BootNs, about: Event | str, reason: Reason = Reason.NONE) -> None:
         """Note about a client without a session what it said, or why what it said led to nothing."""
-        key = client.station
+        key = client.station.key
         if isinstance(about, str):
             code, number, words = IGNORED.code, 0, _words(about)
         else:
@@ -217,11 +217,11 @@ class Journal:
 
     def begin(self, id_: int, client: Client) -> None:
         """A session begins: it goes on with what is remembered of its client."""
-        self._of[id_] = (self._recent.pop(client.station) or b"") if self._recent else b""
+        self._of[id_] = (self._recent.pop(client.station.key) or b"") if self._recent else b""
 
     def end(self, session: Session) -> None:
         """A session is gone: its journal stays, among those most recently seen."""
-        self._recent.put(session.client.station, self._of.pop(session.id, b""))
+        self._recent.put(session.client.station.key, self._of.pop(session.id, b""))
 
     # ---- out ----------------------------------------------------------------------------
 

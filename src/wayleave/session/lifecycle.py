@@ -573,11 +573,14 @@ def _begun(session: Session, now: BootNs) -> Session:
 
 
 def _timed(session: Session, now: BootNs) -> Session:
-    """What its service says of its time counts from now: it ends after that, or is asked about again."""
+    """What its service says of its time counts from now: it ends after that, or is asked about again.
+
+    Who proved who it is cannot be asked about again without a proof: it ends, and dials anew (RFC 2865 5.29: may).
+    """
     service = session.service
     limit = service.session_timeout if service is not None else 0
     over = after(now, Ns(limit)) if limit else NEVER
-    if service is not None and service.reauthorize:
+    if service is not None and service.reauthorize and not session.named:
         return replace(session, ends_at=NEVER, asks_at=over)
     return replace(session, ends_at=over, asks_at=NEVER)
 

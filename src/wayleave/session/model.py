@@ -69,9 +69,9 @@ class Client(Struct, frozen=True, gc=False):
         return (self.line.port, self.line.svid, self.line.cvid, self.mac, self.pppoe)
 
     @property
-    def station(self) -> tuple[int, int, int, Mac, int]:
-        """The MAC behind port and tags, as a key with no session-id: it dials anew and is the same."""
-        return (self.line.port, self.line.svid, self.line.cvid, self.mac, 0)
+    def station(self) -> Client:
+        """Who dials, whatever session-id the call has: a MAC on a line."""
+        return Client(self.line, self.mac) if self.pppoe else self
 
     def __str__(self) -> str:
         return f"{self.mac}@{self.line}"
@@ -202,6 +202,13 @@ class Link(Struct, frozen=True, gc=False):
     """Our interface identifier and the client's (RFC 5072 4.1), eight octets each; None: they are not agreed."""
 
 
+class Dialer(Struct, frozen=True, gc=False):
+    """What a client of PPP is from one call to the next: its MAC on its line, and what it says it is called."""
+
+    station: Client
+    name: str
+
+
 class Used(Struct, frozen=True, gc=False):
     """IP packets and their octets, by direction; since when, who holds it knows."""
 
@@ -327,6 +334,16 @@ class Session(Struct, frozen=True, kw_only=True, gc=False):
     exact: bool = False
     """The client goes on with `wanted` or is refused: no other address will do."""
     cause: CloseCause | None = None
+
+    @property
+    def known_as(self) -> Client | Dialer:
+        """What lasts of its client: a session that is known as the same is of the same client, later or beside."""
+        return self.client if self.link is None else Dialer(self.client.station, self.link.name)
+
+    @property
+    def named(self) -> bool:
+        """Its client was asked who it is, and said so; what it proved that by is not kept."""
+        return self.link is not None and self.link.name != ""
 
     @property
     def recorded(self) -> bool:

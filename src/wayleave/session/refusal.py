@@ -18,6 +18,8 @@ class Reason(IntEnum):
     PORT_NOT_CONFIGURED = auto()
     UNKNOWN_CLIENT = auto()
     BLOCKED = auto()
+    WRONG_PASSWORD = auto()
+    """It says who it is, and does not prove it."""
     NO_POOL = auto()
     """It is granted a pool that is not there, or none."""
     OTHER_TENANT = auto()
@@ -31,6 +33,8 @@ class Reason(IntEnum):
     STORE_FAILED = auto()
     NO_USERNAME = auto()
     """Its line has nothing of what makes its User-Name."""
+    CREDENTIALS_UNUSABLE = auto()
+    """It says who it is in a way that nobody can check: a name that is no text, or too long; or by another method."""
     RADIUS_DECIDES = auto()
     """The configuration decided about it, and leaves that to servers by now."""
     RADIUS_REJECTED = auto()

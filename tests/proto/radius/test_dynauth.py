@@ -7,10 +7,10 @@ import pytest
 from pyrad import packet as theirs
 
 from tests.vectors import feed
+from wayleave.net.secret import Secret
 from wayleave.net.units import SECOND, BootNs, UtcNs
 from wayleave.proto.radius import dynauth
 from wayleave.proto.radius.dynauth import WINDOW, Controller, Listener, Request, Source
-from wayleave.proto.radius.exchange import Secret
 from wayleave.proto.radius.packet import Code, accounting_request, decode, dynauth_request
 
 SECRET = b"s3cret"

@@ -6,8 +6,9 @@ import pytest
 
 from tests.conftest import PROFILE
 from tests.proto.radius.world import MILLISECOND, World
+from wayleave.net.secret import Secret
 from wayleave.net.units import SECOND, BootNs, Ns
-from wayleave.proto.radius.exchange import NEVER, Channel, Secret, Server, Unanswered
+from wayleave.proto.radius.exchange import NEVER, Channel, Server, Unanswered
 from wayleave.proto.radius.packet import Code, Doubt, decode, reveal
 
 SEEDS = {"test": 60, "soak": 10_000}[PROFILE]

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wayleave.net.secret import Secret
 from wayleave.net.units import SECOND, BootNs, Ns
-from wayleave.proto.radius.exchange import Secret
 from wayleave.proto.radius.packet import MOST, Code, decode, encode, response
 from wayleave.proto.radius.stream import IDLE, PROBE, Stream
 

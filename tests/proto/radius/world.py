@@ -9,8 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
+from wayleave.net.secret import Secret
 from wayleave.net.units import SECOND, BootNs
-from wayleave.proto.radius.exchange import Answered, Channel, Exchange, Outcome, Secret, Server, Unanswered
+from wayleave.proto.radius.exchange import Answered, Channel, Exchange, Outcome, Server, Unanswered
 from wayleave.proto.radius.packet import Avp, Code, Packet, accounting_request, decode, encode, response
 
 START = BootNs(1000 * SECOND)

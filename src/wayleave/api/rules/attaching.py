@@ -70,6 +70,26 @@ def _subscriber_full(facts: Facts) -> str | None:
 
 
 @RULES.rule(
+    "wrong-password",
+    "It says who it is, and not that user's password.",
+    "have it say the one in the file of `authorization.secrets`; or mend that one, then `bng reload`",
+)
+def _wrong_password(facts: Facts) -> str | None:
+    entry = facts.refused(Reason.WRONG_PASSWORD)
+    return entry.says if entry is not None else None
+
+
+@RULES.rule(
+    "credentials-unusable",
+    "It says who it is in a way that nobody can check.",
+    "give it a name and a password that are text and fit into RADIUS: 253 and 128 octets; see `pppoe.authentication`",
+)
+def _credentials_unusable(facts: Facts) -> str | None:
+    entry = facts.refused(Reason.CREDENTIALS_UNUSABLE)
+    return entry.says if entry is not None else None
+
+
+@RULES.rule(
     "not-authorized",
     "Nobody says that it may get on.",
     "put it into the file of `authorization.subscribers`, or set `authorization.default`; then `bng reload`",

@@ -17,8 +17,8 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from wayleave.net.errors import Malformed
+from wayleave.net.secret import Secret
 from wayleave.net.units import SECOND, BootNs, Ns, UtcNs
-from wayleave.proto.radius.exchange import Secret
 from wayleave.proto.radius.packet import Avp, Code, Doubt, Packet, decode, doubt_request, response
 
 WINDOW = Ns(300 * SECOND)

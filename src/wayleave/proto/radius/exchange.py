@@ -20,6 +20,7 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from wayleave.net.errors import Malformed
+from wayleave.net.secret import Secret
 from wayleave.net.units import SECOND, BootNs, Ns, after
 from wayleave.proto.radius.packet import (
     ZEROS,
@@ -52,15 +53,6 @@ Hide = Callable[[bytes], bytes]
 """Make the value of User-Password of a password: it depends on server and packet."""
 Attributes = Callable[[BootNs, Hide], Iterable[Avp]]
 """The attributes of a question that is sent now."""
-
-
-class Secret(bytes):
-    """Octets that show nowhere."""
-
-    def __repr__(self) -> str:
-        return "<secret>"
-
-    __str__ = __repr__
 
 
 class Server(Struct, frozen=True, kw_only=True):

@@ -17,8 +17,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from wayleave.net.errors import Malformed
+from wayleave.net.secret import Secret
 from wayleave.net.units import SECOND, BootNs, Ns, after
-from wayleave.proto.radius.exchange import NEVER, Secret
+from wayleave.proto.radius.exchange import NEVER
 from wayleave.proto.radius.packet import LEAST, MOST, Code, access_request, decode, doubt_response
 
 IDLE = Ns(30 * SECOND)
