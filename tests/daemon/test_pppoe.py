@@ -121,6 +121,19 @@ def test_whoever_ends_a_session_its_client_hears_of_it_at_once(cause: CloseCause
     assert len(world.gateway.pppoe) == 0
 
 
+def test_a_client_that_dials_again_at_once_gets_its_address_again() -> None:
+    world = online(customers=4)
+    caller = world.callers[2]
+    assert caller.addresses is not None
+    before = caller.addresses.own
+    caller.hang_up()
+    world.run(SECOND)
+    caller.dial(world.clock.boot())
+    world.run(SECOND)
+    assert caller.addresses is not None
+    assert caller.addresses.own == before
+
+
 def test_a_client_that_negotiates_anew_is_a_new_session_with_the_same_number() -> None:
     world = online(customers=1)
     caller = world.callers[0]
