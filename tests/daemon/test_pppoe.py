@@ -118,7 +118,7 @@ def test_whoever_ends_a_session_its_client_hears_of_it_at_once(cause: CloseCause
     world.run(SECOND // 10)
     assert world.callers[0].over
     assert world.callers[0].addresses is None
-    assert len(world.gateway.pppoe) == 0
+    assert len(world.gateway.pppoe.calls) == 0
 
 
 def test_a_client_that_dials_again_at_once_gets_its_address_again() -> None:
@@ -162,4 +162,4 @@ def test_whatever_happens_all_are_online_again_once_the_wire_is_well(seed: int) 
     assert world.gateway is not None
     world.run(5 * MINUTE)
     assert len([item for item in world.gateway.table if item.phase is Phase.ACTIVE]) == len(world.callers)
-    assert len(world.gateway.pppoe) == len(world.callers)
+    assert len(world.gateway.pppoe.calls) == len(world.callers)
