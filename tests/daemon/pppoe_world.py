@@ -80,6 +80,8 @@ class Gateway:
 
     def receive(self, data: bytes) -> None:
         outer, now = frame.decode(data), self.clock.boot()
+        if len(outer.payload) < 4:
+            return  # nothing that the data plane would send up
         if outer.ethertype == ETHERTYPE_PPPOE_DISCOVERY:
             self.pppoe.discover(1, data, now)
         else:
@@ -163,7 +165,14 @@ class World:
         for caller in self.callers:
             for data in caller.take():
                 for delay in self._delays():
-                    self.at(delay, self._arrive, data)
+                    self.at(delay, self._arrive, self._damaged(data))
+
+    def _damaged(self, data: bytes) -> bytes:
+        """Some frames of a bad wire come otherwise than they left, behind their addresses and tags."""
+        if not self.lossy or self.chance.random() < 0.95:
+            return data
+        at = self.chance.randrange(22, len(data))
+        return self.chance.choice((data[:at], data[:at] + self.chance.randbytes(1) + data[at + 1 :]))
 
     def _arrive(self, data: bytes) -> None:
         if self.gateway is not None:
@@ -260,7 +269,7 @@ class World:
         gateway = self.gateway
         assert gateway is not None
         served = {session.client for session in gateway.table if session.phase is Phase.ACTIVE}
-        assert served == {call.client for call in gateway.pppoe.calls() if call.served is not None}, self.seed
+        assert served == {call.client for call in gateway.pppoe.calls if call.served is not None}, self.seed
         for caller in self.callers:
             if caller.addresses is not None:
                 assert caller.client in served, (self.seed, caller.client)

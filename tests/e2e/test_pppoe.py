@@ -279,3 +279,20 @@ def test_what_may_be_fragmented_is_and_what_may_not_is_told(lab: Lab) -> None:
     refused = lab.server.ping(told.address, count=1, size=1472, df=True, timeout=1)
     assert not refused
     assert any("mtu" in words.lower() or "frag" in words.lower() for _, words in refused.errors), refused.text
+
+
+def test_a_reload_counts_for_who_dials_next_and_costs_nobody_a_session(lab: Lab) -> None:
+    first, second = lab.customers[0], lab.customers[2]
+    told = first.pppoe("alice", "sesame")
+    assert told.name == "edge-1"
+    before = lab.gateway.config_file.read_text()
+    try:
+        lab.gateway.config_file.write_text(before.replace('name = "edge-1"', 'name = "edge-2"\nservices = ["gold"]'))
+        bng(lab, "reload")
+        assert second.pppoe("bob", "sesame").name == "edge-2"
+        assert second.pppoe("bob", "sesame", "--service", "gold").name == "edge-2"
+        assert first.ping(lab.server_address)
+        assert told.session_id in {item["pppoe"] for item in sessions(lab.gateway)}
+    finally:
+        lab.gateway.config_file.write_text(before)
+        bng(lab, "reload")
