@@ -138,7 +138,7 @@ def _name(file: str, line: int, function: str) -> str:
 
 def bench(quick: bool) -> Result:
     """Every way in turn, on a gateway just started each time; then the profile of the last."""
-    count, rounds = (300, 1) if quick else (15_000, 3)
+    count, rounds = (300, 1) if quick else (10_000, 3)
     runs: dict[str, list[Run]] = {way.name: [] for way in WAYS}
     for _ in range(rounds):
         for way in WAYS:

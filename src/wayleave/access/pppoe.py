@@ -76,6 +76,9 @@ OPENING = Ns(SECOND // 4)
 """How long LCP waits for its client to begin: many have no ear for it yet when they read the PADS, and lose what came
 with that; ours would be repeated only after three seconds."""
 
+TOGETHER = Ns(SECOND // 10)
+"""Timers of whoever is served run out on multiples of this: idle clients are looked at many a turn, not one by one."""
+
 MOST_DELAYED = 4096
 """PADOs that wait for their time; of more than that, the further ones leave at once."""
 
@@ -583,6 +586,8 @@ class Pppoe:
     def _arm(self, call: Call) -> None:
         """Have at most one entry a call that counts: a deadline that moved on is put back when it comes up."""
         deadline = call.deadline
+        if call.served is not None:
+            deadline = BootNs(-(-deadline // TOGETHER) * TOGETHER)
         if deadline != NEVER and (call.armed == NEVER or deadline < call.armed):
             call.armed = deadline
             heapq.heappush(self._deadlines, (deadline, call.client.key))
