@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from wayleave.lab.access_node import Line
 from wayleave.lab.crowd import run, talk
@@ -20,7 +21,8 @@ from .control import POOL
 from .crossing import CPU
 from .report import Wrong
 
-ACCOUNT = Account(name=b"crowd@example.net", password=b"sesame")
+PASSWORD = "sesame"
+Decider = Literal["nobody", "gateway", "radius"]
 RESOLVERS = ["198.51.100.10", "198.51.100.11"]
 RING = 1 << 16
 """Frames that the crowd's ring holds."""
@@ -35,14 +37,20 @@ pppoe_client = { pps = 0, burst = 1 }
 """
 
 
+def user(number: int) -> str:
+    """What a client says it is called."""
+    return f"c{number}@example.net"
+
+
 def member(number: int) -> Member:
     """The client on a line of the population."""
-    return Member(population.mac(number), Line(*population.vids(number)))
+    account = Account(name=user(number).encode(), password=PASSWORD.encode())
+    return Member(population.mac(number), Line(*population.vids(number)), account)
 
 
 def crowd(count: int, keepalive_s: float = 0) -> Dialers:
     """The clients of so many lines."""
-    return Dialers([member(number) for number in range(count)], ACCOUNT, keepalive_s)
+    return Dialers([member(number) for number in range(count)], keepalive_s)
 
 
 class Street:
@@ -104,11 +112,22 @@ def apart() -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def config(lab: Lab, sessions: int, pppoe: str, more: str = "", radius: bool = False) -> str:
+def passwords(folder: Path, count: int) -> None:
+    """Write the files in which the gateway finds who its clients are, and what they know."""
+    entries = (f'[[subscribers]]\nname = "{number}"\nuser = "{user(number)}"\n' for number in range(count))
+    (folder / "subscribers.toml").write_text("\n".join(entries))
+    secrets = folder / "secrets.toml"
+    secrets.write_text("".join(f'"{user(number)}" = "{PASSWORD}"\n' for number in range(count)))
+    secrets.chmod(0o600)
+
+
+def config(lab: Lab, sessions: int, pppoe: str, more: str = "", decides: Decider = "nobody") -> str:
     """What a gateway with room for so many sessions is told; `pppoe`: keys of its section, a line each."""
+    files = {"subscribers": "subscribers.toml", "secrets": "secrets.toml"}
     return lab.config(
         gateway={"sessions": sessions, "durability": "full"},
-        tenant={"radius": "isp"} if radius else None,
+        tenant={"radius": "isp"} if decides == "radius" else None,
+        authorization=files if decides == "gateway" else None,
         subscriber={"protocols": ["pppoe"]},
         pool={**POOL, "dns": RESOLVERS},
         more=f"[pppoe]\n{pppoe}\n{more}",

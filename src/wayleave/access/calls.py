@@ -24,6 +24,10 @@ VERDICT = Ns(60 * SECOND)
 """How long a client that said who it is waits for an answer before it is told to dial again."""
 
 
+TOGETHER = Ns(SECOND // 10)
+"""Timers of whoever is served run out on multiples of this: idle clients are looked at many a turn, not one by one."""
+
+
 class Call(Struct, gc=False, eq=False):
     """One session of PPPoE. `header` is Ethernet's toward the client; `cookie` is empty after a restart."""
 
@@ -156,6 +160,8 @@ class Calls:
     def arm(self, call: Call) -> None:
         """Have at most one entry a call that counts: a deadline that moved on is put back when it comes up."""
         deadline = call.deadline
+        if call.served is not None:
+            deadline = BootNs(-(-deadline // TOGETHER) * TOGETHER)
         if deadline != NEVER and (call.armed == NEVER or deadline < call.armed):
             call.armed = deadline
             heapq.heappush(self._deadlines, (deadline, call.client.key))

@@ -1,6 +1,6 @@
 """A crowd that dials: many PPPoE clients in one process, each on a line of its own, by template on the trunk.
 
-    dialers = Dialers(members, Account(name=b"crowd", password=b"sesame"))
+    dialers = Dialers(members)
     dialers.dial(time.monotonic_ns(), under_way=256)
     with lab.access_node.trunk.wire() as wire:
         run(dialers, wire, seconds=30)
@@ -77,10 +77,11 @@ class Stage(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """Who dials, where, and how long after the others."""
+    """Who dials, where, as whom, and how long after the others."""
 
     mac: Mac
     line: Line
+    account: Account
     after_s: float = 0.0
 
 
@@ -115,9 +116,9 @@ class Dialer:
 class Dialers:
     """All of them. The caller sends what `take` returns, calls `receive` with what comes in, and `expire` in time."""
 
-    def __init__(self, members: Sequence[Member], account: Account, keepalive_s: float = 0) -> None:
+    def __init__(self, members: Sequence[Member], keepalive_s: float = 0) -> None:
         """`keepalive_s`: who is online asks for an echo so often; 0: never."""
-        self._account, self.keepalive = account, round(keepalive_s * SECOND)
+        self.keepalive = round(keepalive_s * SECOND)
         self.all = [Dialer(number, member) for number, member in enumerate(members)]
         self._of = {bytes(dialer.member.mac): dialer for dialer in self.all}
         self.waiting = 0
@@ -310,7 +311,8 @@ class Dialers:
         if dialer.agreed != _BOTH:
             return
         if _PAP_ASKED in dialer.asks:
-            proof = encode(PapCode.REQUEST, 1, counted(self._account.name) + counted(self._account.password))
+            account = dialer.member.account
+            proof = encode(PapCode.REQUEST, 1, counted(account.name) + counted(account.password))
             self._go(dialer, Stage.PROOF, self._frame(dialer, Protocol.PAP, proof), now)
         elif _CHAP_ASKED in dialer.asks:
             self._go(dialer, Stage.PROOF, b"", now)
@@ -318,9 +320,9 @@ class Dialers:
             self._ask_address(dialer, _ANY_ADDRESS, now)
 
     def _hear_challenge(self, dialer: Dialer, packet: bytes, _now: int) -> None:
-        challenge = packet[5 : 5 + packet[4]]
-        digest = hashlib.md5(packet[1:2] + self._account.password + challenge, usedforsecurity=False).digest()
-        response = encode(ChapCode.RESPONSE, packet[1], counted(digest) + self._account.name)
+        account, challenge = dialer.member.account, packet[5 : 5 + packet[4]]
+        digest = hashlib.md5(packet[1:2] + account.password + challenge, usedforsecurity=False).digest()
+        response = encode(ChapCode.RESPONSE, packet[1], counted(digest) + account.name)
         self._ppp(dialer, Protocol.CHAP, response)
 
     def _hear_welcome(self, dialer: Dialer, _packet: bytes, now: int) -> None:

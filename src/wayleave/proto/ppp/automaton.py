@@ -383,6 +383,7 @@ class Automaton(Struct, gc=False):
                 case Action.SEND_CONFIGURE_NAK | Action.SEND_CODE_REJECT | Action.SEND_ECHO_REPLY:
                     output.append(reply)
                 case Action.THIS_LAYER_UP:
+                    self._request = b""  # nobody answers it any more, and it would be kept for days
                     output.append(Layer.UP)
                 case Action.THIS_LAYER_DOWN:
                     output.append(Layer.DOWN)
