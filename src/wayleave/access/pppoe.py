@@ -62,7 +62,7 @@ from wayleave.proto.pppoe.packet import (
 from wayleave.session import lifecycle
 from wayleave.session.lifecycle import Answer, Event, Reply
 from wayleave.session.model import NEVER, Client, CloseCause, Line, Link, Phase, Session
-from wayleave.session.refusal import PASSING
+from wayleave.session.refusal import PASSING, Refusal
 from wayleave.session.refusal import Reason as Why
 from wayleave.session.table import Key
 
@@ -84,6 +84,15 @@ _CAUSES = {
     Reason.SILENT: CloseCause.LOST_CARRIER,
 }
 """What is not here came to no agreement."""
+
+_NOTHING = {
+    Reason.LINK_FAILED: "LCP had no answer, no agreement, or no authentication that both know",
+    Reason.NOT_AUTHENTICATED: "it does not say who it is",
+    Reason.PEER_TERMINATED: "it hung up before it said who it is",
+    Reason.LOOPED: "what it sends is what it was sent: a loop",
+    Reason.SILENT: "it answers no more",
+}
+"""Of who never said who it is, in words."""
 
 _NOT_ITS_FAULT = PASSING | {Why.POOL_EMPTY, Why.TABLE_FULL, Why.LINE_FULL, Why.NO_POOL, Why.STORE_FAILED}
 """A client that is refused for one of these may be whom it says: it is not told that its password is wrong."""
@@ -143,16 +152,16 @@ class Pppoe:
         entropy: Entropy,
         send: Callable[[Client, bytes], None],
         unheard: Callable[[int, bytes, str], None] = lambda _port, _data, _why: None,
-        gave_up: Callable[[Client, str], None] = lambda _client, _why: None,
+        turned_away: Callable[[Client, Refusal], None] = lambda _client, _refusal: None,
         most: int = 1 << 20,
     ) -> None:
         """`name`: the gateway's, where no other AC-Name is set. `most`: calls at once.
 
-        `send` takes a frame for a client; `unheard` is told of a frame that leads to nothing, and `gave_up` of a client
-        that never said who it is, and why.
+        `send` takes a frame for a client; `unheard` is told of a frame that leads to nothing, and `turned_away` of a
+        client that is given no session, or never said who it is, and why.
         """
         self._macs, self._known, self._seen, self._entropy = macs, known, seen, entropy
-        self._send, self._unheard, self._gave_up, self._most = send, unheard, gave_up, most
+        self._send, self._unheard, self._turned_away, self._most = send, unheard, turned_away, most
         self._key = entropy(KEY)
         self._calls: dict[Key, Call] = {}
         self._of_client: dict[Key, list[Key]] = {}
@@ -236,6 +245,7 @@ class Pppoe:
         self.heard["padr"] += 1
         header = self._header(client, outer)
         if isinstance(confirmed, bytes):
+            self._ignore(port, data, discovery.Reason.OTHER_SERVICE)
             self._say(client, "pads-error", header + confirmed)
         else:
             self._accept(client, agent, header, confirmed, now)
@@ -296,10 +306,11 @@ class Pppoe:
             return
         for key in surplus:
             self._replace(self._calls[key], now)
-        full = self._why_full(client, settings)
-        if full:
-            self.ignored["full"] += 1
-            self._say(client, "pads-error", header + discovery.refused(confirmed, AC_SYSTEM_ERROR, full))
+        full = self._full(client, settings)
+        if full is not None:
+            self.ignored[full.reason.spoken] += 1
+            self._turned_away(client, full)
+            self._say(client, "pads-error", header + discovery.refused(confirmed, AC_SYSTEM_ERROR, full.why))
             return
         client = replace(client, pppoe=self._new_id(client))
         call = Call(
@@ -318,15 +329,15 @@ class Pppoe:
         self._say(client, "pads", header + call.pads)
         self._arm(call)
 
-    def _why_full(self, client: Client, port: PortSettings) -> str:
-        """Why there is no room for another call; empty: there is."""
+    def _full(self, client: Client, port: PortSettings) -> Refusal | None:
+        """Why there is no room for another call; None: there is."""
         if len(self._calls) >= self._most:
-            return "the gateway has no room"
+            return Refusal(Why.TABLE_FULL, "the gateway has no room")
         if port.pppoe_sessions is not None and self._on_port[port.number] >= port.pppoe_sessions:
-            return "the port has no room"
+            return Refusal(Why.PORT_FULL, f"port {port.number} has no room: {port.pppoe_sessions} sessions are there")
         if self._opening[client.line] >= port.clients:
-            return "too many are dialing on this line"
-        return ""
+            return Refusal(Why.LINE_FULL, f"too many are dialing on line {client.line}")
+        return None
 
     def _new_id(self, client: Client) -> int:
         """A session-id that this client does not have, and that its port did not give out for long."""
@@ -438,8 +449,9 @@ class Pppoe:
 
     def _down(self, call: Call, reason: Reason) -> None:
         self.ended[reason] += 1
-        if call.served is None and not call.asked_at:
-            self._gave_up(call.client, f"PPP came to nothing: {reason}")
+        if call.served is None and not call.asked_at and reason is not Reason.REFUSED:
+            says = f"PPP came to nothing: {_NOTHING.get(reason, reason.value)}"
+            self._turned_away(call.client, Refusal(Why.NO_AGREEMENT, says))
         self._tell_end(call, _CAUSES.get(reason, CloseCause.NOT_NEGOTIATED), reason.value)
         self._padt(call)
         self._drop(call)
