@@ -279,7 +279,8 @@ enum drop_reason {
 	DROP_METERED_DOWN = 36,         /* more than the receiving client's service lets it be sent */
 	DROP_MALFORMED_PPPOE = 37,      /* version, code, session-id or length */
 	DROP_PPP_PROTOCOL = 38,         /* PPP that carries data, and not IPv4 */
-	DROP_COUNT = 39,
+	DROP_PPPOE_NOT_SERVED = 39,     /* PPPoE, where the port's protocols do not have it */
+	DROP_COUNT = 40,
 };
 
 /* ---- The punt ring --------------------------------------------------------------------- */

@@ -120,12 +120,12 @@ static __always_inline int stage_parse(struct packet *p)
 	}
 	room = frame_length(p) - p->l3;
 	if (p->type != bpf_htons(ETH_P_IP)) {
-		if (!p->port->pppoe)
+		if (p->type != bpf_htons(ETH_P_PPP_DISC) && p->type != bpf_htons(ETH_P_PPP_SES))
 			return drop(p, DROP_ETHERTYPE);
+		if (!p->port->pppoe)
+			return drop(p, DROP_PPPOE_NOT_SERVED);
 		if (p->type == bpf_htons(ETH_P_PPP_DISC))
 			return parse_discovery(p, room);
-		if (p->type != bpf_htons(ETH_P_PPP_SES))
-			return drop(p, DROP_ETHERTYPE);
 		verdict = parse_pppoe(p, &room);
 		if (verdict != NEXT || p->control)
 			return verdict;

@@ -48,6 +48,7 @@ PORTS = {
         PortSettings(number=1, device="olt0", role="subscriber"),
         PortSettings(number=2, device="olt1", role="subscriber", trusted=True, line="circuit"),
         PortSettings(number=3, device="core0", role="subscriber", trusted=True, relays=(RELAY,)),
+        PortSettings(number=4, device="olt2", role="subscriber", protocols=("pppoe",)),
     )
 }
 CLIENT = Client(Line(1, 100, 7), CLIENT_MAC)
@@ -92,6 +93,12 @@ class Front:
 def session(client: Client = CLIENT, wanted: IPv4Address | None = None, pool: str | None = None) -> Session:
     service = Service(tenant="isp", pool=pool) if pool else None
     return Session(id=1, client=client, phase=Phase.ACTIVE, since=BootNs(1), wanted=wanted, service=service)
+
+
+def test_where_only_pppoe_is_served_dhcp_leads_to_nothing() -> None:
+    front = Front()
+    assert front.ipoe.receive(4, sent(DISCOVER)) is None
+    assert front.ipoe.ignored == {"ipoe-not-served": 1}
 
 
 # ---- in: about whom ---------------------------------------------------------------------

@@ -26,7 +26,14 @@ from wayleave.proto.ppp.packet import Protocol
 from wayleave.proto.pppoe import line as pppoe_line
 from wayleave.proto.pppoe import packet
 from wayleave.proto.pppoe.line import LineInfo
-from wayleave.proto.pppoe.packet import AC_NAME, AC_SYSTEM_ERROR, PPP_MAX_PAYLOAD, SERVICE_NAME, Code
+from wayleave.proto.pppoe.packet import (
+    AC_NAME,
+    AC_SYSTEM_ERROR,
+    PPP_MAX_PAYLOAD,
+    SERVICE_NAME,
+    SERVICE_NAME_ERROR,
+    Code,
+)
 from wayleave.session import lifecycle as life
 from wayleave.session.lifecycle import Answer, Reply
 from wayleave.session.model import Client, CloseCause, Lease, Line, Phase, Service, Session, Subnet
@@ -68,6 +75,7 @@ class Street:
         self.events: list[life.Event] = []
         self.frames: list[bytes] = []
         self.lost: list[str] = []
+        self.turned_away: list[Reason] = []
         self.callers: list[Caller] = []
         self._ids = iter(range(1000))
         self.pppoe = self.start()
@@ -85,6 +93,7 @@ class Street:
             self.chance.randbytes,
             lambda _client, data: self.frames.append(data),
             lambda _port, _data, why: self.lost.append(why),
+            lambda _client, refusal: self.turned_away.append(refusal.reason),
             most=self.most,
         )
 
@@ -288,6 +297,32 @@ def test_a_refused_client_is_told_so_unless_it_is_not_its_fault(reason: Reason, 
     assert len(street.pppoe.calls) == 0
 
 
+def test_who_never_says_who_it_is_is_told_of_and_who_is_refused_was_told_of() -> None:
+    street = Street(refusal=Refusal(Reason.WRONG_PASSWORD, "no"))
+    street.caller().dial(street.now)
+    street.wait(20 * SECOND)
+    assert street.turned_away == []
+    street = Street(PppoeSettings(authentication=("pap",)))
+    street.caller(account=Account(name=b"bob", password=b"x", accepts=(Authentication.CHAP_MD5,))).dial(street.now)
+    street.wait(60 * SECOND)
+    assert set(street.turned_away) == {Reason.NO_AGREEMENT}
+
+
+def test_a_service_that_is_not_on_offer_is_refused_in_the_pads_too() -> None:
+    street = Street()
+    caller = street.caller(service="television")
+    caller.dial(street.now)
+    (padi,) = caller.take()
+    street.hear(1, padi)
+    caller.receive(street.frames.pop(), street.now)
+    (padr,) = caller.take()
+    street.pppoe.reconfigure(PppoeSettings(services=("internet",)), "bng1", street.ports, {})
+    street.hear(1, padr)
+    (pads,) = discovered(street.frames)
+    assert pads.first(SERVICE_NAME_ERROR) is not None
+    assert street.lost == ["other-service"]
+
+
 def test_a_client_that_nobody_decides_about_is_told_to_dial_again() -> None:
     street = Street(decides=False)
     caller = street.caller()
@@ -435,15 +470,17 @@ def refused(street: Street, mac: Mac = MAC) -> bool:
 
 def test_a_full_port_a_full_gateway_and_a_line_where_all_dial_take_no_more() -> None:
     other = Mac(b"\2\0\0\0\0\2")
-    for street in (
-        Street(ports=ports(pppoe_sessions=1)),
-        Street(most=1),
-        Street(ports=ports(clients=1), decides=False),
+    for street, why in (
+        (Street(ports=ports(pppoe_sessions=1)), Reason.PORT_FULL),
+        (Street(most=1), Reason.TABLE_FULL),
+        (Street(ports=ports(clients=1), decides=False), Reason.LINE_FULL),
     ):
         caller = street.caller()
         caller.dial(street.now)
         street.settle()
         assert refused(street, other), street
+        assert set(street.turned_away) == {why}
+        assert street.pppoe.ignored[why.spoken] == len(street.turned_away)
 
 
 def test_those_that_are_up_do_not_count_among_those_that_dial() -> None:

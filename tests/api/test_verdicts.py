@@ -186,6 +186,8 @@ BY_REASON = {
     Reason.RADIUS_DOUBTED: "radius-doubted",
     Reason.RADIUS_BUSY: "radius-busy",
     Reason.SUBSCRIBER_FULL: "subscriber-full",
+    Reason.PORT_FULL: "port-full",
+    Reason.NO_AGREEMENT: "no-agreement",
     Reason.MAC_ON_ANOTHER_CIRCUIT: "other-circuit",
     Reason.ASKED_AGAIN_MEANWHILE: "bad-dhcp",
     Reason.DECLINES_TOO_OFTEN: "bad-dhcp",
@@ -197,6 +199,8 @@ KIND = {
     Reason.ADDRESS_NOT_FREE: "no-address",
     Reason.ADDRESS_NOT_ITS_OWN: "refused",
     Reason.STORE_FAILED: "not-recorded",
+    Reason.PORT_FULL: "ignored",
+    Reason.NO_AGREEMENT: "ignored",
     Reason.MAC_ON_ANOTHER_CIRCUIT: "ignored",
     Reason.ASKED_AGAIN_MEANWHILE: "ignored",
     Reason.DECLINES_TOO_OFTEN: "ignored",
@@ -233,6 +237,29 @@ def test_who_sends_on_long_after_its_session_ended_was_ended() -> None:
     assert verdict(**ended(HOURS)) == "silent"
     assert verdict(**ended(5)) == "ended"
     assert verdict(**GONE | {"entries": []} | sends) == "no-dhcp"
+
+
+# ---- who dials ---------------------------------------------------------------------------------
+
+
+def test_a_session_that_came_to_no_address_is_one_without_agreement() -> None:
+    hung_up, ending = Entry(ago(5), "hung-up", "no-network"), Entry(ago(5), "ending", "not-negotiated")
+    told = found(**GONE | {"entries": [Entry(ago(9), "admitted", ""), hung_up, ending]})
+    assert (told.name, told.says) == ("no-agreement", "its session came to nothing: no-network")
+    assert verdict(**GONE | {"entries": [hung_up, replace(ending, says="user-request")]}) == "ended"
+
+
+def test_that_an_old_session_is_over_is_told_and_is_no_news() -> None:
+    ending, told_so = Entry(ago(9), "ending", "admin-reset"), Entry(ago(5), "ignored", "unknown-pppoe-session")
+    assert verdict(**GONE | {"entries": [ending, told_so]}) == "ended"
+    assert verdict(**GONE | {"entries": [told_so]}) == "getting-on"
+
+
+def test_what_nobody_here_speaks_hides_nothing_that_is_wrong() -> None:
+    """A customer whose own machines send IPv6 beside what it dials with."""
+    drops = [drop(DropReason.PPPOE_NOT_SERVED, 5), drop(DropReason.ETHERTYPE, 1)]
+    assert verdict(**GONE | {"entries": [], "drops": drops}) == "pppoe-not-served"
+    assert verdict(drops=drops, seen=ago(9)) == "well", "it has an address by DHCP"
 
 
 # ---- what stands beside the verdict ------------------------------------------------------------

@@ -93,7 +93,7 @@ CONTROL = [
     malformed("discovery of version 2", discovery(version_type=0x21)),
     malformed("discovery whose length passes the frame", discovery(length=5)),
     dropped("discovery cut off", discovery()[:27], Stage.PARSE, DropReason.TRUNCATED),
-    dropped("discovery where it is not served", discovery(), Stage.PARSE, DropReason.ETHERTYPE, on="suboff"),
+    dropped("discovery where it is not served", discovery(), Stage.PARSE, DropReason.PPPOE_NOT_SERVED, on="suboff"),
     elsewhere("a PADR to another access concentrator", discovery(PADR, destination=ELSEWHERE)),
     elsewhere("a PADI to a multicast MAC", discovery(destination=Mac.parse("01:00:5e:00:00:01"))),
     *(

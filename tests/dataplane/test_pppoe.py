@@ -85,7 +85,7 @@ WHOLE = SIZE + 2
 """What the header's length says of `packet()`: PPP's protocol and IPv4."""
 
 PARSED = [
-    dropped("PPPoE where it is not served", sent(ALICE_PPP), Stage.PARSE, DropReason.ETHERTYPE, on="suboff"),
+    dropped("PPPoE where it is not served", sent(ALICE_PPP), Stage.PARSE, DropReason.PPPOE_NOT_SERVED, on="suboff"),
     Case(
         "PPPoE on a network port",
         ethernet(ppp(packet(), 1), ALICE.mac, GATEWAY_MAC, type_=SESSION_TYPE),

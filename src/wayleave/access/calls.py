@@ -18,11 +18,11 @@ from wayleave.proto.ppp.lcp import Entropy
 from wayleave.proto.pppoe.discovery import LARGEST_SESSION_ID
 from wayleave.session import lifecycle
 from wayleave.session.model import NEVER, Client, Line, Link
+from wayleave.session.refusal import Reason, Refusal
 from wayleave.session.table import Key
 
 VERDICT = Ns(60 * SECOND)
 """How long a client that said who it is waits for an answer before it is told to dial again."""
-
 
 TOGETHER = Ns(SECOND // 10)
 """Timers of whoever is served run out on multiples of this: idle clients are looked at many a turn, not one by one."""
@@ -97,15 +97,16 @@ class Calls:
 
     # ---- coming and going ---------------------------------------------------------------
 
-    def why_full(self, client: Client, port: PortSettings) -> str:
-        """Why there is no room for another call; empty: there is."""
+    def full(self, client: Client, port: PortSettings) -> Refusal | None:
+        """Why there is no room for another call; None: there is."""
         if len(self) >= self._most:
-            return "the gateway has no room"
+            return Refusal(Reason.TABLE_FULL, "the gateway has no room")
         if port.pppoe_sessions is not None and self._on_port[port.number] >= port.pppoe_sessions:
-            return "the port has no room"
+            most = port.pppoe_sessions
+            return Refusal(Reason.PORT_FULL, f"port {port.number} has no room: {most} sessions are there")
         if self._dialing[client.line] >= port.clients:
-            return "too many are dialing on this line"
-        return ""
+            return Refusal(Reason.LINE_FULL, f"too many are dialing on line {client.line}")
+        return None
 
     def new_id(self, client: Client) -> int:
         """Return a session-id that this client does not have, and that its port did not give out for long."""

@@ -24,6 +24,8 @@ from wayleave.session.model import Client, Line
 class Ignored(StrEnum):
     """Why a frame that came up leads to nothing; the value names its counter."""
 
+    IPOE_NOT_SERVED = "ipoe-not-served"
+    """DHCP, where the port's protocols do not have it."""
     MALFORMED_FRAME = "malformed-frame"
     MALFORMED_DHCP = "malformed-dhcp"
     UNTRUSTED_OPTION_82 = "untrusted-option-82"

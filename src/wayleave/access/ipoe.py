@@ -108,6 +108,9 @@ class Ipoe:
 
         `at` is when the data plane took it in: it may have answered the client since.
         """
+        if "ipoe" not in self._ports[port].protocols:
+            self._ignore(port, data, Ignored.IPOE_NOT_SERVED)
+            return None
         heard = hear(self._ports[port], data)
         if isinstance(heard, Ignored):
             self._ignore(port, data, heard.value)

@@ -63,7 +63,7 @@ from wayleave.proto.pppoe.packet import (
 from wayleave.session import lifecycle
 from wayleave.session.lifecycle import Answer, Event, Reply
 from wayleave.session.model import NEVER, Client, CloseCause, Line, Link, Phase, Session
-from wayleave.session.refusal import PASSING
+from wayleave.session.refusal import PASSING, Refusal
 from wayleave.session.refusal import Reason as Why
 from wayleave.session.table import Key
 
@@ -82,6 +82,15 @@ _CAUSES = {
     Reason.SILENT: CloseCause.LOST_CARRIER,
 }
 """What is not here came to no agreement."""
+
+_NOTHING = {
+    Reason.LINK_FAILED: "LCP had no answer, no agreement, or no authentication that both know",
+    Reason.NOT_AUTHENTICATED: "it does not say who it is",
+    Reason.PEER_TERMINATED: "it hung up before it said who it is",
+    Reason.LOOPED: "what it sends is what it was sent: a loop",
+    Reason.SILENT: "it answers no more",
+}
+"""Of who never said who it is, in words."""
 
 _NOT_ITS_FAULT = PASSING | {
     Why.ADDRESS_NOT_FREE,
@@ -121,16 +130,16 @@ class Pppoe:
         entropy: Entropy,
         send: Callable[[Client, bytes], None],
         unheard: Callable[[int, bytes, str], None] = lambda _port, _data, _why: None,
-        gave_up: Callable[[Client, str], None] = lambda _client, _why: None,
+        turned_away: Callable[[Client, Refusal], None] = lambda _client, _refusal: None,
         most: int = 1 << 20,
     ) -> None:
         """`name`: the gateway's, where no other AC-Name is set. `most`: calls at once.
 
-        `send` takes a frame for a client; `unheard` is told of a frame that leads to nothing, and `gave_up` of a client
-        that never said who it is, and why.
+        `send` takes a frame for a client; `unheard` is told of a frame that leads to nothing, and `turned_away` of a
+        client that is given no session, or never said who it is, and why.
         """
         self._macs, self._known, self._seen, self._entropy = macs, known, seen, entropy
-        self._send, self._unheard, self._gave_up = send, unheard, gave_up
+        self._send, self._unheard, self._turned_away = send, unheard, turned_away
         self._key = entropy(KEY)
         self.calls = Calls(most, entropy)
         self._leaving: dict[Key, set[Key]] = {}  # sessions on their way out
@@ -197,6 +206,7 @@ class Pppoe:
         self.heard["padr"] += 1
         header = self._header(client, outer)
         if isinstance(confirmed, bytes):
+            self._ignore(port, data, discovery.Reason.OTHER_SERVICE)
             self._say(client, "pads-error", header + confirmed)
         else:
             self._accept(client, agent, header, confirmed, now)
@@ -256,10 +266,11 @@ class Pppoe:
             return
         for call in surplus:
             self._replace(call, now)
-        full = self.calls.why_full(client, settings)
-        if full:
-            self.ignored["full"] += 1
-            self._say(client, "pads-error", header + discovery.refused(confirmed, AC_SYSTEM_ERROR, full))
+        full = self.calls.full(client, settings)
+        if full is not None:
+            self.ignored[full.reason.spoken] += 1
+            self._turned_away(client, full)
+            self._say(client, "pads-error", header + discovery.refused(confirmed, AC_SYSTEM_ERROR, full.why))
             return
         client = replace(client, pppoe=self.calls.new_id(client))
         call = Call(
@@ -376,8 +387,9 @@ class Pppoe:
 
     def _down(self, call: Call, reason: Reason) -> None:
         self.ended[reason] += 1
-        if call.served is None and not call.asked_at:
-            self._gave_up(call.client, f"PPP came to nothing: {reason}")
+        if call.served is None and not call.asked_at and reason is not Reason.REFUSED:
+            says = f"PPP came to nothing: {_NOTHING.get(reason, reason.value)}"
+            self._turned_away(call.client, Refusal(Why.NO_AGREEMENT, says))
         self._tell_end(call, _CAUSES.get(reason, CloseCause.NOT_NEGOTIATED), reason.value)
         self._padt(call)
         self.calls.drop(call)

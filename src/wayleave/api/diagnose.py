@@ -230,7 +230,7 @@ def _elsewhere(gateway: Diagnosing, session: Session | None) -> Heard | None:
     """Where the MAC of a session was heard last without one, and what came of it there."""
     if session is None:
         return None
-    mine, drops = session.client.key, gateway.dropped()
+    mine, drops = session.client.station.key, gateway.dropped()
 
     def wanted(key: Key) -> bool:
         return key[3] == mine[3] and key != mine and gateway.table.find(client_of(key)) is None

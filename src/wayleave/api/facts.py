@@ -7,6 +7,7 @@ from ipaddress import IPv4Address
 from msgspec import Struct
 
 from wayleave.aaa.local import Subscriber
+from wayleave.access.demux import Ignored
 from wayleave.api.radius import ServerView
 from wayleave.api.schema import PoolView
 from wayleave.dataplane.abi import DropReason
@@ -28,6 +29,9 @@ LATELY = Ns(60 * SECOND)
 
 METERED = frozenset((DropReason.METERED_UP, DropReason.METERED_DOWN))
 """Dropped because the service says so."""
+
+_EXPLAINS_NOTHING = METERED | {DropReason.ETHERTYPE}
+"""What nobody here speaks every client sends now and then."""
 
 
 class PortFacts(Struct, frozen=True):
@@ -185,6 +189,11 @@ class Facts(Struct, frozen=True, kw_only=True):
         last = self._last_problem()
         return last if last is not None and last.what in kinds and self.now - last.at <= RECENT else None
 
+    def ignored(self, *why: str) -> Entry | None:
+        """The last thing that went wrong lately, if it is a message that was ignored for this; as for `problem`."""
+        last = self.problem("ignored")
+        return last if last is not None and last.says in why else None
+
     def refused(self, *reasons: Reason) -> Entry | None:
         """The last thing that went wrong lately, if it was for one of these reasons; as for `problem`."""
         last = self._last_problem()
@@ -202,7 +211,7 @@ class Facts(Struct, frozen=True, kw_only=True):
         for entry in self.entries:
             if entry.what in _WELL or entry.at < since:
                 last = None
-            elif entry.what in _ILL and (last is None or last.at != entry.at):
+            elif entry.what in _ILL and entry.says not in _OF_BEFORE and (last is None or last.at != entry.at):
                 last = entry
         return last
 
@@ -212,8 +221,8 @@ class Facts(Struct, frozen=True, kw_only=True):
         What was dropped before it was served is over as well; what its service does not allow is another matter.
         """
         since = max(self.seen, self._served_since())
-        found = [drop for drop in self.drops if drop.upstream and drop.last > since and drop.reason not in METERED]
-        last = max(found, key=lambda drop: drop.last, default=None)
+        mine = [drop for drop in self.drops if drop.upstream and drop.reason not in _EXPLAINS_NOTHING]
+        last = max((drop for drop in mine if drop.last > since), key=lambda drop: drop.last, default=None)
         if last is None or last.reason not in reasons or self.now - last.last > RECENT:
             return None
         return last
@@ -235,3 +244,5 @@ _ILL = frozenset(
     ("not-authorized", "no-address", "not-recorded", "not-installed", "refused", "ignored", "declined", "ending",
      "took-another-offer")
 )  # fmt: skip
+_OF_BEFORE = frozenset((Ignored.UNKNOWN_SESSION, Ignored.OVERTAKEN))
+"""What is ignored of an earlier session of PPPoE: why there is none now, other entries say."""

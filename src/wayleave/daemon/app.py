@@ -94,7 +94,7 @@ class Gateway:
             os.urandom,
             self._send,
             self._unheard,
-            lambda client, why: self.engine.unheard(client, why, self.clock.boot()),
+            lambda client, no: self.engine.unheard(client, no.why, self.clock.boot(), no.reason),
             settings.gateway.sessions,
         )
         self.tenants = {tenant.name: tenant for tenant in tenants(settings)}

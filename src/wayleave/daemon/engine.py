@@ -125,13 +125,13 @@ class Engine:
         self.counts.refused[reason.spoken] += 1
         self.journal.note(session.id, IGNORED, self._now, reason.spoken, reason=reason)
 
-    def unheard(self, client: Client, why: str, now: BootNs) -> None:
+    def unheard(self, client: Client, why: str, now: BootNs, reason: Reason = Reason.NONE) -> None:
         """Take note of a client whose message led to nothing."""
         session = self.table.find(client)
         if session is None:
-            self.journal.stranger(client, now, why)
+            self.journal.stranger(client, now, why, reason)
         else:
-            self.journal.note(session.id, IGNORED, now, why)
+            self.journal.note(session.id, IGNORED, now, why, reason=reason)
 
     def _overtaken(self, session: Session, at: BootNs) -> bool:
         """Did the data plane give the address again since the client gave it up, while that lay in the ring?"""

@@ -14,7 +14,7 @@ from wayleave.net.units import BootNs
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-LAYOUT = "da84f4816612"
+LAYOUT = "6c19f8882e91"
 """Changes whenever a struct, enum or constant of abi.h does."""
 
 PORT_MAX = 1024
@@ -559,6 +559,7 @@ class DropReason(IntEnum):
     METERED_DOWN = 36
     MALFORMED_PPPOE = 37
     PPP_PROTOCOL = 38
+    PPPOE_NOT_SERVED = 39
 
 
 class PuntClass(IntEnum):

@@ -10,6 +10,9 @@ from wayleave.access.settings import PortSettings
 from wayleave.dataplane.abi import NO_SESSION, DropReason, Sample, Stage
 from wayleave.dataplane.events import Ring
 from wayleave.dataplane.objects import Map
+from wayleave.net import frame
+from wayleave.net.errors import Malformed
+from wayleave.net.frame import ETHERTYPE_PPPOE_SESSION
 from wayleave.net.units import BootNs
 from wayleave.session.model import Client, Line
 from wayleave.session.recent import Recent
@@ -60,6 +63,14 @@ class Drop(Struct, frozen=True, gc=False):
     last: BootNs
     length: int
     octets: bytes
+
+    @property
+    def in_pppoe(self) -> bool:
+        """Whether it was a packet of a PPPoE session."""
+        try:
+            return frame.decode(self.octets).ethertype == ETHERTYPE_PPPOE_SESSION
+        except Malformed:
+            return False
 
 
 class Drops:

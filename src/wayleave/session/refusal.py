@@ -50,6 +50,10 @@ class Reason(IntEnum):
     """Too many clients wait for an answer."""
     SUBSCRIBER_FULL = auto()
     """The subscriber has as many sessions as it may have."""
+    PORT_FULL = auto()
+    """The port has as many sessions of PPPoE as it may have."""
+    NO_AGREEMENT = auto()
+    """PPP came to nothing before it said who it is."""
     MAC_ON_ANOTHER_CIRCUIT = auto()
     ASKED_AGAIN_MEANWHILE = auto()
     DECLINES_TOO_OFTEN = auto()

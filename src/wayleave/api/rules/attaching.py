@@ -7,7 +7,8 @@ from wayleave.api.facts import RECENT, Facts
 from wayleave.api.rules.rule import Rules, seen_dropped
 from wayleave.dataplane.abi import DropReason
 from wayleave.net.units import SECOND
-from wayleave.session.model import Phase
+from wayleave.proto.pppoe import discovery
+from wayleave.session.model import CloseCause, Phase
 from wayleave.session.refusal import Reason
 
 RULES = Rules()
@@ -145,17 +146,68 @@ def _table_full(facts: Facts) -> str | None:
 
 
 @RULES.rule(
+    "port-full",
+    "As many PPPoE sessions as the port may have are on it.",
+    "`bng show ports`; raise `ports.pppoe_sessions`, or take it out",
+)
+def _port_full(facts: Facts) -> str | None:
+    entry = facts.refused(Reason.PORT_FULL)
+    return entry.says if entry is not None else None
+
+
+@RULES.rule(
+    "pppoe-not-served",
+    "It dials PPPoE, which its port does not serve.",
+    'add "pppoe" to `ports.protocols`: that counts from the next start; or have the client ask by DHCP',
+)
+def _pppoe_not_served(facts: Facts) -> str | None:
+    drop = facts.dropped(DropReason.PPPOE_NOT_SERVED)
+    return seen_dropped(drop) if drop is not None and not facts.active else None
+
+
+@RULES.rule(
+    "ipoe-not-served",
+    "It asks by DHCP, which its port does not serve.",
+    'add "ipoe" to `ports.protocols`: that counts from the next start; or have the client dial PPPoE',
+)
+def _ipoe_not_served(facts: Facts) -> str | None:
+    return "its DHCP is ignored: the port serves PPPoE alone" if facts.ignored(Ignored.IPOE_NOT_SERVED) else None
+
+
+@RULES.rule(
+    "other-service",
+    "It dials for a PPPoE service that is not on offer here.",
+    "have it ask for no service in particular, or for one of `pppoe.services`; or add its own there, then `bng reload`",
+)
+def _other_service(facts: Facts) -> str | None:
+    entry = facts.ignored(discovery.Reason.OTHER_SERVICE)
+    return "the Service-Name that it asks for is not offered" if entry is not None else None
+
+
+@RULES.rule(
+    "no-agreement",
+    "PPP comes to no agreement with it.",
+    "does it know one of `pppoe.authentication`, and take an IPv4 address? `bng capture {who}` has what both sides say",
+)
+def _no_agreement(facts: Facts) -> str | None:
+    """Before it said who it is, or as it should have got its address."""
+    entry, ended = facts.refused(Reason.NO_AGREEMENT), facts.ended()
+    if entry is not None:
+        return entry.says
+    if ended is None or ended.says != CloseCause.NOT_NEGOTIATED.value or facts.now - ended.at > RECENT:
+        return None
+    said = next((entry.says for entry in reversed(facts.entries) if entry.what == "hung-up"), "")
+    return f"its session came to nothing: {said}"
+
+
+@RULES.rule(
     "no-circuit-id",
     "The access node does not say on which circuit it is.",
-    "have the access node insert option 82 with a circuit-id, and set `ports.trusted`",
+    "have the access node insert a circuit-id (option 82; in PPPoE, the tag of TR-101), and set `ports.trusted`",
 )
 def _no_circuit_id(facts: Facts) -> str | None:
-    entry = facts.problem("ignored")
-    return (
-        "its DHCP carries no circuit-id, and lines of this port are told apart by it"
-        if entry and entry.says == Ignored.NO_CIRCUIT_ID
-        else None
-    )
+    entry = facts.ignored(Ignored.NO_CIRCUIT_ID)
+    return "what it sends carries no circuit-id, and lines of this port are told apart by it" if entry else None
 
 
 @RULES.rule(
@@ -165,6 +217,16 @@ def _no_circuit_id(facts: Facts) -> str | None:
 )
 def _other_circuit(facts: Facts) -> str | None:
     return "its MAC is served on another circuit" if facts.refused(Reason.MAC_ON_ANOTHER_CIRCUIT) else None
+
+
+@RULES.rule(
+    "bad-pppoe",
+    "Its PPPoE makes no sense, is not believed, or is for another concentrator.",
+    "capture it (`bng capture {who}`), and look at the client or at what changes its packets on the way",
+)
+def _bad_pppoe(facts: Facts) -> str | None:
+    entry = facts.ignored(*discovery.Reason, Ignored.MALFORMED_PPPOE, Ignored.MALFORMED_LINE)
+    return f"what it dials with was ignored: {entry.says}" if entry is not None else None
 
 
 @RULES.rule(
@@ -238,9 +300,19 @@ def _wrong_mac(facts: Facts) -> str | None:
 
 
 @RULES.rule(
+    "old-session",
+    "It sends in a PPPoE session that is over: it has not heard that.",
+    "restart the client; one that asks whether the gateway is there (LCP echo) is told so, and dials again by itself",
+)
+def _old_session(facts: Facts) -> str | None:
+    drop = facts.dropped(DropReason.NO_SESSION)
+    return seen_dropped(drop) if drop is not None and facts.session is None and drop.in_pppoe else None
+
+
+@RULES.rule(
     "no-dhcp",
     "It sends packets and has not asked for an address: a static one, or another line's.",
-    "have it ask by DHCP",
+    "have it ask by DHCP, or dial: what its port serves, `ports.protocols` says",
 )
 def _no_dhcp(facts: Facts) -> str | None:
     drop = facts.dropped(DropReason.NO_SESSION)

@@ -40,7 +40,7 @@ def _dropped(facts: Facts) -> str | None:
     others = set(DropReason) - {
         DropReason.NO_ROUTE, DropReason.BLACKHOLE, DropReason.NO_SUBSCRIBER, DropReason.LOCAL_SERVICE,
         DropReason.MULTICAST, DropReason.BROADCAST, DropReason.BOGUS_DESTINATION, DropReason.ETHERTYPE,
-        DropReason.ARP_OWN, DropReason.ARP_ELSEWHERE,
+        DropReason.ARP_OWN, DropReason.ARP_ELSEWHERE, DropReason.PPPOE_NOT_SERVED,
     }  # fmt: skip
     drop = facts.dropped(*others)
     return seen_dropped(drop) if drop is not None else None
