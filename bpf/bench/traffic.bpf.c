@@ -17,6 +17,8 @@
 #define CLIENT 0x02aa00000000ULL		/* MAC, plus the subscriber's number */
 #define VIDS_LOG2 11				/* C-VIDs an S-VID */
 #define FIRST_ADDRESS 0x0a400100		/* 10.64.1.0 */
+#define FIRST_PPPOE 1				/* session-id, plus the number's lower bits */
+#define PPPOE_MASK 0x3fff
 #define FIRST_REMOTE 0xc6120000			/* 198.18.0.0/15, RFC 2544 */
 #define PAYLOAD 18				/* a frame of 60 octets before its tags */
 
@@ -68,7 +70,14 @@ struct tags {
 };
 
 #define PLAIN_LENGTH (ETH_HLEN + offsetof(struct datagram, payload) + PAYLOAD)
+struct pppoe {
+	__u8 version_type, code;
+	__be16 session_id, length, protocol;
+} __attribute__((packed));
+
 #define TAGGED_LENGTH (PLAIN_LENGTH + sizeof(struct tags))
+#define PPPOE_LENGTH (TAGGED_LENGTH + sizeof(struct pppoe))
+#define PPP_IPV4 0x0021
 
 #define GATEWAY_ACCESS 0x027700000001ULL
 #define GATEWAY_CORE 0x027700000002ULL
@@ -143,22 +152,48 @@ static __always_inline void write_macs(void *frame, __u64 destination, __u64 sou
 	write_mac(frame + ETH_ALEN, source);
 }
 
-/* From a subscriber to the network, in two tags.  0 on success, like the others. */
-static __always_inline int write_up(struct xdp_md *ctx)
+/* Ethernet's header of a subscriber's frame, in two tags. */
+static __always_inline void write_tagged(void *frame, __u32 subscriber, __u16 ethertype)
 {
-	void *frame = fresh(ctx, TAGGED_LENGTH);
-	__u32 subscriber = next_subscriber();
 	struct tags *tags = frame + 2 * ETH_ALEN;
 
-	if (!frame)
-		return -1;
 	write_macs(frame, GATEWAY_ACCESS, CLIENT + subscriber);
 	tags->outer_tpid = bpf_htons(ETH_P_8021AD);
 	tags->outer_tci = bpf_htons(1 + (subscriber >> VIDS_LOG2));
 	tags->inner_tpid = bpf_htons(ETH_P_8021Q);
 	tags->inner_tci = bpf_htons(1 + (subscriber & ((1 << VIDS_LOG2) - 1)));
-	*(__be16 *)(tags + 1) = bpf_htons(ETH_P_IP);
-	write_datagram(frame + ETH_HLEN + sizeof(*tags), FIRST_ADDRESS + subscriber, remote_of(subscriber));
+	*(__be16 *)(tags + 1) = bpf_htons(ethertype);
+}
+
+/* From a subscriber to the network, in two tags.  0 on success, like the others. */
+static __always_inline int write_up(struct xdp_md *ctx)
+{
+	void *frame = fresh(ctx, TAGGED_LENGTH);
+	__u32 subscriber = next_subscriber();
+
+	if (!frame)
+		return -1;
+	write_tagged(frame, subscriber, ETH_P_IP);
+	write_datagram(frame + ETH_HLEN + sizeof(struct tags), FIRST_ADDRESS + subscriber, remote_of(subscriber));
+	return 0;
+}
+
+/* The same in a session of PPPoE. */
+static __always_inline int write_up_pppoe(struct xdp_md *ctx)
+{
+	void *frame = fresh(ctx, PPPOE_LENGTH);
+	__u32 subscriber = next_subscriber();
+	struct pppoe *pppoe = frame + ETH_HLEN + sizeof(struct tags);
+
+	if (!frame)
+		return -1;
+	write_tagged(frame, subscriber, ETH_P_PPP_SES);
+	pppoe->version_type = 0x11;
+	pppoe->code = 0;
+	pppoe->session_id = bpf_htons(FIRST_PPPOE + (subscriber & PPPOE_MASK));
+	pppoe->length = bpf_htons(2 + PLAIN_LENGTH - ETH_HLEN);
+	pppoe->protocol = bpf_htons(PPP_IPV4);
+	write_datagram(pppoe + 1, FIRST_ADDRESS + subscriber, remote_of(subscriber));
 	return 0;
 }
 
@@ -281,6 +316,12 @@ SEC("xdp")
 int up_repeat(struct xdp_md *ctx)
 {
 	return then_test(ctx, write_up(ctx));
+}
+
+SEC("xdp")
+int up_pppoe_repeat(struct xdp_md *ctx)
+{
+	return then_test(ctx, write_up_pppoe(ctx));
 }
 
 SEC("xdp")

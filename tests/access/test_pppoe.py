@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tests.fakes.caller import Caller
+from wayleave.access.calls import VERDICT
 from wayleave.access.ipoe import Delivery
-from wayleave.access.pppoe import OPENING, VERDICT, Pppoe
+from wayleave.access.pppoe import OPENING, Pppoe
 from wayleave.access.settings import PortSettings, PppoeSettings
 from wayleave.net import frame
 from wayleave.net.frame import ETHERTYPE_PPPOE_DISCOVERY, ETHERTYPE_PPPOE_SESSION
@@ -243,7 +244,7 @@ def test_a_client_dials_says_who_it_is_and_is_told_its_addresses() -> None:
     assert frame.vids(header) == (100, 7)
     (negotiated,) = [event for event in street.events if isinstance(event, life.Negotiated)]
     assert negotiated.link.identifiers is not None
-    assert len(street.pppoe) == 1
+    assert len(street.pppoe.calls) == 1
 
 
 def test_where_nobody_is_asked_the_line_decides_and_no_second_is_lost() -> None:
@@ -293,7 +294,7 @@ def test_a_refused_client_is_told_so_unless_it_is_not_its_fault(reason: Reason, 
     assert (4 in chap) is said
     assert codes(frames)[-1] == Code.PADT
     assert caller.over
-    assert len(street.pppoe) == 0
+    assert len(street.pppoe.calls) == 0
 
 
 def test_who_never_says_who_it_is_is_told_of_and_who_is_refused_was_told_of() -> None:
@@ -385,7 +386,7 @@ def test_a_padr_with_a_made_up_cookie_is_not_answered() -> None:
     caller.out.append(head + packet.encode(Code.PADR, 0, tags))
     assert street.settle() == []
     assert street.lost == ["bad-cookie"]
-    assert len(street.pppoe) == 0
+    assert len(street.pppoe.calls) == 0
 
 
 def test_a_cookie_of_another_line_is_not_taken() -> None:
@@ -412,7 +413,7 @@ def test_a_repeated_padr_gets_the_same_session_and_no_second_call() -> None:
     street.hear(1, padr)
     first, again = [item for item in discovered(street.frames) if item.code == Code.PADS]
     assert first == again
-    assert len(street.pppoe) == 1
+    assert len(street.pppoe.calls) == 1
 
 
 def test_a_padr_of_an_earlier_dial_that_comes_late_replaces_nothing() -> None:
@@ -430,7 +431,7 @@ def test_a_padr_of_an_earlier_dial_that_comes_late_replaces_nothing() -> None:
     street.hear(1, late)
     street.settle()
     assert (caller.client, caller.over) == (before, False)
-    assert len(street.pppoe) == 1
+    assert len(street.pppoe.calls) == 1
     assert street.pppoe.ignored["overtaken"] == 1
 
 
@@ -446,17 +447,17 @@ def test_a_client_that_dials_anew_replaces_its_old_session_and_gets_another_numb
     assert street.hung_up() == [(CloseCause.USER_REQUEST, "it dials anew")]
     assert list(street.sessions) == [caller.client]
     assert [item.session_id for item in discovered(frames) if item.code == Code.PADT] == [before.pppoe]
-    assert len(street.pppoe) == 1
+    assert len(street.pppoe.calls) == 1
 
 
 def test_a_mac_may_have_as_many_sessions_as_the_setting_says() -> None:
     street = Street(PppoeSettings(per_client=2))
     first, second = up(street), up(street)
     assert first.addresses is not None
-    assert len(street.pppoe) == 2
+    assert len(street.pppoe.calls) == 2
     third = up(street)
     assert (first.over, second.over, third.over) == (True, False, False)
-    assert len(street.pppoe) == 2
+    assert len(street.pppoe.calls) == 2
 
 
 def refused(street: Street, mac: Mac = MAC) -> bool:
@@ -536,7 +537,7 @@ def test_padt_ends_a_session_and_is_not_answered() -> None:
     caller.hang_up()
     assert street.settle() == []
     assert street.hung_up() == [(CloseCause.USER_REQUEST, "PADT")]
-    assert (len(street.pppoe), street.sessions) == (0, {})
+    assert (len(street.pppoe.calls), street.sessions) == (0, {})
 
 
 def test_a_padt_from_elsewhere_ends_nothing() -> None:
@@ -549,7 +550,7 @@ def test_a_padt_from_elsewhere_ends_nothing() -> None:
     street.hear(2, padt)
     assert street.settle() == []
     assert street.lost == ["unknown-pppoe-session"] * 3
-    assert len(street.pppoe) == 1
+    assert len(street.pppoe.calls) == 1
 
 
 def test_a_client_that_takes_its_leave_is_answered() -> None:
@@ -560,7 +561,7 @@ def test_a_client_that_takes_its_leave_is_answered() -> None:
     assert protocols(frames)[0] == Protocol.LCP
     assert codes(frames) == [Code.PADT]
     assert street.hung_up() == [(CloseCause.USER_REQUEST, "peer-terminated")]
-    assert len(street.pppoe) == 0
+    assert len(street.pppoe.calls) == 0
 
 
 def test_a_session_that_ends_here_takes_its_call_along() -> None:
@@ -571,7 +572,7 @@ def test_a_session_that_ends_here_takes_its_call_along() -> None:
     assert protocols(frames) == [Protocol.LCP]
     assert codes(frames) == [Code.PADT], "its last word is not one of a stranger"
     assert caller.over
-    assert len(street.pppoe) == 0
+    assert len(street.pppoe.calls) == 0
 
 
 def test_a_silent_client_is_asked_and_then_gone() -> None:
@@ -594,7 +595,7 @@ def test_whom_the_data_plane_hears_is_not_asked() -> None:
     for _ in range(10):
         street.seen[session.id] = street.now
         assert street.wait(25 * SECOND) == []
-    assert len(street.pppoe) == 1
+    assert len(street.pppoe.calls) == 1
 
 
 def test_who_negotiates_anew_begins_a_new_session_on_the_same_call() -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from . import clients, control, dhcp, exchange, forward, packet, radius, report, start, storm
+from . import clients, control, dhcp, dial, exchange, forward, idle, packet, radius, redial, report, start, storm
 
 BENCHES: dict[str, Callable[[bool], report.Result]] = {
     "packet": packet.bench,
@@ -26,6 +26,9 @@ BENCHES: dict[str, Callable[[bool], report.Result]] = {
     "exchange": exchange.bench,
     "control": control.bench,
     "storm": storm.bench,
+    "dial": dial.bench,
+    "redial": redial.bench,
+    "idle": idle.bench,
     "radius": radius.bench,
 }
 

@@ -155,12 +155,12 @@ class Load:
     def run(self, rate: int, seconds: int) -> Run:
         """Begin `rate` exchanges a second."""
         base = f"mac=02:de:{next(self._serial):02x}:00:00:00"
-        before, full = self._cpu_s(), self._overrun()
+        before, full = cpu_s(self._server.pid), self._overrun()
         text = self._customer.run(
             "perfdhcp", "-4", "-b", base, "-r", str(rate), "-R", str(rate * seconds), "-p", str(seconds),
             "-W", "1000000", "-l", "eth0", "-x", "t", POOL["gateway"], timeout=seconds * 3 + 60, check=False,
         )  # fmt: skip
-        spent = self._cpu_s() - before
+        spent = cpu_s(self._server.pid) - before
         sent, received = counted(text, "sent packets"), counted(text, "received packets")
         return Run(rate, seconds, sent, received, delays(text), self._lag(), spent, self._overrun() - full)
 
@@ -170,10 +170,11 @@ class Load:
         names, values = (line.split() for line in text.splitlines() if line.startswith("Udp:"))
         return int(values[names.index("RcvbufErrors")])
 
-    def _cpu_s(self) -> float:
-        """CPU seconds of the server so far, user and system, all threads."""
-        fields = Path(f"/proc/{self._server.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+def cpu_s(pid: int) -> float:
+    """CPU seconds of a process so far, user and system, all threads."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def counted(text: str, what: str) -> dict[str, int]:

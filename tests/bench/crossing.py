@@ -107,8 +107,8 @@ def on_one_cpu(namespace: Namespace, function: Callable[[], T]) -> T:
 class Plane:
     """The product's data plane with `installed` sessions of `population`, and no Python beside it."""
 
-    def __init__(self, crossing: Crossing, installed: int, rate: Rate | None = None) -> None:
-        """`rate`: what is sold to every one of them, both ways."""
+    def __init__(self, crossing: Crossing, installed: int, rate: Rate | None = None, dialed: bool = False) -> None:
+        """`rate`: what is sold to every one of them, both ways. `dialed`: their sessions are of PPPoE."""
         settings = {".rodata.settings": settings_of_kernel().pack()}
         self._object = objects.load(objects.PROGRAM, sizes(installed, RING_OCTETS), settings)
         crossing.cleanup.callback(self._object.close)
@@ -116,14 +116,16 @@ class Plane:
         self.counters = Counters(self.maps)
         self.usage = Array(self.maps["usage"])
         self.tables = Tables(self.maps, Clock().boot())
-        crossing.gateway.call(lambda: self._configure(crossing))
-        self._install(installed, rate)
+        crossing.gateway.call(lambda: self._configure(crossing, dialed))
+        self._install(installed, rate, dialed)
 
-    def _configure(self, crossing: Crossing) -> None:
+    def _configure(self, crossing: Crossing, dialed: bool) -> None:
         """Fill in the ports; from inside, since `egress` finds devices in the caller's namespace."""
         kinds = abi.PortKind
         ports = [
-            abi.Port(population.ACCESS_PORT, kinds.SUBSCRIBER, 0, crossing.acc0, GATEWAY_ACCESS_MAC, ACCESS_MTU, 0, 0),
+            abi.Port(
+                population.ACCESS_PORT, kinds.SUBSCRIBER, 0, crossing.acc0, GATEWAY_ACCESS_MAC, ACCESS_MTU, 0, dialed
+            ),
             abi.Port(population.CORE_PORT, kinds.NETWORK, 0, crossing.core0, GATEWAY_CORE_MAC, 1500, 0, 0),
         ]
         nobody = Mac(bytes(6))
@@ -138,10 +140,11 @@ class Plane:
         )
         syscall.update(self.maps["tenants"].fd, bytes(4), tenant.pack())
 
-    def _install(self, count: int, rate: Rate | None) -> None:
+    def _install(self, count: int, rate: Rate | None, dialed: bool) -> None:
         now = Clock().boot()
         until = after(now, population.LEASE)
-        sessions = (population.session(number, until, rate=rate) for number in range(count))
+        make = population.dialed if dialed else population.session
+        sessions = (make(number, until, rate=rate) for number in range(count))
         self.tables.install(population.rows(sessions), now)
 
     def attach(self, crossing: Crossing) -> None:

@@ -7,7 +7,7 @@ device is involved: this is the program alone, its cache misses and the route lo
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wayleave.dataplane.plane import ACCESS, CORE
 from wayleave.session.model import MOST_RATE, Rate
@@ -18,8 +18,8 @@ from .traffic import Traffic
 
 SUBSCRIBERS = (1, 1_000, 64_000)
 INSTALLED = 64_000
-GOAL_FLATNESS = 2.3
-METERED = ", metered"
+GOAL_FLATNESS, GOAL_PPPOE = 2.3, 1.15
+METERED, PPPOE = ", metered", ", in PPPoE"
 FAST = Rate.of(MOST_RATE)
 """No packet of the generator is refused."""
 
@@ -40,7 +40,12 @@ class Direction:
 
 
 UP = Direction("up: QinQ client to network", "up_repeat", ACCESS, "forward", "to-network")
+UP_PPPOE = replace(UP, wrapper="up_pppoe_repeat")
 DOWN = Direction("down: network to QinQ client", "down_repeat", CORE, "deliver", "to-subscriber")
+
+
+ROWS = ((UP, ""), (UP_PPPOE, PPPOE), (UP, METERED), (DOWN, ""), (DOWN, PPPOE), (DOWN, METERED))
+"""What is measured, those to be compared beside each other."""
 
 
 def expect(plane: Plane, direction: Direction, subscribers: int, before: list[int], packets: int, ended: int) -> None:
@@ -89,29 +94,70 @@ def bench(quick: bool) -> Result:
     samples: dict[str, list[float]] = {}
     traffic = Traffic()
     with Crossing() as crossing:
-        planes = {"": Plane(crossing, INSTALLED), METERED: Plane(crossing, INSTALLED, FAST)}
-        cases = [(direction, sold, count) for direction in (UP, DOWN) for sold in planes for count in SUBSCRIBERS]
+        planes = {
+            "": Plane(crossing, INSTALLED),
+            METERED: Plane(crossing, INSTALLED, FAST),
+            PPPOE: Plane(crossing, INSTALLED, dialed=True),
+        }
+        cases = [(direction, kind, count) for count in SUBSCRIBERS for direction, kind in ROWS]
         for number in range(rounds):
-            for direction, sold, count in cases if number % 2 == 0 else reversed(cases):
-                net = measure(traffic, planes[sold], crossing, direction, count, repeats)
-                samples.setdefault(_name(direction, sold, count), []).append(net)
+            for direction, kind, count in cases if number % 2 == 0 else reversed(cases):
+                net = measure(traffic, planes[kind], crossing, direction, count, repeats)
+                samples.setdefault(_name(direction, kind, count), []).append(net)
     traffic.close()
-    rows = []
-    found = []
-    for direction, sold in ((direction, sold) for direction in (UP, DOWN) for sold in ("", METERED)):
-        series = [samples[_name(direction, sold, count)] for count in SUBSCRIBERS]
-        flat = [many / some for many, some in zip(series[2], series[1], strict=True)]
-        name = direction.name + sold
-        rows.append((name, *(shown(values) for values in series), shown(flat, 2)))
-        found.append(Aim(f"flatness {name}, program alone", statistics.median(flat), GOAL_FLATNESS, most=True))
     table = Table(
         f"packet: net ns a packet, median [min…max] of {rounds} rounds; {INSTALLED:,} sessions installed",
         ("subscribers taking part", *(f"{count:,}" for count in SUBSCRIBERS), "64k / 1k"),
-        rows,
+        [_row(samples, direction, kind) for direction, kind in ROWS],
         ("Every packet was charged to its subscriber and left where it should; else there would be no table.",),
     )
-    return Result([table], found, samples)
+    beside = Table(
+        "packet: PPPoE beside IPoE, times as long, pair by pair",
+        ("subscribers taking part", *(f"{count:,}" for count in SUBSCRIBERS)),
+        [(plain.name, *(shown(_beside(samples, plain, count), 2) for count in SUBSCRIBERS)) for plain in (UP, DOWN)],
+    )
+    return Result([table, beside], _aims(samples), samples)
 
 
-def _name(direction: Direction, sold: str, count: int) -> str:
-    return f"{direction.wrapper.removesuffix('_repeat')}{sold} {count} ns"
+def _row(samples: dict[str, list[float]], direction: Direction, kind: str) -> tuple[str, ...]:
+    series = [samples[_name(direction, kind, count)] for count in SUBSCRIBERS]
+    return (direction.name + kind, *(shown(values) for values in series), shown(_flatness(samples, direction, kind), 2))
+
+
+def _flatness(samples: dict[str, list[float]], direction: Direction, kind: str) -> list[float]:
+    some, many = (samples[_name(direction, kind, count)] for count in SUBSCRIBERS[1:])
+    return [more / less for more, less in zip(many, some, strict=True)]
+
+
+def _beside(samples: dict[str, list[float]], direction: Direction, count: int) -> list[float]:
+    """PPPoE's ns over IPoE's, round by round."""
+    dialed = UP_PPPOE if direction is UP else direction
+    pair = (samples[_name(dialed, PPPOE, count)], samples[_name(direction, "", count)])
+    return [more / less for more, less in zip(*pair, strict=True)]
+
+
+def _aims(samples: dict[str, list[float]]) -> list[Aim]:
+    flat = [
+        Aim(
+            f"flatness {direction.name}{kind}, program alone",
+            statistics.median(_flatness(samples, direction, kind)),
+            GOAL_FLATNESS,
+            most=True,
+        )
+        for direction, kind in ROWS
+    ]
+    beside = [
+        Aim(
+            f"PPPoE beside IPoE, {direction.wrapper.removesuffix('_repeat')}, {count:,}",
+            statistics.median(_beside(samples, direction, count)),
+            GOAL_PPPOE,
+            most=True,
+        )
+        for direction in (UP, DOWN)
+        for count in SUBSCRIBERS
+    ]
+    return [*flat, *beside]
+
+
+def _name(direction: Direction, kind: str, count: int) -> str:
+    return f"{direction.wrapper.removesuffix('_repeat')}{kind} {count} ns"

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network
 
+from msgspec.structs import replace
+
 from wayleave.dataplane.rows import Rows, project
 from wayleave.lab.topology import GATEWAY_ACCESS_MAC
+from wayleave.net.frame import ETHERTYPE_PPPOE_SESSION
 from wayleave.net.mac import Mac
 from wayleave.net.units import SECOND, BootNs, Ns
 from wayleave.proto.dhcp4.message import encode_options
@@ -21,6 +24,8 @@ SUBNET = model.Subnet(NETWORK, NETWORK[1])
 FIRST_ADDRESS = int(NETWORK[256])
 CLIENT_MAC = 0x02AA00000000
 VIDS_LOG2 = 11
+PPPOE_MASK = 0x3FFF
+MAGIC = b"\x12\x34\x56\x78"
 LEASE = Ns(86400 * SECOND)
 DURATION = Ns(3600 * SECOND)
 ASKS = ((57, b"\x02\x40"), (55, bytes((1, 3, 6, 12, 15, 28, 42))), (60, b"udhcp 1.35.0"))
@@ -55,6 +60,19 @@ def vids(number: int) -> tuple[int, int]:
     return 1 + (number >> VIDS_LOG2), 1 + (number & (1 << VIDS_LOG2) - 1)
 
 
+def pppoe(number: int) -> int:
+    """The subscriber's session-id, where it has dialed."""
+    return 1 + (number & PPPOE_MASK)
+
+
+def dialed(number: int, until: BootNs, rate: model.Rate | None = None) -> model.Session:
+    """Return the session of a subscriber that has dialed, as `session` does."""
+    leased = session(number, until, rate=rate)
+    client = replace(leased.client, pppoe=pppoe(number))
+    header = leased.encapsulation[:-2] + ETHERTYPE_PPPOE_SESSION.to_bytes(2, "big")
+    return replace(leased, client=client, encapsulation=header, form=None, link=model.Link(magic=MAGIC))
+
+
 def session(number: int, until: BootNs, pool: str = "residential", rate: model.Rate | None = None) -> model.Session:
     """Return the subscriber's session, up and promised `until`; its id is its number. `rate`: both ways."""
     svid, cvid = vids(number)
@@ -75,4 +93,4 @@ def session(number: int, until: BootNs, pool: str = "residential", rate: model.R
 
 def rows(sessions: Iterable[model.Session]) -> list[Rows]:
     """Project them all."""
-    return [project(item, TENANT, STANDING) for item in sessions]
+    return [project(item, TENANT, STANDING if item.link is None else None) for item in sessions]

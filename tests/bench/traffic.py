@@ -13,8 +13,8 @@ from wayleave.dataplane import objects, syscall
 from wayleave.dataplane.maps import Array, PerCpu
 
 PROGRAM = Path(__file__).with_name("traffic.bpf.o")
-PLAIN, TAGGED = 60, 68
-"""Octets of a frame, without and with two tags."""
+PLAIN, TAGGED, PPPOE = 60, 68, 76
+"""Octets of a frame, without and with two tags, and in PPPoE behind these."""
 
 BATCH = 64
 """Live frames at a time: what one NAPI poll takes, so that no ring between two veths overflows."""
@@ -79,6 +79,8 @@ class Traffic:
         """Octets of the frames of a program."""
         if program.startswith("dhcp"):
             return self._length
+        if program.startswith("up_pppoe"):
+            return PPPOE
         return TAGGED if program in ("up_live", "up_repeat", "down_repeat") else PLAIN
 
     def live(self, program: str, ifindex: int, count: int) -> Live:

@@ -594,6 +594,37 @@ def test_who_is_blocked_needs_no_password(file: Path, tmp_path: Path) -> None:
     assert "alice@isp.example has no password" in problems(file, USERS.replace('secrets = "people.secrets"\n', ""))[0]
 
 
+REALMS = """
+[[radius.groups]]
+name = "isp-b"
+servers = ["r1"]
+realms = ["isp-b.example", "isp-b.test"]
+strip_realm = true
+"""
+"""To be put behind RADIUS."""
+
+
+def test_a_realm_stands_for_a_group_once(file: Path) -> None:
+    once = GOOD + RADIUS + REALMS
+    file.write_text(once)
+    assert load(file).settings.radius.groups[1].realms == ("isp-b.example", "isp-b.test")
+    third = REALMS.replace('name = "isp-b"', 'name = "third"').replace('"isp-b.test"', '"ISP-B.example"')
+    assert problems(file, once + third) == [
+        "radius.groups[third].realms: isp-b.example is already radius.groups[isp-b]'s: a realm stands for a group once",
+        "radius.groups[third].realms: ISP-B.example is already radius.groups[isp-b]'s: a realm stands for a group once",
+    ]
+    (bad,) = problems(file, once.replace('"isp-b.test"', '"@isp-b.test"'))
+    assert bad.startswith("radius.groups[isp-b].realms: '@isp-b.test' is no realm")
+
+
+def test_a_realm_is_not_taken_off_where_that_would_break_the_proof_or_there_is_none(file: Path) -> None:
+    proven = MS_CHAP + RADIUS + REALMS
+    (bad,) = problems(file, proven)
+    assert bad.startswith("radius.groups[isp-b].strip_realm: MS-CHAPv2 proves the whole name")
+    nothing = GOOD + RADIUS + REALMS.replace('realms = ["isp-b.example", "isp-b.test"]', "")
+    assert problems(file, nothing) == ["radius.groups[isp-b].strip_realm: takes off the group's realms: there are none"]
+
+
 PPPOE = 'role = "subscriber"\nprotocols = ["pppoe"]'
 MS_CHAP = GOOD.replace('role = "subscriber"', PPPOE) + '[pppoe]\nauthentication = ["ms-chap-2", "chap"]\n'
 RADIUS = """

@@ -269,7 +269,7 @@ class World:
         gateway = self.gateway
         assert gateway is not None
         served = {session.client for session in gateway.table if session.phase is Phase.ACTIVE}
-        assert served == {call.client for call in gateway.pppoe.calls() if call.served is not None}, self.seed
+        assert served == {call.client for call in gateway.pppoe.calls if call.served is not None}, self.seed
         for caller in self.callers:
             if caller.addresses is not None:
                 assert caller.client in served, (self.seed, caller.client)

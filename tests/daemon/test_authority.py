@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 from structlog.testing import capture_logs
 
-from tests.aaa.clients import deciders, session
+from tests.aaa.clients import deciders, dialing, session
 from tests.daemon.radius_world import POOL, client
 from tests.fakes.clock import FakeClock
 from tests.fakes.plane import Plane
@@ -21,6 +21,7 @@ from wayleave.daemon.derived import terms_of
 from wayleave.daemon.engine import Admission, Engine
 from wayleave.io.store import Store
 from wayleave.net.units import SECOND, Ns, UtcNs
+from wayleave.proto.ppp.auth import Pap
 from wayleave.session.model import Client, Phase, Service, Session
 from wayleave.session.refusal import Reason, Refusal
 from wayleave.session.table import Table
@@ -84,6 +85,28 @@ def test_another_interval_of_interims_counts_at_once(stage: Stage) -> None:
     assert now < due <= now + 60 * SECOND
     stage.engine.change(served.id, served.service, now)
     assert stage.armed(served) is None
+
+
+def test_what_a_server_has_a_client_hear_reaches_it_with_the_verdict(stage: Stage) -> None:
+    """The other half of MS-CHAPv2: without it the client takes the gateway for somebody else."""
+    dials = dialing(Pap(b"bob", b"sesame"))
+    stage.table.put(dials, stage.clock.boot())
+    decision = Decision(Ticket(dials.id, dials.since), replace(GRANTED, address=None), proof=b"S=407A")
+    stage.authority._decided(decision)
+    decided = stage.table.get(dials.id)
+    assert decided is not None
+    assert (decided.phase, decided.proof, decided.credentials) == (Phase.RECORDING, b"S=407A", None)
+
+
+def test_a_users_rejection_leaves_what_is_known_of_its_line(tmp_path: Path) -> None:
+    before = Stage(tmp_path, FakeClock())
+    user = dialing(Pap(b"bob", b"sesame"))
+    stage = later(before, tmp_path, {user.client.station: GRANTED})
+    stage.table.put(user, stage.clock.boot())
+    stage.authority._decided(Decision(Ticket(user.id, user.since), Refusal(Reason.RADIUS_REJECTED, "no")))
+    set_clock(stage, before)
+    assert user.client.station in stage.authority.authorizer._last
+    stage.store.close()
 
 
 GRANTED = Service(tenant="isp", pool="residential", subscriber="bob", authority="group")

@@ -118,7 +118,20 @@ def test_whoever_ends_a_session_its_client_hears_of_it_at_once(cause: CloseCause
     world.run(SECOND // 10)
     assert world.callers[0].over
     assert world.callers[0].addresses is None
-    assert len(world.gateway.pppoe) == 0
+    assert len(world.gateway.pppoe.calls) == 0
+
+
+def test_a_client_that_dials_again_at_once_gets_its_address_again() -> None:
+    world = online(customers=4)
+    caller = world.callers[2]
+    assert caller.addresses is not None
+    before = caller.addresses.own
+    caller.hang_up()
+    world.run(SECOND)
+    caller.dial(world.clock.boot())
+    world.run(SECOND)
+    assert caller.addresses is not None
+    assert caller.addresses.own == before
 
 
 def test_a_client_that_negotiates_anew_is_a_new_session_with_the_same_number() -> None:
@@ -149,4 +162,4 @@ def test_whatever_happens_all_are_online_again_once_the_wire_is_well(seed: int) 
     assert world.gateway is not None
     world.run(5 * MINUTE)
     assert len([item for item in world.gateway.table if item.phase is Phase.ACTIVE]) == len(world.callers)
-    assert len(world.gateway.pppoe) == len(world.callers)
+    assert len(world.gateway.pppoe.calls) == len(world.callers)

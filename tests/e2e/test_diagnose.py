@@ -521,9 +521,11 @@ def test_a_device_that_is_gone(lab: Lab) -> None:
 PROVEN_ELSEWHERE = {
     *("clock-unset", "dropped", "getting-on", "destination-refused", "idle", "subscriber-full", "over-rate"),
     *("radius-rejected", "radius-unusable", "radius-unsigned", "radius-doubted", "radius-never-answered"),
-    *("radius-unreachable", "radius-busy", "radius-decides", "no-username", "credentials-unusable"),
+    *("radius-unreachable", "radius-busy", "radius-decides", "no-username"),
+    *("wrong-password", "credentials-unusable"),
 }
-"""By tests/api/test_verdicts.py; `over-rate` by test_rates.py, and RADIUS by test_radius_seen.py, too."""
+"""By tests/api/test_verdicts.py; `over-rate` by test_rates.py, RADIUS by test_radius_seen.py, and `wrong-password` by
+test_pppoe_users.py, too."""
 
 
 def test_the_drill_leaves_no_rule_out() -> None:

@@ -427,6 +427,22 @@ def test_who_is_to_be_asked_about_again_goes_on_until_somebody_says_otherwise() 
     assert changed.asks_at == session.asks_at, "a change in between leaves its time as it was"
 
 
+@pytest.mark.parametrize(("name", "ends"), [("alice", True), ("", False)])
+def test_who_proved_who_it_is_cannot_be_asked_about_again_and_ends_with_its_time(name: str, ends: bool) -> None:
+    """RFC 2865 5.29: a server that says RADIUS-Request leaves it to the gateway."""
+    service = replace(SERVICE, session_timeout=Ns(600 * SECOND), reauthorize=True)
+    dialed = life.Dialed(client=replace(CLIENT, pppoe=7), ask="dialed", encapsulation=b"l2", link=Link(name=name))
+    session, _ = begin(7, dialed, NOW)
+    for event in (life.Granted(service), life.Allocated(LEASE), life.Recorded(), life.Installed()):
+        session, _ = advance(session, event, NOW)
+    over = BootNs(NOW + 600 * SECOND)
+    assert (session.ends_at, session.asks_at) == ((over, NEVER) if ends else (NEVER, over))
+    later, _ = advance(session, life.Changed(replace(service, name="gold"), anew=True), BootNs(NOW + SECOND))
+    assert (later.ends_at != NEVER) is ends, "whatever a change says"
+    done, _ = advance(session, life.Due(), over)
+    assert (done.cause is CloseCause.SESSION_TIMEOUT) is ends
+
+
 @pytest.mark.parametrize("phase", [phase for phase in Phase if phase is not Phase.ACTIVE])
 def test_only_who_is_served_can_be_changed(phase: Phase) -> None:
     session = at(phase)

@@ -109,6 +109,31 @@ def test_what_the_disk_says_is_held_and_not_given_twice() -> None:
     assert NETWORK[2] not in take_all(small)
 
 
+def test_who_comes_back_is_known_by_what_lasts_and_holds_by_what_does_not() -> None:
+    small = pool()
+    first = small.allocate("call 1", None, NOW, known_as="alice")
+    second = small.allocate("call 2", None, NOW, known_as="alice")
+    assert first != second, "two at once never share"
+    with pytest.raises(Exhaustion, match="is held by another client"):
+        small.allocate("call 3", first, NOW, static=True, known_as="alice")
+    small.free(first)
+    assert small.allocate("call 4", None, NOW, known_as="bob") not in (first, second)
+    assert small.allocate("call 5", None, NOW, known_as="alice") == first
+    assert small.holder(first) == "call 5"
+
+
+def test_what_is_taken_up_is_known_as_it_was() -> None:
+    small = pool()
+    small.hold(NETWORK[4], "call 1", "alice")
+    with pytest.raises(Exhaustion, match="held by call 1"):
+        small.hold(NETWORK[4], "call 2", "alice")
+    larger = Pool("larger", Subnet(IPv4Network("10.0.0.0/28"), NETWORK[1]))
+    larger.take_over(small)
+    for known in (small, larger):
+        known.free(NETWORK[4])
+        assert known.allocate("call 3", None, NOW, known_as="alice") == NETWORK[4]
+
+
 class Holders(RuleBasedStateMachine):
     """Clients come and go in any order: no address has two holders, none is lost, none outside is given."""
 
@@ -121,12 +146,18 @@ class Holders(RuleBasedStateMachine):
 
     clients = Bundle("clients")
 
-    @rule(target=clients, wanted=st.none() | st.sampled_from(list(NETWORK)), exact=st.booleans())
-    def allocate(self, wanted: IPv4Address | None, exact: bool) -> str:
+    @rule(
+        target=clients,
+        wanted=st.none() | st.sampled_from(list(NETWORK)),
+        exact=st.booleans(),
+        known_as=st.none() | st.sampled_from(["alice", "bob"]),
+    )
+    def allocate(self, wanted: IPv4Address | None, exact: bool, known_as: str | None) -> str:
         self.count += 1
         name = f"client-{self.count}"
         try:
-            address = self.pool.allocate(name, wanted, self.now, exact=exact and wanted is not None)
+            exactly = exact and wanted is not None
+            address = self.pool.allocate(name, wanted, self.now, exact=exactly, known_as=known_as)
         except Exhaustion:
             if not (exact and wanted is not None):
                 assert self.pool.held + self.pool.quarantined == self.pool.size

@@ -320,7 +320,11 @@ ROWS = (
     Row("Alc-Primary-Dns", _dns, "a name server", live=False, gathers="dns"),
     Row("Alc-Secondary-Dns", _dns, "another", live=False, gathers="dns"),
     Row("Session-Timeout", _seconds("session_timeout"), "seconds after which it ends, or is asked about again"),
-    Row("Termination-Action", _termination, "what then: Default ends it, RADIUS-Request asks a server again"),
+    Row(
+        "Termination-Action",
+        _termination,
+        "what then: Default ends it, RADIUS-Request asks a server again; who proved who it is ends and dials anew",
+    ),
     Row("State", _state, "comes back when a server is asked again", live=False),
     Row("Idle-Timeout", _seconds("idle_timeout"), "seconds of silence after which it ends"),
     Row("Acct-Interim-Interval", _interim, "seconds between interim records; 0: none"),

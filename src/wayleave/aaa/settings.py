@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, WithJsonSchema
 
 from wayleave.aaa import policy
+from wayleave.aaa.radius import CHALLENGED
 from wayleave.aaa.request import PLACEHOLDERS, check_template
 from wayleave.net.duration import parse_duration
 from wayleave.net.ipv4 import Address4
 from wayleave.net.rate import BitRate
-from wayleave.net.units import BitsPerSecond, Ns
+from wayleave.net.units import SECOND, BitsPerSecond, Ns
 from wayleave.proto.radius.dictionary import STANDARD
 from wayleave.proto.radius.packet import ACCT_PORT, AUTH_PORT, DYNAUTH_PORT, RADSEC_PORT
 from wayleave.session.model import LEAST_BURST, LEAST_INTERIM, LEAST_RATE, MOST_BURST, MOST_RATE, Rate, Service
@@ -31,6 +33,18 @@ def _template(text: str) -> str:
     return text
 
 
+def _realm(text: str) -> str:
+    if not _REALM.fullmatch(text):
+        raise ValueError(f"{text!r} is no realm: what stands behind the last @ of users' names, such as isp.example")
+    return text
+
+
+_REALM = re.compile(r"[^\s@]+")
+RealmText = Annotated[
+    str,
+    AfterValidator(_realm),
+    WithJsonSchema({"type": "string", "pattern": f"^{_REALM.pattern}$", "examples": ["isp.example"]}),
+]
 SpeedText = Annotated[BitRate, AfterValidator(_rate_bounds)]
 TemplateText = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_template)]
 _PLACES = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
@@ -209,7 +223,15 @@ class GroupSettings(Leaf):
         description="servers for accounting; absent: the same; []: none",
         json_schema_extra=AT_START,
     )
-    username: TemplateText = Field(default="{mac}", description=f"User-Name, of {_PLACES}")
+    realms: tuple[RealmText, ...] = Field(
+        default=(),
+        description="users of these (`alice@REALM`, of PPP) are asked of it, whatever their port's tenant; large and "
+        "small letters are the same",
+    )
+    strip_realm: bool = Field(default=False, description="take its realms off the User-Name")
+    username: TemplateText = Field(
+        default="{mac}", description=f"User-Name of clients that nobody asked who they are, of {_PLACES}"
+    )
     password: str | None = Field(
         default=None,
         description="path of the file with the User-Password; absent: the User-Name",
@@ -225,11 +247,14 @@ class GroupSettings(Leaf):
     )
     when_down: Literal["refuse", "last-known"] = Field(
         default="refuse",
-        description="no server lives: refuse newcomers, or believe its last answer for the same client",
+        description="no server lives: refuse newcomers, or believe its last answer for the same client; never of one "
+        "that has to prove who it is",
     )
     last_known: Duration = Field(default=parse_duration("7d"), description="for how long an answer is believed then")
     hold_rejects: Duration = Field(
-        default=parse_duration("30s"), description="a rejected client is not asked about again for this long"
+        default=parse_duration("30s"),
+        description="a rejected client is not asked about again for this long, unless it says another password; by "
+        f"CHAP, which does not tell, for {CHALLENGED // SECOND}s at most",
     )
     queue: int = Field(
         default=10_000,
@@ -240,7 +265,11 @@ class GroupSettings(Leaf):
     )
 
     def rules(self) -> tuple[Rule, ...]:
-        return (self._attributes, self._meanings, self._patience)
+        return (self._attributes, self._meanings, self._patience, self._strips)
+
+    def _strips(self) -> Iterator[Problem]:
+        if self.strip_realm and not self.realms:
+            yield "strip_realm", "takes off the group's realms: there are none"
 
     def _meanings(self) -> Iterator[Problem]:
         for name, meant in self.aliases.items():

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address
 from itertools import count
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from wayleave.access.calls import Call, Calls
 from wayleave.access.demux import Ignored
 from wayleave.access.ipoe import Delivery
 from wayleave.access.settings import PortSettings, PppoeSettings
@@ -48,7 +49,7 @@ from wayleave.proto.ppp.packet import Code as PppCode
 from wayleave.proto.ppp.packet import Protocol
 from wayleave.proto.pppoe import discovery
 from wayleave.proto.pppoe import line as pppoe_line
-from wayleave.proto.pppoe.discovery import LARGEST_SESSION_ID, Concentrator, Confirmed
+from wayleave.proto.pppoe.discovery import Concentrator, Confirmed
 from wayleave.proto.pppoe.packet import (
     AC_SYSTEM_ERROR,
     VENDOR_SPECIFIC,
@@ -68,9 +69,6 @@ from wayleave.session.table import Key
 
 KEY = 32
 """Octets of the key that cookies are made with."""
-
-VERDICT = Ns(60 * SECOND)
-"""How long a client that said who it is waits for an answer before it is told to dial again."""
 
 OPENING = Ns(SECOND // 4)
 """How long LCP waits for its client to begin: many have no ear for it yet when they read the PADS, and lose what came
@@ -94,7 +92,16 @@ _NOTHING = {
 }
 """Of who never said who it is, in words."""
 
-_NOT_ITS_FAULT = PASSING | {Why.POOL_EMPTY, Why.TABLE_FULL, Why.LINE_FULL, Why.NO_POOL, Why.STORE_FAILED}
+_NOT_ITS_FAULT = PASSING | {
+    Why.ADDRESS_NOT_FREE,
+    Why.LINE_FULL,
+    Why.NO_POOL,
+    Why.POOL_EMPTY,
+    Why.RADIUS_UNUSABLE,
+    Why.STORE_FAILED,
+    Why.SUBSCRIBER_FULL,
+    Why.TABLE_FULL,
+}
 """A client that is refused for one of these may be whom it says: it is not told that its password is wrong."""
 
 _CALLED = {None: b"", "Pap": b"PAP", "ChapMd5": b"CHAP", "MsChap2": b"MS-CHAPv2"}
@@ -106,35 +113,6 @@ class Ask(Struct, frozen=True, gc=False):
     key: Key
     attempt: int
     called: bytes
-
-
-class Call(Struct, gc=False):
-    """One session of PPPoE. `header` is Ethernet's toward the client; `cookie` is empty after a restart."""
-
-    client: Client
-    header: bytes
-    ppp: ppp.Session
-    most: int
-    """Octets of IP that the client's carrier takes."""
-    agent: bytes = b""
-    service: str = ""
-    cookie: bytes = b""
-    pads: bytes = b""
-    link: Link = Link()
-    opens_at: BootNs = NEVER
-    """When LCP begins here, if the client does not before."""
-    asked_at: BootNs = NEVER
-    """When it was asked about; NEVER: nobody decides about it now."""
-    served: int | None = None
-    """The session of the domain that it carries."""
-    waiting: lifecycle.Dialed | None = None
-    """What it says once the session that it carried before is gone."""
-    armed: BootNs = NEVER
-
-    @property
-    def deadline(self) -> BootNs:
-        verdict = after(self.asked_at, VERDICT) if self.asked_at else NEVER
-        return min((moment for moment in (self.ppp.deadline, verdict, self.opens_at) if moment), default=NEVER)
 
 
 class Pppoe:
@@ -161,15 +139,10 @@ class Pppoe:
         client that is given no session, or never said who it is, and why.
         """
         self._macs, self._known, self._seen, self._entropy = macs, known, seen, entropy
-        self._send, self._unheard, self._turned_away, self._most = send, unheard, turned_away, most
+        self._send, self._unheard, self._turned_away = send, unheard, turned_away
         self._key = entropy(KEY)
-        self._calls: dict[Key, Call] = {}
-        self._of_client: dict[Key, list[Key]] = {}
+        self.calls = Calls(most, entropy)
         self._leaving: dict[Key, set[Key]] = {}  # sessions on their way out
-        self._opening: Counter[Line] = Counter()
-        self._on_port: Counter[int] = Counter()
-        self._next_id: dict[int, int] = {}
-        self._deadlines: list[tuple[BootNs, Key]] = []
         self._delayed: list[tuple[BootNs, int, Client, bytes]] = []
         self._serial = count()
         self._told: list[tuple[Client, Event]] = []
@@ -194,18 +167,6 @@ class Pppoe:
         self._ppp = ppp.Settings(
             name=(settings.name or name).encode(), demands=settings.demands(), keepalive=settings.keepalive()
         )
-
-    def __len__(self) -> int:
-        return len(self._calls)
-
-    @property
-    def dialing(self) -> int:
-        """How many have no address yet."""
-        return self._opening.total()
-
-    def calls(self) -> Iterable[Call]:
-        """Those that there are."""
-        return self._calls.values()
 
     def told(self) -> list[tuple[Client, Event]]:
         """Return what became known since the last call, about whom."""
@@ -291,9 +252,8 @@ class Pppoe:
 
     def _accept(self, client: Client, agent: bytes, header: bytes, confirmed: Confirmed, now: BootNs) -> None:
         """Give a client a session; the same one again if it only repeats itself."""
-        mine = self._of_client.get(client.station.key, [])
-        for key in mine:
-            call = self._calls[key]
+        mine = self.calls.of_station(client)
+        for call in mine:
             if call.cookie == confirmed.cookie and call.pads:
                 again = discovery.established(confirmed, call.client.pppoe)
                 if again == call.pads:
@@ -301,18 +261,18 @@ class Pppoe:
                     return
         settings = self._ports[client.line.port]
         surplus = mine[: max(0, len(mine) + 1 - self._settings.per_client)]
-        if any(discovery.made_before(confirmed.cookie, self._calls[key].cookie) for key in surplus):
+        if any(discovery.made_before(confirmed.cookie, call.cookie) for call in surplus):
             self.ignored[Ignored.OVERTAKEN] += 1  # a PADR of an earlier dial, late
             return
-        for key in surplus:
-            self._replace(self._calls[key], now)
-        full = self._full(client, settings)
+        for call in surplus:
+            self._replace(call, now)
+        full = self.calls.full(client, settings)
         if full is not None:
             self.ignored[full.reason.spoken] += 1
             self._turned_away(client, full)
             self._say(client, "pads-error", header + discovery.refused(confirmed, AC_SYSTEM_ERROR, full.why))
             return
-        client = replace(client, pppoe=self._new_id(client))
+        client = replace(client, pppoe=self.calls.new_id(client))
         call = Call(
             client,
             header[:-2] + ETHERTYPE_PPPOE_SESSION.to_bytes(2, "big"),
@@ -324,40 +284,18 @@ class Pppoe:
             discovery.established(confirmed, client.pppoe),
             opens_at=after(now, OPENING),
         )
-        self._add(call)
-        self._opening[client.line] += 1
+        self.calls.add(call)
         self._say(client, "pads", header + call.pads)
-        self._arm(call)
-
-    def _full(self, client: Client, port: PortSettings) -> Refusal | None:
-        """Why there is no room for another call; None: there is."""
-        if len(self._calls) >= self._most:
-            return Refusal(Why.TABLE_FULL, "the gateway has no room")
-        if port.pppoe_sessions is not None and self._on_port[port.number] >= port.pppoe_sessions:
-            return Refusal(Why.PORT_FULL, f"port {port.number} has no room: {port.pppoe_sessions} sessions are there")
-        if self._opening[client.line] >= port.clients:
-            return Refusal(Why.LINE_FULL, f"too many are dialing on line {client.line}")
-        return None
-
-    def _new_id(self, client: Client) -> int:
-        """A session-id that this client does not have, and that its port did not give out for long."""
-        port = client.line.port
-        taken = {key[-1] for key in self._of_client.get(client.station.key, ())}
-        number = self._next_id.get(port) or int.from_bytes(self._entropy(2)) % LARGEST_SESSION_ID + 1
-        while number in taken:
-            number = number % LARGEST_SESSION_ID + 1
-        self._next_id[port] = number % LARGEST_SESSION_ID + 1
-        return number
 
     def _hang_up(self, port: int, outer: Frame, padt: Packet, data: bytes) -> None:
-        call = self._calls.get((port, *frame.vids(outer), outer.source, padt.session_id))
+        call = self.calls.get((port, *frame.vids(outer), outer.source, padt.session_id))
         if call is None:
             self._ignore(port, data, Ignored.UNKNOWN_SESSION)
             return
         self.heard["padt"] += 1
         self.ended["padt"] += 1
         self._tell_end(call, CloseCause.USER_REQUEST, "PADT")
-        self._drop(call)
+        self.calls.drop(call)
 
     # ---- sessions -----------------------------------------------------------------------
 
@@ -368,7 +306,7 @@ class Pppoe:
         except Malformed:
             self._ignore(key[0], data, Ignored.MALFORMED_PPPOE)
             return
-        call = self._calls.get(key)
+        call = self.calls.get(key)
         if call is None:
             self._unknown(key, packet, data)
             return
@@ -420,7 +358,7 @@ class Pppoe:
                 case Down(reason):
                     self._down(call, reason)
                     return
-        self._arm(call)
+        self.calls.arm(call)
 
     def _frame(self, call: Call, protocol: int, information: bytes) -> None:
         packet = call.header + encode_session(call.client.pppoe, protocol, information)
@@ -454,15 +392,14 @@ class Pppoe:
             self._turned_away(call.client, Refusal(Why.NO_AGREEMENT, says))
         self._tell_end(call, _CAUSES.get(reason, CloseCause.NOT_NEGOTIATED), reason.value)
         self._padt(call)
-        self._drop(call)
+        self.calls.drop(call)
 
     def _tell_end(self, call: Call, cause: CloseCause, says: str) -> None:
         """Tell that the client's link is gone; also where it is not decided yet who it is."""
         if call.served is not None or (call.asked_at and call.waiting is None):
             self._told.append((call.client, lifecycle.HungUp(cause, says)))
-        if call.served is not None:
-            self._opening[call.client.line] += 1
-        call.served, call.waiting, call.asked_at = None, None, NEVER
+        self.calls.carries(call, None)
+        call.waiting, call.asked_at = None, NEVER
 
     def _padt(self, call: Call, why: str = "") -> None:
         header = call.header[:-2] + ETHERTYPE_PPPOE_DISCOVERY.to_bytes(2, "big")
@@ -474,24 +411,18 @@ class Pppoe:
         """Tell a client the verdict; who is let on negotiates its addresses."""
         ask = reply.ask
         assert isinstance(ask, Ask)
-        call = self._calls.get(ask.key)
+        call = self.calls.get(ask.key)
         if call is None or call.waiting is not None:
             return
         call.asked_at = NEVER
         if reply.answer is Answer.ADMIT and session.lease is not None:
-            call.served = session.id
-            self._opened(call)
+            self.calls.carries(call, session.id)
             outputs = call.ppp.decide(ask.attempt, True, reply.proof, self._networks(session), now)
         elif reply.refusal is not None and reply.refusal.reason in _NOT_ITS_FAULT:
             outputs = call.ppp.close(now, Reason.REFUSED)
         else:
             outputs = call.ppp.decide(ask.attempt, False, reply.proof, (), now)
         self._do(call, outputs, now)
-
-    def _opened(self, call: Call) -> None:
-        self._opening[call.client.line] -= 1
-        if not self._opening[call.client.line]:
-            del self._opening[call.client.line]
 
     def _networks(self, session: Session) -> tuple[ppp.Network, ...]:
         timers = self._ppp.timers
@@ -514,7 +445,7 @@ class Pppoe:
         if session.live:
             return
         self._leave(session)
-        call = self._calls.get(session.client.key)
+        call = self.calls.get(session.client.key)
         if call is None or call.waiting is not None:
             return
         if (before is None or before.live) and session.cause not in (CloseCause.REFUSED, CloseCause.NO_ADDRESS):
@@ -533,7 +464,7 @@ class Pppoe:
         if leaving:
             return
         del self._leaving[mine]
-        for call in [self._calls[key] for key in self._of_client.get(mine, ())]:
+        for call in self.calls.of_station(session.client):
             if call.waiting is not None:
                 self._told.append((call.client, call.waiting))
                 call.waiting = None
@@ -545,7 +476,7 @@ class Pppoe:
                 self._frame(call, output.protocol, output.information)
         self.ended[why] += 1
         self._padt(call, why)
-        self._drop(call)
+        self.calls.drop(call)
 
     def _replace(self, call: Call, now: BootNs) -> None:
         """Its client dials anew, and has forgotten it."""
@@ -557,8 +488,8 @@ class Pppoe:
     @property
     def next_deadline(self) -> BootNs:
         """When `due` is worth calling; NEVER: nothing waits. May be early."""
-        heads = [heap[0][0] for heap in (self._deadlines, self._delayed) if heap]
-        return min(heads, default=NEVER)
+        delayed = self._delayed[0][0] if self._delayed else NEVER
+        return min(filter(None, (delayed, self.calls.next_deadline)), default=NEVER)
 
     def due(self, now: BootNs, limit: int) -> None:
         """Do what is due, of at most `limit` calls."""
@@ -566,20 +497,11 @@ class Pppoe:
             _, _, client, pado = heapq.heappop(self._delayed)
             if client.line.port in self._macs:
                 self._say(client, "pado", pado)
-        while limit and self._deadlines and self._deadlines[0][0] <= now:
-            at, key = heapq.heappop(self._deadlines)
-            call = self._calls.get(key)
-            if call is None or call.armed != at:
-                continue
-            call.armed = NEVER
-            if call.deadline <= now:
-                limit -= 1
-                self._expire(call, now)
-            else:
-                self._arm(call)
+        for call in self.calls.due(now, limit):
+            self._expire(call, now)
 
     def _expire(self, call: Call, now: BootNs) -> None:
-        if call.asked_at and now >= after(call.asked_at, VERDICT):
+        if call.verdict_by and now >= call.verdict_by:
             self._tell_end(call, CloseCause.NOT_NEGOTIATED, "no verdict")
             self._end(call, "no-verdict", now)
             return
@@ -587,32 +509,6 @@ class Pppoe:
         if call.served is not None:
             call.ppp.heard(self._seen(call.served))
         self._do(call, call.ppp.expire(now), now)
-
-    def _arm(self, call: Call) -> None:
-        """Have at most one entry a call that counts: a deadline that moved on is put back when it comes up."""
-        deadline = call.deadline
-        if deadline != NEVER and (call.armed == NEVER or deadline < call.armed):
-            call.armed = deadline
-            heapq.heappush(self._deadlines, (deadline, call.client.key))
-
-    # ---- the table ----------------------------------------------------------------------
-
-    def _add(self, call: Call) -> None:
-        client = call.client
-        self._calls[client.key] = call
-        self._of_client.setdefault(client.station.key, []).append(client.key)
-        self._on_port[client.line.port] += 1
-
-    def _drop(self, call: Call) -> None:
-        client = call.client
-        del self._calls[client.key]
-        self._on_port[client.line.port] -= 1
-        others = self._of_client[client.station.key]
-        others.remove(client.key)
-        if not others:
-            del self._of_client[client.station.key]
-        if call.served is None:
-            self._opened(call)
 
     def resume(self, session: Session, now: BootNs) -> None:
         """Go on with a session that another process had: its client notices nothing."""
@@ -630,8 +526,7 @@ class Pppoe:
         )
         identifiers = Identifiers(*link.identifiers) if link.identifiers is not None else None
         call.ppp.resume(ppp.Kept(link.magic, link.mru, self._addresses(session), identifiers), now)
-        self._add(call)
-        self._arm(call)
+        self.calls.add(call)
 
 
 _FAREWELL = bytes((PppCode.TERMINATE_ACK,))

@@ -197,11 +197,12 @@ async def _find(gateway: Diagnosing, whom: Whom) -> tuple[str, Client | None, Se
         session = gateway.table.get(whom.session)
         if session is None:
             raise Unknown(f"there is no session {whom.session}")
-        return f"session {whom.session}", session.client, session, _entry_of(gateway, session.client)
+        return f"session {whom.session}", session.client, session, _entry_of(gateway, session.client, session)
     if whom.mac is not None:
         mac = whom.mac
         client = _latest(gateway, lambda key: key[3] == mac)
-        return str(mac), client, _session(gateway, client), _entry_of(gateway, client or Client(Line(0), mac))
+        session = _session(gateway, client)
+        return str(mac), client, session, _entry_of(gateway, client or Client(Line(0), mac), session)
     entry = next((item for item in gateway.subscribers if item.name == whom.subscriber), None)
     if entry is None:
         raise Unknown(f"there is no subscriber {whom.subscriber} in the subscribers file, and no session of one")
@@ -248,12 +249,15 @@ def _session(gateway: Diagnosing, client: Client | None) -> Session | None:
     return gateway.table.find(client) if client is not None else None
 
 
-def _entry_of(gateway: Diagnosing, client: Client) -> Subscriber | None:
-    """The entry that means this client: by its MAC wherever it is heard, else by its line."""
-    mine = [item for item in gateway.subscribers if item.mac == client.mac]
-    here = [item for item in gateway.subscribers if item.line == client.line]
+def _entry_of(gateway: Diagnosing, client: Client, session: Session | None) -> Subscriber | None:
+    """The entry that means this client: by its MAC wherever it is heard, else by its line, else by its user."""
+    user = session.link.name or None if session is not None and session.link is not None else None
+    meant = [item for item in gateway.subscribers if item.user == user]
+    mine = [item for item in meant if item.mac == client.mac]
+    here = [item for item in meant if item.line == client.line]
+    anywhere = [item for item in meant if user is not None and item.line is None]
     return next((item for item in mine if item in here), None) or next(
-        (item for item in [*mine, *here] if item.mac in (None, client.mac)), None
+        (item for item in [*mine, *here, *anywhere] if item.mac in (None, client.mac)), None
     )
 
 
@@ -291,6 +295,8 @@ def _servers(gateway: Diagnosing, client: Client | None, session: Session | None
     """The RADIUS servers that are asked about it."""
     name = _tenant(gateway, client, session) if client is not None else ""
     group = next((item.radius for item in gateway.settings.tenants if item.name == name), None)
+    if session is not None and session.service is not None and session.service.authority:
+        group = session.service.authority
     asked = servers(gateway.authority)
     return [view_server(item, now) for item in asked if (item.group, item.purpose) == (group, "access")]
 

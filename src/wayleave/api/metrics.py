@@ -81,7 +81,7 @@ def _phases(now: Reading) -> Samples:
 
 
 def _pppoe(now: Reading) -> Samples:
-    calls = now.gateway.pppoe
+    calls = now.gateway.pppoe.calls
     return [(("up",), len(calls) - calls.dialing), (("dialing",), calls.dialing)]
 
 

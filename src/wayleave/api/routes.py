@@ -231,14 +231,14 @@ def application(gateway: Running, configuration: Changing) -> FastAPI:
 
     @app.get("/pppoe")
     async def pppoe() -> PppoeView:
-        calls = gateway.pppoe
+        said = gateway.pppoe
         return PppoeView(
-            sessions=len(calls),
-            dialing=calls.dialing,
-            heard=dict(calls.heard),
-            said=dict(calls.said),
-            ignored=dict(calls.ignored),
-            ended=dict(calls.ended),
+            sessions=len(said.calls),
+            dialing=said.calls.dialing,
+            heard=dict(said.heard),
+            said=dict(said.said),
+            ignored=dict(said.ignored),
+            ended=dict(said.ended),
             python_s=(gateway.clock.boot() - gateway.started) // SECOND,
         )
 

@@ -64,6 +64,8 @@ def _radius(tree: Configuration) -> Iterator[Problem]:
         yield from rules_of(path, group)
         yield from sensible(_asks(path, group, tree))
         yield from sensible(_has_a_pool(path, group, tree))
+        yield from sensible(_keeps_what_is_proven(path, group, tree))
+    yield from sensible(_realms(tree))
 
 
 def _asks(path: str, group: GroupSettings, tree: Configuration) -> Iterator[Problem]:
@@ -89,6 +91,25 @@ def _pppoe(tree: Configuration) -> Iterator[Problem]:
                 f'"ms-chap-2" takes a RADIUS server to check, and tenant {port.tenant} of port {port.number} has none: '
                 'leave it out, or name a group with tenants.radius; "chap" and "pap" are checked here',
             )
+
+
+def _keeps_what_is_proven(path: str, group: GroupSettings, tree: Configuration) -> Iterator[Problem]:
+    if group.strip_realm and "ms-chap-2" in tree.pppoe.authentication:
+        yield (
+            f"{path}.strip_realm",
+            'MS-CHAPv2 proves the whole name, so that no server finds a shorter one proven: leave "ms-chap-2" out of '
+            "pppoe.authentication, or have the server look the realm away",
+        )
+
+
+def _realms(tree: Configuration) -> Iterator[Problem]:
+    """Complain of a realm that would stand for two groups, or for one twice."""
+    first: dict[str, str] = {}
+    for path, group in _each("radius.groups", tree.radius.groups):
+        for realm in getattr(group, "realms", ()):
+            if realm.lower() in first:
+                yield f"{path}.realms", f"{realm} is already {first[realm.lower()]}'s: a realm stands for a group once"
+            first.setdefault(realm.lower(), path)
 
 
 def _services(tree: Configuration) -> Iterator[Problem]:

@@ -82,6 +82,7 @@ def _deciders(settings: Configuration, subscribers: Sequence[Subscriber], passwo
         ),
         tenants=tenants,
         groups={item.name: groups[item.radius] for item in settings.tenants if item.radius is not None},
+        realms={realm.lower(): groups[group.name] for group in settings.radius.groups for realm in group.realms},
         known=Known(services, pools, frozenset(item.name for item in settings.tenants)),
         trusted=frozenset(port.number for port in settings.ports if port.trusted),
     )
@@ -98,13 +99,22 @@ def _terms(group: GroupSettings, settings: Configuration) -> Terms:
             username=group.username,
             calling=group.calling,
             called=group.called,
+            stripped=frozenset(realm.lower() for realm in group.realms if group.strip_realm),
         ),
         pool=group.pool or "",
+        tenant=_owner(group, settings),
         interim=group.interim or Ns(0),
         reading=Reading(frozenset(group.ignore), group.aliases),
         last_known=group.last_known if group.when_down == "last-known" else Ns(0),
         hold_rejects=group.hold_rejects,
     )
+
+
+def _owner(group: GroupSettings, settings: Configuration) -> str:
+    """Whose clients are asked of a group by their realm: the tenant's that asks no other, else its pool's."""
+    asking = [tenant.name for tenant in settings.tenants if tenant.radius == group.name]
+    homes = [pool.tenant for pool in settings.pools if pool.name == group.pool]
+    return asking[0] if len(asking) == 1 else next(iter(homes), "")
 
 
 def _delivery(pool: PoolSettings) -> Delivery:

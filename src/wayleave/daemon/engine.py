@@ -261,7 +261,7 @@ class Engine:
         self.journal.note(session.id, RESTORED, now, number=int(lease.address))
         terms = self._home(lease)
         if terms is not None:
-            terms.pool.hold(lease.address, session.client)
+            terms.pool.hold(lease.address, session.client, session.known_as)
         reviewed = review(session, self.pools, self._authorization)
         self.table.put(reviewed.session, now)
         return reviewed.refusal if reviewed.outcome is Outcome.ENDED else None
@@ -491,7 +491,7 @@ class Engine:
         if isinstance(service, Refusal):
             return lifecycle.Denied(self._counted(service))
         if service.sessions is not None:
-            others = [other for other in self.table.of_subscriber(service.subscriber) if other.live]
+            others = [other for other in self.table.of_subscriber(service.subscriber) if _beside(other, service)]
             if len(others) >= service.sessions:
                 why = f"{service.subscriber} has {len(others)} sessions, and may have {service.sessions}"
                 return lifecycle.Denied(self._counted(Refusal(Reason.SUBSCRIBER_FULL, why)))
@@ -528,6 +528,7 @@ class Engine:
                 self._now,
                 exact=effect.exact,
                 static=reserved is not None,
+                known_as=session.known_as,
             )
         except Exhaustion as error:
             return lifecycle.Exhausted(self._counted(error.refusal))
@@ -561,3 +562,8 @@ class Engine:
                 self._queue.append((session.id, lifecycle.InstallFailed(Refusal(Reason.TABLE_FULL, str(error)))))
             else:
                 self._queue.append((session.id, lifecycle.Installed()))
+
+
+def _beside(other: Session, service: Service) -> bool:
+    """Whether a session counts as one of the same subscriber's: two providers may call theirs the same."""
+    return other.live and other.service is not None and other.service.authority == service.authority

@@ -20,10 +20,11 @@ import heapq
 import random
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from enum import Enum
 from ipaddress import IPv4Address
+from typing import Protocol
 
 from wayleave.lab.dhcp_client import Answer, Judge, Kind, Letter, Member, Server, read_answer
 from wayleave.lab.packet import Frame
@@ -259,27 +260,48 @@ class Crowd:
         ]
 
 
-def run(crowd: Crowd, wire: Wire, seconds: float, linger_s: float = 0.5) -> None:
+class Talkers(Protocol):
+    """A machine that speaks for many clients, as `Crowd` does."""
+
+    waiting: int
+
+    def deadline(self) -> int | None: ...
+
+    def take(self) -> list[bytes]: ...
+
+    def expire(self, now: int) -> None: ...
+
+    def receive(self, data: bytes, now: int) -> None: ...
+
+
+def run(crowd: Talkers, wire: Wire, seconds: float, linger_s: float = 0.5) -> None:
     """Let them talk until all have their address, or for `seconds`.
 
-    What is due is said before anything is heard, while the wire's ring has room: at once is to mean at once.
     `linger_s` more is spent listening: an answer too many comes after the last that was needed.
     """
-    end = time.monotonic_ns() + round(seconds * SECOND)
-    while crowd.waiting and (now := time.monotonic_ns()) < end:
-        crowd.expire(now)
-        said = _speak(crowd, wire)
-        if (said and not wire.half_full) or _listen(crowd, wire) or said:
-            continue
-        due = crowd.deadline()
-        wire.wait((min(end, end if due is None else due) - time.monotonic_ns()) / SECOND)
+    talk(crowd, wire, seconds, lambda: not crowd.waiting)
     end = time.monotonic_ns() + round(linger_s * SECOND)
     while (left := end - time.monotonic_ns()) > 0:
         if not _listen(crowd, wire):
             wire.wait(left / SECOND)
 
 
-def _speak(crowd: Crowd, wire: Wire) -> int:
+def talk(crowd: Talkers, wire: Wire, seconds: float, until: Callable[[], bool]) -> None:
+    """Let them talk for `seconds`, or until something is so.
+
+    What is due is said before anything is heard, while the wire's ring has room: at once is to mean at once.
+    """
+    end = time.monotonic_ns() + round(seconds * SECOND)
+    while not until() and (now := time.monotonic_ns()) < end:
+        crowd.expire(now)
+        said = _speak(crowd, wire)
+        if (said and not wire.half_full) or _listen(crowd, wire) or said:
+            continue
+        due = crowd.deadline()
+        wire.wait((min(end, end if due is None else due) - time.monotonic_ns()) / SECOND)
+
+
+def _speak(crowd: Talkers, wire: Wire) -> int:
     """Send what is to be sent; returns how many frames that was."""
     out = crowd.take()
     for frame in out:
@@ -288,7 +310,7 @@ def _speak(crowd: Crowd, wire: Wire) -> int:
     return len(out)
 
 
-def _listen(crowd: Crowd, wire: Wire) -> int:
+def _listen(crowd: Talkers, wire: Wire) -> int:
     """Take what has come in, or much of it; returns how many frames that was."""
     came = 0
     for at, data in wire.received(APPETITE):

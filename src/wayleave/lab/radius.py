@@ -52,6 +52,11 @@ modules {{
 	}}
 	pap {{
 	}}
+	chap {{
+	}}
+	mschap {{
+		use_mppe = no
+	}}
 	always ok {{
 		rcode = ok
 	}}
@@ -87,12 +92,20 @@ server default {{
 	}}
 	authorize {{
 		{seen}
+		chap
+		mschap
 		files
 		pap
 	}}
 	authenticate {{
 		Auth-Type PAP {{
 			pap
+		}}
+		Auth-Type CHAP {{
+			chap
+		}}
+		Auth-Type MS-CHAP {{
+			mschap
 		}}
 	}}
 	accounting {{

@@ -1,7 +1,8 @@
 """Address pools: who holds which address, and who gets the next one.
 
-In memory only; what survives is the lease record on disk (`hold` at start). A client gets back what it had if nobody
-else has taken it since; else what it asks for; else an address never used; else the one free longest. The pool is used
+In memory only; what survives is the lease record on disk (`hold` at start). Who holds an address is one session; what
+that is known as lasts longer, and may be the same of two at once. A client gets back what it had if nobody has taken it
+since; else what it asks for; else an address never used; else the one free longest. The pool is used
 to its last address.
 """
 
@@ -25,7 +26,10 @@ class Exhaustion(Exception):
 
 
 class Pool:
-    """The addresses of one subnet. A holder is whatever identifies the client, compared and hashed."""
+    """The addresses of one subnet. A holder is whatever identifies the client, compared and hashed.
+
+    `known_as` is what it will be known by when it comes back, where that is something else.
+    """
 
     def __init__(
         self,
@@ -48,6 +52,7 @@ class Pool:
         self._reserved = {int(address) for address in reserved}
         self._cursor = self._first
         self._held: dict[int, Hashable] = {}
+        self._known_as: dict[int, Hashable] = {}  # of those held, where it is not the holder
         self._free: OrderedDict[int, None] = OrderedDict()  # each once, the one free longest first
         self._former: dict[int, Hashable] = {}
         self._had: dict[Hashable, int] = {}
@@ -84,6 +89,7 @@ class Pool:
         """Remember of the addresses here what the pool of an earlier configuration does: who has and had them."""
         first, last = self._first, self._last
         self._held |= {number: holder for number, holder in before._held.items() if first <= number <= last}
+        self._known_as |= {number: known for number, known in before._known_as.items() if first <= number <= last}
         self._former |= {number: holder for number, holder in before._former.items() if first <= number <= last}
         self._had |= {holder: number for holder, number in before._had.items() if first <= number <= last}
         self._resting |= {number for number in before._resting if first <= number <= last}
@@ -104,6 +110,7 @@ class Pool:
         *,
         exact: bool = False,
         static: bool = False,
+        known_as: Hashable = None,
     ) -> IPv4Address:
         """Hold an address for `holder`.
 
@@ -112,34 +119,40 @@ class Pool:
 
         Raises: Exhaustion, with the reason.
         """
+        known_as = holder if known_as is None else known_as
+        return self._give(self._choose(holder, wanted, now, exact, static, known_as), holder, known_as)
+
+    def _choose(
+        self, holder: Hashable, wanted: IPv4Address | None, now: BootNs, exact: bool, static: bool, known_as: Hashable
+    ) -> int:
         self._end_quarantine(now)
         if wanted is not None and (exact or static):
-            return self._give(self._particular(int(wanted), holder, static), holder)
-        had = self._had.get(holder)
+            return self._particular(int(wanted), holder, static)
+        had = self._had.get(known_as)
         for candidate in (had, int(wanted) if wanted is not None else None):
             if candidate is not None and self._why_not(candidate, holder, static=False) is None:
-                return self._give(candidate, holder)
+                return candidate
         while self._cursor <= self._last:
             candidate = self._cursor
             self._cursor += 1
             if candidate in self._held or candidate in self._former:
                 continue  # after a restart, at once past a hundred thousand
             if self._why_not(candidate, holder, static=False) is None:
-                return self._give(candidate, holder)
+                return candidate
         while self._free:
             candidate, _ = self._free.popitem(last=False)
             if self._why_not(candidate, holder, static=False) is None:
-                return self._give(candidate, holder)
+                return candidate
         raise Exhaustion(
             Reason.POOL_EMPTY, f"pool {self.name} is used up: {self.held} of {self.size} addresses are held"
         )
 
-    def hold(self, address: IPv4Address, holder: Hashable) -> None:
+    def hold(self, address: IPv4Address, holder: Hashable, known_as: Hashable = None) -> None:
         """Take up what the disk says. Raises: Exhaustion if somebody else holds it."""
         other = self._held.get(int(address))
         if other is not None and other != holder:
             raise Exhaustion(Reason.ADDRESS_NOT_FREE, f"{address} is held by {other}")
-        self._give(int(address), holder)
+        self._give(int(address), holder, holder if known_as is None else known_as)
 
     def free(self, address: IPv4Address, quarantine_until: BootNs | None = None) -> None:
         """Take an address back; with `quarantine_until` it rests first, and its holder has no claim to it."""
@@ -147,6 +160,7 @@ class Pool:
         holder = self._held.pop(number, None)
         if holder is None:
             return
+        holder = self._known_as.pop(number, holder)
         if quarantine_until is not None:
             self._quarantine.append((quarantine_until, number))
             self._resting.add(number)
@@ -155,11 +169,13 @@ class Pool:
         self._had[holder] = number
         self._free[number] = None
 
-    def _give(self, number: int, holder: Hashable) -> IPv4Address:
+    def _give(self, number: int, holder: Hashable, known_as: Hashable) -> IPv4Address:
         former = self._former.pop(number, None)
         if former is not None and self._had.get(former) == number:
             del self._had[former]
         self._held[number] = holder
+        if known_as != holder:
+            self._known_as[number] = known_as
         self._free.pop(number, None)
         return IPv4Address(number)
 

@@ -124,7 +124,7 @@ def codes(output):
 
 @pytest.mark.parametrize("event", Event, ids=lambda event: event.value)
 def test_next_states(event):
-    row = "".join("." if entry is None else str(int(entry[1])) for entry in TABLE[event])
+    row = "".join("." if entry is None else str(int(entry.state)) for entry in TABLE[event])
     assert row == NEXT[event.value]
 
 
@@ -134,7 +134,7 @@ def test_where_an_action_stands(action):
         f"{event.value} {state}"
         for event in Event
         for state, entry in enumerate(TABLE[event])
-        if entry is not None and Action(action) in entry[0]
+        if entry is not None and Action(action) in entry.actions
     ]
     assert sorted(found) == sorted(ACTIONS[action])
 
@@ -163,10 +163,12 @@ def test_the_machine_does_what_the_table_says(event, state):
     if entry is None:
         assert (output, toy.state) == ([], before)
         return
-    actions, following = entry
+    following = entry.state
     assert toy.state is following
     said = [word if word == b"reply" else codes([word])[0] for word in output]
-    assert said == [b"reply" if _SENT[action] == "reply" else _SENT[action] for action in actions if action in _SENT]
+    assert said == [
+        b"reply" if _SENT[action] == "reply" else _SENT[action] for action in entry.actions if action in _SENT
+    ]
     running = toy.deadline != NEVER
     assert running == (State.CLOSING <= following <= State.ACK_SENT)
 

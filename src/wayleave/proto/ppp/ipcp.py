@@ -28,7 +28,7 @@ class Kind(IntEnum):
     SECONDARY_DNS = 131
 
 
-_RESOLVERS = (Kind.PRIMARY_DNS, Kind.SECONDARY_DNS)
+_RESOLVERS: tuple[int, ...] = (Kind.PRIMARY_DNS, Kind.SECONDARY_DNS)
 
 
 class Addresses(Struct, frozen=True, gc=False):
@@ -64,7 +64,7 @@ class IpcpServer(Automaton, kw_only=True, gc=False):
         if kind == Kind.ADDRESS:
             return self.peer.packed
         if kind in _RESOLVERS:
-            told = self.dns[_RESOLVERS.index(Kind(kind)) :][:1]
+            told = self.dns[_RESOLVERS.index(kind) :][:1]
             return told[0].packed if told else None
         return None
 

@@ -122,8 +122,11 @@ class Session(Struct, gc=False):
     @property
     def deadline(self) -> BootNs:
         """When `expire` wants to be called; NEVER: not at all."""
-        parts = (self.link, self._authenticator, self._peer, *self.networks)
-        return min((part.deadline for part in parts if part is not None and part.deadline != NEVER), default=NEVER)
+        first = NEVER
+        for part in (self.link, self._authenticator, self._peer, *self.networks):
+            if part is not None and part.deadline:
+                first = min(first, part.deadline) if first else part.deadline
+        return first
 
     # ---- what happens -------------------------------------------------------------------
 

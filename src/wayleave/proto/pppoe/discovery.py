@@ -12,6 +12,7 @@ Source: RFC 2516 5, 8, 9 and appendix A; RFC 4638 3.
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 from collections.abc import Sequence
 from enum import StrEnum
@@ -114,7 +115,7 @@ def made_before(said: bytes, other: bytes) -> bool:
 
 
 def _sealed(key: bytes, mac: Mac, line: bytes, moment: bytes) -> bytes:
-    return moment + hmac.digest(key, moment + mac + line, "sha256")[:_DIGEST]
+    return moment + hashlib.blake2b(moment + mac + line, key=key, digest_size=_DIGEST).digest()
 
 
 # ---- What is heard ----------------------------------------------------------------------
