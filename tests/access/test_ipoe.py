@@ -326,6 +326,7 @@ BELIEVED = {
     "on a circuit": (Client(Line(2, 100, 7, b"door-1"), CLIENT_MAC), b"\1\6door-1", True),
     "on no circuit, where they tell lines apart": (Client(Line(2, 100, 7), CLIENT_MAC), b"", False),
     "on a circuit, where they no longer do": (Client(Line(3, 100, 7, b"door-1"), CLIENT_MAC), b"", False),
+    "where only PPPoE is served": (Client(Line(4, 100, 7), CLIENT_MAC), b"", False),
     "on a port that is gone": (Client(Line(9, 100, 7), CLIENT_MAC), b"", False),
 }
 

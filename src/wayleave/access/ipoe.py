@@ -249,7 +249,7 @@ class Ipoe:
         lease, port = session.lease, self._ports.get(session.client.line.port)
         if lease is None or lease.longer or session.moving or lease.pool not in self._pools:
             return None
-        if port is None or session.form is None or session.relayed:
+        if port is None or "ipoe" not in port.protocols or session.form is None or session.relayed:
             return None
         if (port.line == "circuit") != bool(session.client.line.circuit) or (session.agent and not port.trusted):
             return None
