@@ -78,6 +78,16 @@ def test_a_fault_of_the_machine_is_named_with_its_cure(
     assert line.split()[0] == ("bad" if status else "warning")
 
 
+def test_who_may_be_given_1500_octets_by_pppoe_needs_more_of_the_device(lab: Lab) -> None:
+    config = lab.config(subscriber={"protocols": ["pppoe"]}, more="[pppoe]\nmru = 1500\n")
+    status, lines = doctor(lab, config)
+    assert status == 1
+    (line,) = (line for line in lines if "MTU 1508 is under 1516" in line)
+    assert "ip link set dev acc0 mtu 1516" in line
+    with pytest.raises(GatewayFailed, match="acc0 has MTU 1508: what its port carries needs 1516"):
+        lab.gateway.start(config)
+
+
 def test_a_bpffs_that_ends_with_a_mount_namespace_is_told(lab: Lab) -> None:
     lab.gateway.config_file.write_text(lab.config())
     words = ["ip", "netns", "exec", lab.gateway.namespace.name, sys.executable, "-m", "wayleave.cli.bng", "doctor"]

@@ -111,3 +111,17 @@ class PppoeSettings(Leaf):
     def keepalive(self) -> Keepalive:
         """How long silence is borne."""
         return Keepalive(every=self.echo_interval, most=self.echo_failures)
+
+
+PLAIN_MTU = 1500
+"""Octets of IP in Ethernet."""
+_TAGS, _PPPOE = 8, 8
+"""Octets of two VLAN tags; of PPPoE and PPP (RFC 2516 7)."""
+
+
+def least_mtu(port: PortSettings, pppoe: PppoeSettings) -> int:
+    """Octets behind Ethernet's header that a port's device has to carry: what IPoE and PPPoE put behind two tags."""
+    if port.role == "network":
+        return PLAIN_MTU
+    dialed = pppoe.mru + _PPPOE if "pppoe" in port.protocols else 0
+    return _TAGS + max(PLAIN_MTU, dialed)

@@ -23,7 +23,7 @@ import structlog
 from wayleave.access.demux import sender
 from wayleave.access.ipoe import Ipoe
 from wayleave.access.pppoe import Pppoe
-from wayleave.access.settings import PortSettings
+from wayleave.access.settings import PortSettings, least_mtu
 from wayleave.api.capture import Captures
 from wayleave.api.schema import PoolView
 from wayleave.config.load import Loaded
@@ -154,7 +154,7 @@ class Gateway:
         devices.enable_forwarding()
         self.plane.set_policers(self.settings.punt.rows())
         self.plane.set_services(self._services)
-        found = {port.number: devices.prepare(port.device, port.role) for port in self.settings.ports}
+        found = {port.number: self._prepared(port) for port in self.settings.ports}
         for number, device in found.items():  # before anything of another gateway is touched
             if (who := self._occupant(self.ports[number], device)) is not None:
                 raise devices.DeviceError(f"port {number} ({device.name}): {who}")
@@ -193,6 +193,9 @@ class Gateway:
         if port.role == "subscriber":
             self.frames.open(port.number, device.name)
         log.info("port-attached", port=port.number, device=device.name, xdp=port.xdp, program_exchanged=reused)
+
+    def _prepared(self, port: PortSettings) -> devices.Device:
+        return devices.prepare(port.device, port.role, least_mtu(port, self.settings.pppoe))
 
     def _occupant(self, port: PortSettings, device: devices.Device) -> Occupant | None:
         return occupant(device, self.plane.instance, port.number)
@@ -414,7 +417,7 @@ class Gateway:
             if port is None or devices.find(port.device) is None:
                 continue
             try:
-                self.attach(port, devices.prepare(port.device, port.role))
+                self.attach(port, self._prepared(port))
             except (devices.DeviceError, TableFull, OSError) as error:
                 log.error("port-not-attached", port=number, device=port.device, why=str(error))
 

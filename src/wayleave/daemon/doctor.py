@@ -14,7 +14,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from wayleave.aaa.settings import ServerSettings
-from wayleave.access.settings import PortSettings
+from wayleave.access.settings import PortSettings, least_mtu
 from wayleave.config.schema import Configuration
 from wayleave.daemon.authority import DictionaryError, read_dictionary
 from wayleave.daemon.derived import tenants
@@ -133,7 +133,7 @@ def _ports(settings: Configuration) -> Findings:
         if device is None:
             yield Finding(Level.BAD, what, "there is no such device", "`ip link` lists what there is")
             continue
-        least = devices.SUBSCRIBER_MTU if port.role == "subscriber" else 1500
+        least = least_mtu(port, settings.pppoe)
         yield _verdict(
             device.mtu >= least,
             what,

@@ -15,6 +15,7 @@ from pathlib import Path
 import structlog
 
 from wayleave.access.ipoe import Ipoe
+from wayleave.access.settings import least_mtu
 from wayleave.api.schema import PlanView
 from wayleave.config.changes import Change, changes, password_changes, subscriber_changes
 from wayleave.config.load import ConfigurationError, Files, read, understand
@@ -105,11 +106,14 @@ class Reloader:
         return derived, self._view(files, refused, found)
 
     def _bad_ports(self, derived: Derived) -> Iterable[str]:
-        """Why ports that are new cannot be worked on, as far as looking tells."""
-        for number in derived.ports.keys() - self._gateway.ports.keys():
-            port = derived.ports[number]
+        """Why ports that are new, or are to carry more, cannot be worked on, as far as looking tells."""
+        standing = {port.number: least_mtu(port, self._gateway.settings.pppoe) for port in self._gateway.ports.values()}
+        for number, port in derived.ports.items():
+            least = least_mtu(port, derived.settings.pppoe)
+            if least <= standing.get(number, 0):
+                continue
             try:
-                devices.usable(port.device, port.role)
+                devices.usable(port.device, least)
             except DeviceError as error:
                 yield f"ports[{number}]: {error}"
 
@@ -192,7 +196,9 @@ class Reloader:
         try:
             for number in added:
                 port = derived.ports[number]
-                self._gateway.attach(port, devices.prepare(port.device, port.role))
+                self._gateway.attach(
+                    port, devices.prepare(port.device, port.role, least_mtu(port, derived.settings.pppoe))
+                )
                 done.append(number)
         except BaseException:
             for number in done:

@@ -16,9 +16,6 @@ from pathlib import Path
 
 from wayleave.net.mac import Mac
 
-SUBSCRIBER_MTU = 1508
-"""1,500 octets of IP inside two tags; PPPoE fits with its MTU of 1,492."""
-
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _SIOCGIFMTU, _SIOCGIFHWADDR, _SIOCETHTOOL = 0x8913, 0x8914, 0x8921, 0x8927, 0x8946
 _IFF_UP, _IFF_RUNNING, _IFF_PROMISC = 0x1, 0x40, 0x100
 _ETHTOOL_GFLAGS, _ETHTOOL_SFLAGS = 0x25, 0x26
@@ -115,27 +112,24 @@ def set_offload(name: str, feature: str, on: bool) -> None:
         _ethtool(name, setter, int(on))
 
 
-def usable(name: str, role: str) -> Device:
-    """Find the device of a port. Raises: DeviceError if it is missing or its MTU too small."""
+def usable(name: str, least: int) -> Device:
+    """Find the device of a port that carries `least` octets. Raises: DeviceError if it is missing or its MTU less."""
     device = find(name)
     if device is None:
         raise DeviceError(f"there is no device {name}: `ip link` lists what there is")
-    if role == "subscriber" and device.mtu < SUBSCRIBER_MTU:
+    if device.mtu < least:
         raise DeviceError(
-            f"{name} has MTU {device.mtu}: 1500 octets of IP inside two tags need {SUBSCRIBER_MTU}; "
-            f"`ip link set dev {name} mtu {SUBSCRIBER_MTU}`"
+            f"{name} has MTU {device.mtu}: what its port carries needs {least}; `ip link set dev {name} mtu {least}`"
         )
-    if role == "network" and device.mtu < 1500:
-        raise DeviceError(f"{name} has MTU {device.mtu}: `ip link set dev {name} mtu 1500`")
     return device
 
 
-def prepare(name: str, role: str) -> Device:
+def prepare(name: str, role: str, least: int) -> Device:
     """Make a port ready for native XDP: up, every VLAN let through, tags in the frame, nothing aggregated.
 
     Raises: DeviceError if the device is missing, its MTU too small, or the driver insists on tags or LRO.
     """
-    device = usable(name, role)
+    device = usable(name, least)
     set_up(name)
     unwanted = _FLAG_LRO | (_FLAG_RXVLAN | _FLAG_TXVLAN if role == "subscriber" else 0)
     with suppress(OSError):
