@@ -6,6 +6,7 @@ import pytest
 
 from . import dial, idle, packet, redial
 from .crossing import Crossing, Plane
+from .street import PASSWORD
 from .traffic import Traffic
 
 FEW = 60
@@ -22,7 +23,8 @@ def test_own_passwords_are_asked_for() -> None:
     """A client with another password gets nowhere, so the way that is measured is the one that is named."""
     way = dial.WAYS[2]
     with dial.gateway(way, FEW) as street:
-        (street.lab.folder / "secrets.toml").write_text('"nobody" = "nothing"\n')
+        secrets = street.lab.folder / "secrets.toml"
+        secrets.write_text(secrets.read_text().replace(PASSWORD, "another"))
         street.lab.gateway.bng("reload", "--config", str(street.lab.gateway.config_file))
         with pytest.raises(dial.Wrong):
             dial.measure(street, FEW)
