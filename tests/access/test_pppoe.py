@@ -227,6 +227,16 @@ def up(street: Street, **more: object) -> Caller:
     return caller
 
 
+def padr_of(street: Street, caller: Caller) -> bytes:
+    """Have a caller dial as far as its PADR, which is on its way then."""
+    caller.dial(street.now)
+    (padi,) = caller.take()
+    street.hear(caller.line.port, padi)
+    caller.receive(street.frames.pop(), street.now)
+    (padr,) = caller.take()
+    return padr
+
+
 # ---- up ---------------------------------------------------------------------------------
 
 
@@ -258,11 +268,7 @@ def test_lcp_waits_a_moment_for_the_client_to_begin_and_no_longer() -> None:
     """What leaves right behind the PADS many clients lose."""
     street = Street()
     caller = street.caller()
-    caller.dial(street.now)
-    (padi,) = caller.take()
-    street.hear(1, padi)
-    caller.receive(street.frames.pop(), street.now)
-    (padr,) = caller.take()
+    padr = padr_of(street, caller)
     street.hear(1, padr)
     assert protocols(street.frames) == []
     caller.receive(street.frames.pop(), street.now)
@@ -311,11 +317,7 @@ def test_who_never_says_who_it_is_is_told_of_and_who_is_refused_was_told_of() ->
 def test_a_service_that_is_not_on_offer_is_refused_in_the_pads_too() -> None:
     street = Street()
     caller = street.caller(service="television")
-    caller.dial(street.now)
-    (padi,) = caller.take()
-    street.hear(1, padi)
-    caller.receive(street.frames.pop(), street.now)
-    (padr,) = caller.take()
+    padr = padr_of(street, caller)
     street.pppoe.reconfigure(PppoeSettings(services=("internet",)), "bng1", street.ports, {})
     street.hear(1, padr)
     (pads,) = discovered(street.frames)
@@ -392,11 +394,7 @@ def test_a_padr_with_a_made_up_cookie_is_not_answered() -> None:
 def test_a_cookie_of_another_line_is_not_taken() -> None:
     street = Street()
     caller = street.caller()
-    caller.dial(street.now)
-    (padi,) = caller.take()
-    street.hear(1, padi)
-    caller.receive(street.frames.pop(), street.now)
-    (padr,) = caller.take()
+    padr = padr_of(street, caller)
     street.hear(1, padr[:14] + (101).to_bytes(2) + padr[16:])
     assert street.lost == ["bad-cookie"]
 
@@ -404,11 +402,7 @@ def test_a_cookie_of_another_line_is_not_taken() -> None:
 def test_a_repeated_padr_gets_the_same_session_and_no_second_call() -> None:
     street = Street()
     caller = street.caller()
-    caller.dial(street.now)
-    (padi,) = caller.take()
-    street.hear(1, padi)
-    caller.receive(street.frames.pop(), street.now)
-    (padr,) = caller.take()
+    padr = padr_of(street, caller)
     street.hear(1, padr)
     street.hear(1, padr)
     first, again = [item for item in discovered(street.frames) if item.code == Code.PADS]
@@ -419,11 +413,7 @@ def test_a_repeated_padr_gets_the_same_session_and_no_second_call() -> None:
 def test_a_padr_of_an_earlier_dial_that_comes_late_replaces_nothing() -> None:
     street = Street()
     caller = street.caller()
-    caller.dial(street.now)
-    (padi,) = caller.take()
-    street.hear(1, padi)
-    caller.receive(street.frames.pop(), street.now)
-    (late,) = caller.take()
+    late = padr_of(street, caller)
     street.wait(MILLISECOND)
     caller.dial(street.now)
     street.settle()

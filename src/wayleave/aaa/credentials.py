@@ -13,7 +13,7 @@ import hmac
 from collections.abc import Callable, Iterable
 
 from wayleave.net.errors import Malformed
-from wayleave.proto.ppp.auth import ChapMd5, Credentials, MsChap2, Pap
+from wayleave.proto.ppp.auth import ChapMd5, Credentials, MsChap2, Pap, chap_response
 from wayleave.proto.radius.dictionary import STANDARD
 from wayleave.proto.radius.packet import LONGEST, LONGEST_PASSWORD, USER_PASSWORD, Avp
 from wayleave.session.refusal import Reason, Refusal
@@ -45,8 +45,7 @@ def proves(credentials: Credentials, password: bytes) -> bool:
         case Pap(password=said):
             return hmac.compare_digest(said, password)
         case ChapMd5(identifier=identifier, challenge=challenge, response=response):
-            hashed = hashlib.md5(bytes((identifier,)) + password + challenge, usedforsecurity=False)
-            return hmac.compare_digest(hashed.digest(), response)
+            return hmac.compare_digest(chap_response(identifier, password, challenge), response)
         case MsChap2():
             return False
 

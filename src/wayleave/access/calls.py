@@ -37,7 +37,6 @@ class Call(Struct, gc=False, eq=False):
     most: int
     """Octets of IP that the client's carrier takes."""
     agent: bytes = b""
-    service: str = ""
     cookie: bytes = b""
     pads: bytes = b""
     link: Link = Link()

@@ -30,6 +30,7 @@ from wayleave.net.frame import ETHERTYPE_PPPOE_DISCOVERY, ETHERTYPE_PPPOE_SESSIO
 from wayleave.net.mac import Mac
 from wayleave.net.units import MILLISECOND, SECOND, BootNs, Ns, after
 from wayleave.proto.ppp import session as ppp
+from wayleave.proto.ppp.auth import ChapMd5, MsChap2, Pap
 from wayleave.proto.ppp.ipcp import Addresses, IpcpServer
 from wayleave.proto.ppp.ipv6cp import Identifiers, Ipv6cpServer
 from wayleave.proto.ppp.lcp import Entropy
@@ -104,7 +105,7 @@ _NOT_ITS_FAULT = PASSING | {
 }
 """A client that is refused for one of these may be whom it says: it is not told that its password is wrong."""
 
-_CALLED = {None: b"", "Pap": b"PAP", "ChapMd5": b"CHAP", "MsChap2": b"MS-CHAPv2"}
+_CALLED: dict[type, bytes] = {Pap: b"PAP", ChapMd5: b"CHAP", MsChap2: b"MS-CHAPv2"}
 
 
 class Ask(Struct, frozen=True, gc=False):
@@ -234,10 +235,10 @@ class Pppoe:
             return Ignored.NO_CIRCUIT_ID, b""
         return Client(Line(port, *vids, circuit), outer.source), agent
 
-    def _header(self, client: Client, outer: Frame, ethertype: int = ETHERTYPE_PPPOE_DISCOVERY) -> bytes:
-        """Ethernet's header back the way a frame came."""
+    def _header(self, client: Client, outer: Frame) -> bytes:
+        """Ethernet's header of discovery, back the way a frame came."""
         tags = tuple([frame.Tag(tag.tpid, tag.vid) for tag in outer.tags if tag.vid])
-        return frame.encode_l2(client.mac, self._macs[client.line.port], tags, ethertype)
+        return frame.encode_l2(client.mac, self._macs[client.line.port], tags, ETHERTYPE_PPPOE_DISCOVERY)
 
     def _say(self, client: Client, what: str, data: bytes) -> None:
         self.said[what] += 1
@@ -254,11 +255,10 @@ class Pppoe:
         """Give a client a session; the same one again if it only repeats itself."""
         mine = self.calls.of_station(client)
         for call in mine:
-            if call.cookie == confirmed.cookie and call.pads:
-                again = discovery.established(confirmed, call.client.pppoe)
-                if again == call.pads:
-                    self._say(client, "pads", header + again)
-                    return
+            again = call.cookie == confirmed.cookie
+            if again and call.pads == discovery.established(confirmed, call.client.pppoe):
+                self._say(client, "pads", header + call.pads)
+                return
         settings = self._ports[client.line.port]
         surplus = mine[: max(0, len(mine) + 1 - self._settings.per_client)]
         if any(discovery.made_before(confirmed.cookie, call.cookie) for call in surplus):
@@ -275,13 +275,13 @@ class Pppoe:
         client = replace(client, pppoe=self.calls.new_id(client))
         call = Call(
             client,
-            header[:-2] + ETHERTYPE_PPPOE_SESSION.to_bytes(2, "big"),
+            _with_type(header, ETHERTYPE_PPPOE_SESSION),
             ppp.Session(self._ppp, self._entropy, confirmed.max_payload),
             confirmed.max_payload,
             agent,
-            confirmed.service.decode("utf-8", "backslashreplace"),
             confirmed.cookie,
             discovery.established(confirmed, client.pppoe),
+            Link(service=confirmed.service.decode("utf-8", "backslashreplace")),
             opens_at=after(now, OPENING),
         )
         self.calls.add(call)
@@ -340,7 +340,7 @@ class Pppoe:
                     call.link = Link(
                         magic=call.ppp.link.magic if call.ppp.link is not None else b"",
                         mru=min(peer_mru, call.most),
-                        service=call.service,
+                        service=call.link.service,
                     )
                 case Authenticate():
                     self._ask(call, output, now)
@@ -362,15 +362,14 @@ class Pppoe:
 
     def _frame(self, call: Call, protocol: int, information: bytes) -> None:
         packet = call.header + encode_session(call.client.pppoe, protocol, information)
-        self.said[_PROTOCOLS.get(protocol, "other")] += 1
-        self._send(call.client, packet.ljust(MINIMUM, b"\0"))
+        self._say(call.client, _PROTOCOLS.get(protocol, "other"), packet)
 
     def _ask(self, call: Call, asked: Authenticate, now: BootNs) -> None:
         """Have it decided who this is."""
         credentials = asked.credentials
         if credentials is not None:
             call.link = replace(call.link, name=credentials.name.decode("utf-8", "backslashreplace"))
-        called = b"" if credentials is None else _CALLED[type(credentials).__name__]
+        called = _CALLED.get(type(credentials), b"")
         dialed = lifecycle.Dialed(
             client=call.client,
             ask=Ask(call.client.key, asked.attempt, called),
@@ -402,7 +401,7 @@ class Pppoe:
         call.waiting, call.asked_at = None, NEVER
 
     def _padt(self, call: Call, why: str = "") -> None:
-        header = call.header[:-2] + ETHERTYPE_PPPOE_DISCOVERY.to_bytes(2, "big")
+        header = _with_type(call.header, ETHERTYPE_PPPOE_DISCOVERY)
         self._say(call.client, "padt", header + discovery.ended(call.client.pppoe, why))
 
     # ---- what became of it --------------------------------------------------------------
@@ -520,13 +519,17 @@ class Pppoe:
             ppp.Session(self._ppp, self._entropy, link.mru),
             link.mru,
             session.agent,
-            link.service,
             link=link,
             served=session.id,
         )
         identifiers = Identifiers(*link.identifiers) if link.identifiers is not None else None
         call.ppp.resume(ppp.Kept(link.magic, link.mru, self._addresses(session), identifiers), now)
         self.calls.add(call)
+
+
+def _with_type(header: bytes, ethertype: int) -> bytes:
+    """Ethernet's header, of another type."""
+    return header[:-2] + ethertype.to_bytes(2, "big")
 
 
 _FAREWELL = bytes((PppCode.TERMINATE_ACK,))

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from wayleave.net.duration import parse_duration
+from wayleave.net.frame import ETHERNET_MTU
 from wayleave.net.ipv4 import Address4
 from wayleave.proto.ppp.auth import Authentication
 from wayleave.proto.ppp.lcp import Keepalive
@@ -113,8 +114,6 @@ class PppoeSettings(Leaf):
         return Keepalive(every=self.echo_interval, most=self.echo_failures)
 
 
-PLAIN_MTU = 1500
-"""Octets of IP in Ethernet."""
 _TAGS, _PPPOE = 8, 8
 """Octets of two VLAN tags; of PPPoE and PPP (RFC 2516 7)."""
 
@@ -122,6 +121,6 @@ _TAGS, _PPPOE = 8, 8
 def least_mtu(port: PortSettings, pppoe: PppoeSettings) -> int:
     """Octets behind Ethernet's header that a port's device has to carry: what IPoE and PPPoE put behind two tags."""
     if port.role == "network":
-        return PLAIN_MTU
+        return ETHERNET_MTU
     dialed = pppoe.mru + _PPPOE if "pppoe" in port.protocols else 0
-    return _TAGS + max(PLAIN_MTU, dialed)
+    return _TAGS + max(ETHERNET_MTU, dialed)

@@ -483,7 +483,6 @@ class Gateway:
                 "kernel": self.plane.counters.dhcp4(),
             },
             "pppoe": {
-                "calls": len(self.pppoe.calls),
                 "heard": dict(self.pppoe.heard),
                 "said": dict(self.pppoe.said),
                 "ignored": dict(self.pppoe.ignored),

@@ -17,7 +17,7 @@ from wayleave.config.schema import Configuration
 from wayleave.daemon.engine import Admission
 from wayleave.daemon.review import PoolTerms
 from wayleave.dataplane import abi
-from wayleave.dataplane.rows import ETHERNET_MTU
+from wayleave.net.frame import ETHERNET_MTU
 from wayleave.net.secret import Secret
 from wayleave.net.units import Ns
 from wayleave.proto.dhcp4.options import by_code as options_by_code

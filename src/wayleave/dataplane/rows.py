@@ -16,6 +16,7 @@ from msgspec import Struct
 from wayleave.dataplane import abi
 from wayleave.dataplane.abi import METER_COST_BITS, ClientKey, Encapsulation, Host4Key, Meter, Session, SessionFlag
 from wayleave.dataplane.digest import digest_agent, digest_form
+from wayleave.net.frame import ETHERNET_MTU
 from wayleave.net.mac import Mac
 from wayleave.net.units import SECOND, BootNs
 from wayleave.proto.dhcp4.standing import StandingReply
@@ -26,9 +27,6 @@ from wayleave.session import model
 FOREVER = BootNs(0xFFFF_FFFF_FFFF_FFFF)
 FIRST_LOCAL_ID = 0xFFFF_0000
 """LOCAL rows have ids past every table: nothing is counted under them."""
-
-ETHERNET_MTU = 1500
-"""What the other end of a TCP connection counts on, and PPPoE has no room for (RFC 2516 7)."""
 
 NOT_METERED = Meter(0, 0)
 
@@ -87,7 +85,7 @@ def project(session: model.Session, tenant: model.Tenant, standing: StandingRepl
 
 def _flags(session: model.Session, service: model.Service) -> int:
     flags = SessionFlag.CHECK_SOURCE if service.antispoof else SessionFlag(0)
-    if session.client.pppoe and session.mtu < ETHERNET_MTU:
+    if session.client.pppoe and session.mtu < ETHERNET_MTU:  # which the other end of TCP counts on (RFC 2516 7)
         flags |= SessionFlag.CLAMP_MSS
     return flags
 

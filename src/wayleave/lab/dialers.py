@@ -19,7 +19,6 @@ Source: RFC 2516 5, RFC 1661 5, RFC 1334 2.2, RFC 1994 4, RFC 1332 3.3, RFC 1877
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 import struct
 from collections import Counter
@@ -33,7 +32,7 @@ from wayleave.lab.packet import PPPOE_DISCOVERY, PPPOE_SESSION, Frame, ethernet
 from wayleave.net.mac import BROADCAST, Mac
 from wayleave.net.units import SECOND
 from wayleave.proto.ppp.account import Account
-from wayleave.proto.ppp.auth import Authentication, ChapCode, PapCode, counted
+from wayleave.proto.ppp.auth import Authentication, ChapCode, PapCode, chap_response, counted
 from wayleave.proto.ppp.ipcp import Kind as IpcpKind
 from wayleave.proto.ppp.lcp import Kind as LcpKind
 from wayleave.proto.ppp.packet import Code, Protocol, encode, encode_options
@@ -321,7 +320,7 @@ class Dialers:
 
     def _hear_challenge(self, dialer: Dialer, packet: bytes, _now: int) -> None:
         account, challenge = dialer.member.account, packet[5 : 5 + packet[4]]
-        digest = hashlib.md5(packet[1:2] + account.password + challenge, usedforsecurity=False).digest()
+        digest = chap_response(packet[1], account.password, challenge)
         response = encode(ChapCode.RESPONSE, packet[1], counted(digest) + account.name)
         self._ppp(dialer, Protocol.CHAP, response)
 

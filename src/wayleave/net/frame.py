@@ -24,6 +24,8 @@ ETHERTYPE_PPPOE_DISCOVERY = 0x8863
 ETHERTYPE_PPPOE_SESSION = 0x8864
 TPID_C = 0x8100
 TPID_S = 0x88A8
+ETHERNET_MTU = 1500
+"""Octets behind the header that every station takes (IEEE 802.3 3.2.7)."""
 MINIMUM = 60
 """The shortest frame in octets, without its check sequence (IEEE 802.3 4.2.3.3)."""
 

@@ -7,7 +7,6 @@ Source: RFC 1334 2, RFC 1994 4, RFC 2759.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from typing import ClassVar
 from typing import Protocol as Interface
@@ -23,6 +22,7 @@ from wayleave.proto.ppp.auth import (
     PapCode,
     Patience,
     Stage,
+    chap_response,
     counted,
     decode_chap,
 )
@@ -130,7 +130,7 @@ class ChapPeer(Struct, gc=False):
         name, password = self.account.name, self.account.password
         computer = self.account.ms_chap
         if not self.microsoft or computer is None:
-            return hashlib.md5(bytes((identifier,)) + password + challenge, usedforsecurity=False).digest()
+            return chap_response(identifier, password, challenge)
         mine = self.entropy(CHALLENGE)
         nt_response = computer.response(name, password, challenge, mine)
         self._proof = computer.proof(name, password, challenge, mine, nt_response)

@@ -14,6 +14,7 @@ and trying again within one (RFC 2759 6 and 7): who fails is disconnected.
 
 from __future__ import annotations
 
+import hashlib
 from enum import Enum, IntEnum
 from typing import ClassVar
 
@@ -105,6 +106,11 @@ def decode_chap(data: bytes) -> tuple[bytes, bytes]:
     """Read value and name of a Challenge or Response. Raises: Malformed. Source: RFC 1994 4.1."""
     value, at = _counted(data, 0, "RFC 1994 4.1")
     return value, data[at:]
+
+
+def chap_response(identifier: int, password: bytes, challenge: bytes) -> bytes:
+    """Return the value of a response with MD5, 16 octets. Source: RFC 1994 4.1."""
+    return hashlib.md5(bytes((identifier,)) + password + challenge, usedforsecurity=False).digest()
 
 
 def counted(value: bytes) -> bytes:
