@@ -319,8 +319,8 @@ def test_by_mac_a_client_is_seen_on_a_wrong_vlan_and_by_its_session_only_at_home
         customer.move(Line(100, 4))
         assert not customer.ping(lab.server_address, count=2, timeout=0.1)
         customer.move(home)
-        assert customer.ping(lab.server_address, count=1)
-        wait_until(lambda: packets(lab) >= 4, "the traffic at home")
+        assert customer.ping(lab.server_address, count=3)
+        wait_until(lambda: packets(lab) >= 12, "the traffic at home")
         process.signal(signal.SIGINT)
         assert process.wait() == 0
         wait_until(lambda: not running(lab), "the end of the capture")
