@@ -104,6 +104,14 @@ def test_a_user_comes_back_to_its_address_whatever_call_it_is() -> None:
     assert stage.on(3) == 2
 
 
+def test_who_hangs_up_in_the_moment_that_it_dials_takes_no_address_along() -> None:
+    stage = Dialing()
+    for call in range(1, 10):
+        assert stage.say(dials(call), (Client(LINE, A, call), life.HungUp(CloseCause.USER_REQUEST))) == []
+    assert (len(stage.table), stage.held) == (0, 0)
+    assert stage.on(10) == 2
+
+
 def test_an_address_that_is_on_its_way_back_is_nobodys_yet() -> None:
     """Access has who dials again wait until that is over: here it is only seen to that no two ever have one."""
     stage = Dialing()

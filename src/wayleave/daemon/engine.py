@@ -373,6 +373,8 @@ class Engine:
             if type(event) in NOTED or not effects:
                 self.journal.event(session, event, self._now)
             self._settle(changed, session, effects, event)
+        elif isinstance(event, lifecycle.Allocated):
+            self._free(event.lease, quarantine=False)  # its client hung up in the turn that found it an address
 
     def _settle(
         self,
