@@ -518,6 +518,37 @@ def test_where_circuits_tell_lines_apart_one_is_needed_and_no_more(tags: tuple[p
     assert street.lost == [why]
 
 
+def test_a_mac_that_another_circuit_has_too_ends_nothing_there() -> None:
+    """Whoever knows a neighbour's MAC is on a line of its own, by its access node's word."""
+    street = Street()
+    other = pppoe_line.encode(LineInfo(b"door-2"))
+    victim = up(street, line=Line(2, 100, 7, b"door-1"), tags=(TOLD,))
+    thief = street.caller(line=Line(2, 100, 7, b"door-2"), tags=(other,))
+    thief.dial(street.now)
+    street.settle()
+    assert (victim.addresses is not None, street.hung_up()) == (True, [])
+    assert len({call.client.pppoe for call in street.pppoe.calls}) == 2
+    thief.out.append(padt_of(victim, other))
+    street.settle()
+    assert (victim.over, street.hung_up()) == (False, [])
+    assert street.lost[-1] == "unknown-pppoe-session"
+
+
+def test_a_padt_is_believed_with_the_word_of_its_own_circuit_and_without_any() -> None:
+    for tags in ((TOLD,), ()):
+        street = Street()
+        caller = up(street, line=Line(2, 100, 7, b"door-1"), tags=(TOLD,))
+        caller.out.append(padt_of(caller, *tags))
+        street.settle()
+        assert street.hung_up() == [(CloseCause.USER_REQUEST, "PADT")]
+
+
+def padt_of(caller: Caller, *tags: packet.Tag) -> bytes:
+    """A PADT of a caller's session, with what an access node adds."""
+    head = frame.encode_l2(GATEWAY_MAC, caller.mac, (frame.Tag(0x88A8, 100), frame.Tag(0x8100, 7)), 0x8863)
+    return (head + packet.encode(Code.PADT, caller.host.session_id, tags)).ljust(60, b"\0")
+
+
 # ---- down -------------------------------------------------------------------------------
 
 
@@ -554,10 +585,12 @@ def test_a_client_that_takes_its_leave_is_answered() -> None:
     assert len(street.pppoe.calls) == 0
 
 
-def test_a_session_that_ends_here_takes_its_call_along() -> None:
+@pytest.mark.parametrize("cause", [CloseCause.DISCONNECTED, CloseCause.REFUSED])
+def test_a_session_that_ends_here_takes_its_call_along(cause: CloseCause) -> None:
+    """Also where a server that is asked again refuses it by now."""
     street = Street()
     caller = up(street)
-    street.end(caller.client, CloseCause.DISCONNECTED)
+    street.end(caller.client, cause)
     frames = street.settle()
     assert protocols(frames) == [Protocol.LCP]
     assert codes(frames) == [Code.PADT], "its last word is not one of a stranger"
