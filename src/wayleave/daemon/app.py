@@ -137,7 +137,7 @@ class Gateway:
         self._stopping = asyncio.Event()
         self.store_failed: str | None = None
         self._supervisor = Supervisor()
-        self.links = HostLinks(self.tenants.values(), self.plane, lambda: self.settings.pools, self._own_changed)
+        self.links = HostLinks(self.tenants.values(), self.plane, lambda: self.settings, self._own_changed)
         self._local: dict[tuple[Tenant, IPv4Address], int] = {}
         self.repaired: list[str] = []
 
