@@ -194,6 +194,17 @@ def test_two_providers_may_call_their_subscribers_the_same() -> None:
     assert reply.refusal.why == "x has 1 sessions, and may have 1"
 
 
+def test_a_port_that_goes_while_a_server_is_asked_leaves_nobody_behind() -> None:
+    asked = Stage()
+    asked.engine._authorization.decide = lambda *_: None  # type: ignore[method-assign]
+    asked.say(discovers(A))
+    (session,) = asked.table
+    asked.ports = (2,)
+    asked.reload()
+    asked.engine.decided(session.id, session.since, Service(tenant="default", pool="home"), asked.clock.boot())
+    assert (len(asked.table), asked.engine.counts.refused) == (0, {"port-not-configured": 1})
+
+
 class Servers:
     """Those of a realm's provider each, which calls its subscribers without it."""
 

@@ -77,6 +77,7 @@ def _deciders(settings: Configuration, subscribers: Sequence[Subscriber], passwo
             passwords,
         ),
         tenants=tenants,
+        protocols={port.number: port.protocols if port.role == "subscriber" else () for port in settings.ports},
         groups={item.name: groups[item.radius] for item in settings.tenants if item.radius is not None},
         realms={realm.lower(): groups[group.name] for group in settings.radius.groups for realm in group.realms},
         known=Known(services, pools, frozenset(item.name for item in settings.tenants)),
