@@ -257,6 +257,16 @@ def test_a_client_dials_says_who_it_is_and_is_told_its_addresses() -> None:
     assert len(street.pppoe.calls) == 1
 
 
+def test_the_gateways_interface_identifiers_say_that_they_are_local() -> None:
+    """RFC 5072 4.1: the u bit of one that is made up is zero."""
+    street = Street(NO_PROOF)
+    for number in range(20):
+        up(street, mac=Mac(b"\2\0\0\0\1" + bytes((number,))))
+    links = [event.link.identifiers for event in street.events if isinstance(event, life.Negotiated)]
+    assert len({own for own, _ in filter(None, links)}) == 20
+    assert not any(own[0] & 0x02 for own, _ in filter(None, links))
+
+
 def test_where_nobody_is_asked_the_line_decides_and_no_second_is_lost() -> None:
     street = Street(NO_PROOF)
     up(street)

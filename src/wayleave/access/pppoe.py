@@ -32,7 +32,7 @@ from wayleave.net.units import MILLISECOND, SECOND, BootNs, Ns, after
 from wayleave.proto.ppp import session as ppp
 from wayleave.proto.ppp.auth import ChapMd5, MsChap2, Pap
 from wayleave.proto.ppp.ipcp import Addresses, IpcpServer
-from wayleave.proto.ppp.ipv6cp import Identifiers, Ipv6cpServer
+from wayleave.proto.ppp.ipv6cp import Identifiers, Ipv6cpServer, made_up
 from wayleave.proto.ppp.lcp import Entropy
 from wayleave.proto.ppp.news import (
     Authenticate,
@@ -427,7 +427,7 @@ class Pppoe:
 
     def _networks(self, session: Session) -> tuple[ppp.Network, ...]:
         timers = self._ppp.timers
-        own, suggested = self._entropy(8), self._entropy(8)
+        own, suggested = made_up(self._entropy(8)), made_up(self._entropy(8))
         ip4 = self._addresses(session)
         return (
             IpcpServer(timers, own=ip4.own, peer=ip4.peer, dns=ip4.dns),
