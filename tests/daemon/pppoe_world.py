@@ -76,6 +76,7 @@ class Gateway:
         self.end_turn()
 
     def receive(self, data: bytes) -> None:
+        """Take a frame; what came up at one moment is one turn."""
         outer, now = frame.decode(data), self.clock.boot()
         if len(outer.payload) < 4:
             return  # nothing that the data plane would send up
@@ -84,7 +85,6 @@ class Gateway:
         else:
             key = (1, *frame.vids(outer), outer.source, int.from_bytes(outer.payload[2:4]))
             self.pppoe.receive(key, outer.offset, data, now)
-        self.end_turn()
 
     def clear(self, session: Session, cause: CloseCause) -> None:
         self.engine.clear(session.id, cause, self.clock.boot())
@@ -194,6 +194,8 @@ class World:
             while self._due and self._due[0][0] <= self.clock.now:
                 _, _, what, arguments = heapq.heappop(self._due)
                 what(*arguments)
+            if self.gateway is not None:
+                self.gateway.end_turn()
             if self.gateway is not None and self.gateway.deadline and self.gateway.deadline <= self.clock.now:
                 self.gateway.due()
             for caller in self.callers:
@@ -240,6 +242,7 @@ class World:
                 "renegotiates",
                 "is cleared",
                 "the process is killed",
+                "the power fails",
             )
         )
         self.happened[what] += 1
@@ -261,6 +264,10 @@ class World:
                 self.kill()
                 self.run(self.chance.randint(0, 5) * SECOND)
                 self.start()
+            case "the power fails":
+                self.reboot(self.chance.choice((0, 20, 600)) * SECOND)
+                self.run(self.chance.choice((0, 10, 200)) * SECOND)
+                self.set_clock()
 
     # ---- what must be true --------------------------------------------------------------
 
