@@ -652,6 +652,15 @@ def test_ms_chap_2_needs_a_server_that_can_check_it(file: Path) -> None:
         load(file)
 
 
+def test_services_have_to_fit_into_a_pado(file: Path) -> None:
+    asks_nobody = GOOD.replace('role = "subscriber"', PPPOE) + "[pppoe]\nauthentication = []\nservices = "
+    file.write_text(f"{asks_nobody}{['s' * 60] * 16}")
+    load(file)
+    assert problems(file, f"{asks_nobody}{['s' * 61] * 16}") == [
+        "pppoe.services: the names take 1040 octets of a PADO, and there is room for 1024"
+    ]
+
+
 def test_pppoe_that_asks_for_a_proof_needs_somebody_who_can_check_it(file: Path, tmp_path: Path) -> None:
     users(tmp_path, ALICE, '"alice@isp.example" = "sesame"')
     dialing = USERS.replace('role = "subscriber"', PPPOE)

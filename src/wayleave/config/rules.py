@@ -81,6 +81,7 @@ def _has_a_pool(path: str, group: GroupSettings, tree: Configuration) -> Iterato
 
 def _pppoe(tree: Configuration) -> Iterator[Problem]:
     """Complain of a proof that nobody can check on a port whose tenant asks no RADIUS server."""
+    yield from rules_of("pppoe", tree.pppoe)
     methods = tree.pppoe.authentication
     asking = {tenant.name for tenant in tree.tenants if tenant.radius is not None}
     users = tree.authorization.subscribers is not None and tree.authorization.secrets is not None
