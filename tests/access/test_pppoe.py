@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from tests.fakes.caller import Caller
 from wayleave.access.calls import VERDICT
 from wayleave.access.ipoe import Delivery
-from wayleave.access.pppoe import OPENING, Pppoe
+from wayleave.access.pppoe import MOST_DELAYED, OPENING, Pppoe
 from wayleave.access.settings import PortSettings, PppoeSettings
 from wayleave.net import frame
 from wayleave.net.frame import ETHERTYPE_PPPOE_DISCOVERY, ETHERTYPE_PPPOE_SESSION
@@ -371,6 +371,16 @@ def test_a_pado_waits_where_another_gateway_is_to_be_first() -> None:
     assert street.wait(199 * MILLISECOND) == []
     assert codes(street.wait(MILLISECOND))[0] == Code.PADO
     assert caller.addresses is not None
+
+
+def test_of_those_that_would_wait_beyond_a_bound_the_pado_leaves_at_once() -> None:
+    street = Street(ports=ports(pado_delay_ms=10_000))
+    caller = street.caller()
+    caller.dial(street.now)
+    (padi,) = caller.take()
+    for number in range(MOST_DELAYED + 3):
+        street.hear(1, padi[:6] + number.to_bytes(6, "big") + padi[12:])
+    assert codes(street.frames) == [Code.PADO] * 3
 
 
 def test_more_than_1492_octets_are_for_who_asks_for_them() -> None:

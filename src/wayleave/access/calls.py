@@ -34,8 +34,6 @@ class Call(Struct, gc=False, eq=False):
     client: Client
     header: bytes
     ppp: ppp.Session
-    most: int
-    """Octets of IP that the client's carrier takes."""
     agent: bytes = b""
     cookie: bytes = b""
     pads: bytes = b""

@@ -277,7 +277,6 @@ class Pppoe:
             client,
             _with_type(header, ETHERTYPE_PPPOE_SESSION),
             ppp.Session(self._ppp, self._entropy, confirmed.max_payload),
-            confirmed.max_payload,
             agent,
             confirmed.cookie,
             discovery.established(confirmed, client.pppoe),
@@ -341,7 +340,7 @@ class Pppoe:
                 case Up(peer_mru):
                     call.link = Link(
                         magic=call.ppp.link.magic if call.ppp.link is not None else b"",
-                        mru=min(peer_mru, call.most),
+                        mru=peer_mru,
                         service=call.link.service,
                     )
                 case Authenticate():
@@ -520,7 +519,6 @@ class Pppoe:
             client,
             session.encapsulation,
             ppp.Session(self._ppp, self._entropy, link.mru),
-            link.mru,
             session.agent,
             link=link,
             served=session.id,
