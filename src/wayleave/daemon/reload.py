@@ -168,6 +168,7 @@ class Reloader:
         gone = {pool.gateway for pool in before.pools}
         self._commit(derived, links, [address for address in addresses if address not in gone])
         await self._review(told)
+        gateway.end_turn()  # what clients on removed ports are told leaves while those are there
         for number in removed:
             gateway.detach(number)
         await self._relink(tenants, derived.settings)
