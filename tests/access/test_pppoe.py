@@ -47,6 +47,7 @@ HOUR = Ns(3600 * SECOND)
 LEASE = Lease(ADDRESS, "home", Subnet(NETWORK, GATEWAY), HOUR, HOUR)
 LINE = Line(1, 100, 7)
 NOON = BootNs(1000 * SECOND)
+HOME = Service(tenant="default", pool="home")
 BASE = PppoeSettings()
 NO_PROOF = PppoeSettings(authentication=())
 
@@ -65,6 +66,7 @@ class Street:
     ports: dict[int, PortSettings] = field(default_factory=ports)
     refusal: Refusal | None = None
     decides: bool = True
+    service: Service = HOME
     most: int = 1000
     now: BootNs = NOON
 
@@ -166,7 +168,7 @@ class Street:
             ask=event.ask,
             encapsulation=event.encapsulation,
             link=event.link,
-            service=Service(tenant="default", pool="home"),
+            service=self.service,
         )
         self.sessions[client] = session
         if self.decides:
@@ -272,6 +274,13 @@ def test_where_nobody_is_asked_the_line_decides_and_no_second_is_lost() -> None:
     up(street)
     (dialed,) = street.dialed()
     assert (dialed.credentials, dialed.link.name) == (None, "")
+
+
+def test_resolvers_of_its_service_go_before_those_of_the_pool() -> None:
+    street = Street(service=Service(tenant="default", pool="home", dns=DNS[1:]))
+    caller = up(street)
+    assert caller.addresses is not None
+    assert caller.addresses.dns == DNS[1:]
 
 
 def test_lcp_waits_a_moment_for_the_client_to_begin_and_no_longer() -> None:
@@ -493,6 +502,15 @@ def test_a_full_port_a_full_gateway_and_a_line_where_all_dial_take_no_more() -> 
         assert street.pppoe.ignored[why.spoken] == len(street.turned_away)
 
 
+def test_a_port_that_was_full_has_room_again_for_each_that_is_gone() -> None:
+    street = Street(ports=ports(pppoe_sessions=1))
+    for _ in range(3):
+        caller = up(street)
+        assert refused(street, Mac(b"\2\0\0\0\0\2"))
+        caller.hang_up()
+        street.settle()
+
+
 def test_those_that_are_up_do_not_count_among_those_that_dial() -> None:
     street = Street(ports=ports(clients=1))
     up(street)
@@ -669,6 +687,18 @@ def test_a_session_that_nobody_knows_is_told_so() -> None:
 
 
 # ---- another process --------------------------------------------------------------------
+
+
+def test_another_process_gives_no_number_that_a_mac_has_from_before() -> None:
+    street = Street(PppoeSettings(per_client=2))
+    before = up(street).client
+    (session,) = street.sessions.values()
+    street.pppoe = street.start()
+    street.pppoe.resume(replace(session, link=street.dialed()[0].link), street.now)
+    street.pppoe.calls._next_id[1] = before.pppoe  # as chance may have it
+    after = up(street).client
+    assert after.pppoe != before.pppoe
+    assert {call.client for call in street.pppoe.calls} == {before, after}
 
 
 def test_another_process_goes_on_and_nobody_notices() -> None:
