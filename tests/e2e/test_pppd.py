@@ -1,4 +1,4 @@
-"""Linux's own PPPoE client, from behind the access node, against the gateway: all that a household's router does."""
+"""Linux's own PPPoE client against the gateway and FreeRADIUS behind it: all that a household's router does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pytest
 
 from wayleave.lab.access_node import Line
 from wayleave.lab.packet import Frame
-from wayleave.lab.pppd import BY_SIGNAL, CUT, PppoeCustomer
+from wayleave.lab.pppd import BY_SIGNAL, CUT, REFUSED, PppoeCustomer
+from wayleave.lab.radius import RadiusServer, radius_sections
 from wayleave.lab.topology import Lab
 from wayleave.lab.waiting import wait_until
 from wayleave.net.mac import Mac
@@ -23,15 +24,24 @@ from wayleave.proto.pppoe.packet import Code
 from .watch import sessions
 
 LINE = Line(100, 9)
-PPPOE = '[pppoe]\nauthentication = []\necho_interval = "1s"\nmru = 1500\n'
+PPPOE = '[pppoe]\nauthentication = ["chap", "pap"]\necho_interval = "1s"\nmru = 1500\n'
+USERS = 'alice Cleartext-Password := "sesame"\n'
 
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     """Its trunk has room for 1,500 octets of IP in a session inside two tags (RFC 4638)."""
     with Lab([], access_mtu=1516) as lab:
-        lab.gateway.start(lab.config(subscriber={"protocols": ["pppoe"]}, more=PPPOE))
+        servers = radius_sections(lab.folder, lab.router_address, {"hold_rejects": "0s"})
+        lab.gateway.start(
+            lab.config(subscriber={"protocols": ["pppoe"]}, tenant={"radius": "isp"}, more=servers + PPPOE)
+        )
         yield lab
+
+
+@pytest.fixture(scope="module", autouse=True)
+def server(lab: Lab) -> RadiusServer:
+    return RadiusServer(lab.router, USERS)
 
 
 @pytest.fixture(scope="module")
@@ -127,3 +137,53 @@ def test_who_is_cut_off_hears_it_and_dials_again(lab: Lab, customer: PppoeCustom
     again = customer.dial("alice", "sesame")
     assert customer.ping(lab.server_address)
     assert [item["address"] for item in sessions(lab.gateway)] == [str(again.address)]
+
+
+@pytest.mark.parametrize("method", ["chap", "pap"])
+def test_a_wrong_password_is_refused_by_either_method(
+    lab: Lab, server: RadiusServer, customer: PppoeCustomer, method: str
+) -> None:
+    other = {"chap": "refuse-pap", "pap": "refuse-chap"}[method]
+    customer.dial_start("alice", "guessed", other)
+    assert customer.wait_ended() == REFUSED
+    assert customer.link is None
+    assert not sessions(lab.gateway)
+    assert ("CHAP-Password" in server.asked()[-1]) is (method == "chap")
+    said = lab.gateway.bng("diagnose", str(customer.mac), "--config", str(lab.gateway.config_file), check=False)
+    assert "radius-rejected" in said
+
+
+def test_a_disconnect_cuts_it_off_and_the_server_is_accounted_both_sessions(
+    lab: Lab, server: RadiusServer, customer: PppoeCustomer
+) -> None:
+    customer.dial("alice", "sesame")
+    assert customer.ping(lab.server_address)
+    (session,) = sessions(lab.gateway)
+    with lab.access_node.trunk.capture() as trunk:
+        answer = server.radclient(lab.core.ip, "disconnect", "User-Name = alice")
+        assert "Disconnect-ACK" in answer
+        assert customer.wait_ended() == CUT
+        trunk.settle()
+    assert [code for code in said(trunk.frames, outgoing=False) if code is not Ppp.ECHO_REQUEST][:2] == [
+        Ppp.TERMINATE_REQUEST,
+        Code.PADT,
+    ]
+    again = customer.dial("alice", "sesame")
+    assert customer.ping(lab.server_address)
+    (anew,) = sessions(lab.gateway)
+    assert anew["address"] == str(again.address)
+    customer.hang_up()
+
+    def causes() -> list[tuple[str, str]]:
+        names = [session["accounting"], anew["accounting"]]
+        return [
+            (record["Acct-Status-Type"][0], record.get("Acct-Terminate-Cause", [""])[0])
+            for name in names
+            for record in server.accounted()
+            if record.get("Acct-Session-Id") == [name]
+        ]
+
+    wait_until(lambda: len(causes()) == 4, lambda: f"two Starts and two Stops: {causes()}")
+    assert causes() == [("Start", ""), ("Stop", "Admin-Reset"), ("Start", ""), ("Stop", "User-Request")]
+    stops = [record for record in server.accounted() if record["Acct-Status-Type"] == ["Stop"]]
+    assert all(int(record["Acct-Input-Packets"][0]) >= 3 for record in stops[-2:])

@@ -29,13 +29,16 @@ from wayleave.lab.packet import (
     udp,
 )
 from wayleave.lab.radius import RadiusServer, radius_sections
-from wayleave.lab.topology import GATEWAY_ACCESS_MAC, PINS, Lab, Section
+from wayleave.lab.topology import GATEWAY_ACCESS_MAC, PINS, Lab, Section, section
 from wayleave.lab.waiting import wait_until
 from wayleave.net.mac import Mac
 
-LINES = (Line(100, 1), Line(100, 2), Line(200, None, (0x8100, 0x8100)))
+LINES = (Line(100, 1), Line(100, 2), Line(200, None, (0x8100, 0x8100)), Line(100, 1))
 SPARE_LINE = Line(300, 9)
 SPARE_MAC = Mac.parse("02:c0:00:00:00:99")
+
+USER, PASSWORD = "alice", "sesame"
+"""Who may dial, whoever decides about it."""
 
 DISCARD_PORT = 9
 FULL_SIZE = 1472
@@ -105,8 +108,19 @@ class Story:
         changes = dict(self.mutant.config) if self.mutant else {}
         group, controllers = changes.pop("radius", {}), changes.pop("controllers", {"known": True})
         changes["tenant"] = {**(tenant or {}), **changes.get("tenant", {})}
+        changes["subscriber"] = {"protocols": ["ipoe", "pppoe"], **changes.get("subscriber", {})}
+        changes["authorization"] = {**self._users(), **changes.get("authorization", {})}
+        pppoe = section("[pppoe]", {"authentication": ["chap"], "echo_interval": "1s"}, changes.pop("pppoe", None))
         more = radius_sections(self.lab.folder, self.lab.router_address, group, bool(controllers["known"]))
-        self.config = self.lab.config(**changes, more=more)
+        self.config = self.lab.config(**changes, more=f"{more}\n{pppoe}")
+
+    def _users(self) -> Section:
+        """Write the file of who may dial, and that of the passwords; returns the keys that name them."""
+        people, secrets = self.lab.folder / "subscribers.toml", self.lab.folder / "subscribers.secrets"
+        people.write_text(section("[[subscribers]]", {"name": USER, "user": USER}))
+        secrets.touch(0o600)
+        secrets.write_text(f'{USER} = "{PASSWORD}"\n')
+        return {"subscribers": people, "secrets": secrets}
 
     def running(self) -> None:
         """See to it that the gateway runs."""

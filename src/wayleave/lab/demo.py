@@ -29,9 +29,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from wayleave.lab import radius_claims as radius_claims  # its claims come behind the others
+from wayleave.lab import pppoe_claims as pppoe_claims  # their claims come behind the others, in this order
+from wayleave.lab import radius_claims as radius_claims
 from wayleave.lab.claims import CLAIMS, LINES, Broken, Claim, Mutant, Story
 from wayleave.lab.customer import NoLease
+from wayleave.lab.pppoe import NoConnection
 from wayleave.lab.topology import PINS, Lab
 
 
@@ -71,7 +73,7 @@ def judge(story: Story, claim: Claim) -> Verdict:
     try:
         story.running()
         evidence, outcome = claim.check(story), Outcome.HOLDS
-    except (Broken, NoLease, TimeoutError) as error:
+    except (Broken, NoLease, NoConnection, TimeoutError) as error:
         evidence, outcome = str(error), Outcome.BROKEN
     except Exception as error:
         evidence, outcome = f"{type(error).__name__}: {error}", Outcome.FAILED
@@ -169,8 +171,8 @@ def run_mutants(console: Console, claims: Sequence[Claim]) -> int:
 _DRAWING = """
   customers            access node        GATEWAY           router       server
   udhcpc, dhclient ──► pushes S and C ──► acc0   core0 ──►  static  ──►  ping
-  untagged             tags as an OLT     XDP               route
-                                                            FreeRADIUS
+  a PPPoE client       tags as an OLT     XDP               route
+  untagged                                                  FreeRADIUS
 """
 
 

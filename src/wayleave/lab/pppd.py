@@ -24,8 +24,8 @@ from wayleave.lab.host import Ping, parse_ping, ping_words
 from wayleave.lab.topology import Lab
 from wayleave.lab.waiting import wait_until
 
-BY_SIGNAL, CUT = 5, 16
-"""Exit status: it was told to end; the other side ended the session."""
+BY_SIGNAL, CUT, REFUSED = 5, 16, 19
+"""Exit status: it was told to end; the other side ended the session; the other side does not believe who it is."""
 
 _PID_FILE = "/run/pppd.pid"
 _SECRETS = ("/etc/ppp/chap-secrets", "/etc/ppp/pap-secrets")

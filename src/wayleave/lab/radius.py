@@ -256,7 +256,8 @@ def _records(path: Path) -> list[Record]:
     found: list[Record] = []
     if not path.exists():
         return found
-    for block in path.read_text(errors="replace").split("\n\n"):
+    whole, _, _ = path.read_text(errors="replace").rpartition("\n\n")  # the last may be being written
+    for block in whole.split("\n\n"):
         record: Record = {}
         for name, value in re.findall(r"^\t(\S+) = (.*)$", block, re.MULTILINE):
             record.setdefault(name, []).append(value.strip('"'))

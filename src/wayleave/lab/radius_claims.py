@@ -7,13 +7,15 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from wayleave.dataplane import objects
-from wayleave.lab.claims import DHCP_NAMES, DISCARD_PORT, Mutant, Story, claim, expect
+from wayleave.lab.claims import DHCP_NAMES, DISCARD_PORT, PASSWORD, USER, Mutant, Story, claim, expect
 from wayleave.lab.customer import Customer, Lease, NoLease
 from wayleave.lab.packet import Frame, dhcp_options
+from wayleave.lab.pppoe_claims import dialled
 from wayleave.lab.radius import RadiusServer
 from wayleave.lab.topology import PINS, customer_mac
 from wayleave.lab.waiting import wait_until
 from wayleave.net.mac import Mac
+from wayleave.proto.pppoe.packet import Code
 
 ACCEPTED, REJECTED = 0, 1
 NAME_SERVER = IPv4Address("192.0.2.53")
@@ -21,10 +23,20 @@ USERS = f"""
 {customer_mac(ACCEPTED)} Cleartext-Password := "{customer_mac(ACCEPTED)}"
 \tFilter-Id = "gold", MS-Primary-DNS-Server = {NAME_SERVER}
 
+{USER} Cleartext-Password := "{PASSWORD}"
+
 DEFAULT Auth-Type := Reject
 \tReply-Message = "not a customer of ours"
 """
-_CODES = {1: "Access-Request", 2: "Access-Accept", 3: "Access-Reject", 43: "CoA-Request", 44: "CoA-ACK"}
+_CODES = {
+    1: "Access-Request",
+    2: "Access-Accept",
+    3: "Access-Reject",
+    40: "Disconnect-Request",
+    41: "Disconnect-ACK",
+    43: "CoA-Request",
+    44: "CoA-ACK",
+}
 _ACCESS, _DYNAUTH = 1812, 3799
 
 
@@ -202,3 +214,24 @@ def _lose_counters(story: Story) -> None:
     story.lab.gateway.kill9()
     objects.unpin(PINS / story.lab.instance)
     story.lab.gateway.restart()
+
+
+@claim(
+    "A Disconnect by User-Name cuts who dialled off with a PADT; its next dial is served",
+    Mutant("nobody-may-disconnect", "no controller is configured", {"controllers": {"known": False}}),
+)
+def disconnect(story: Story) -> str:
+    server = _by_radius(story)
+    customer, before = dialled(story)
+    (session,) = story.sessions(mac=customer.mac)
+    with story.lab.router.capture() as core, story.lab.access_node.trunk.capture() as trunk:
+        server.radclient(story.lab.core.ip, "disconnect", f"User-Name = {USER}")
+        spoken = _spoken(core.frames, _DYNAUTH)
+        expect("Disconnect-ACK" in spoken, f"on the core: {', '.join(spoken) or 'no Disconnect'}")
+        trunk.wait_for(lambda f: f.discovery and f.discovery.code == Code.PADT, what="PADT")
+        wait_until(lambda: not story.sessions(mac=customer.mac), "the end of its session")
+    _, again = dialled(story)
+    (anew,) = story.sessions(mac=customer.mac)
+    expect(anew["accounting"] != session["accounting"], "it is the same session")
+    expect(customer.ping(story.lab.server_address), "the server does not answer its pings after the second dial")
+    return f"{' '.join(spoken)}, PADT; PPPoE session {before.session_id}, then {again.session_id} with {again.address}"
