@@ -68,6 +68,7 @@ class Street:
     decides: bool = True
     service: Service = HOME
     most: int = 1000
+    busy: bool = False
     now: BootNs = NOON
 
     def __post_init__(self) -> None:
@@ -97,6 +98,7 @@ class Street:
             lambda _port, _data, why: self.lost.append(why),
             lambda _client, refusal: self.turned_away.append(refusal.reason),
             most=self.most,
+            busy=lambda: self.busy,
         )
 
     def caller(self, mac: Mac = MAC, line: Line = LINE, **more: object) -> Caller:
@@ -127,7 +129,7 @@ class Street:
         """A frame comes up, as the data plane tells them apart."""
         outer = frame.decode(data)
         if outer.ethertype == ETHERTYPE_PPPOE_DISCOVERY:
-            self.pppoe.discover(port, data, self.now)
+            self.pppoe.discover(port, outer.offset, data, self.now)
         else:
             session_id = int.from_bytes(outer.payload[2:4])
             self.pppoe.receive((port, *frame.vids(outer), outer.source, session_id), outer.offset, data, self.now)
@@ -390,6 +392,35 @@ def test_of_those_that_would_wait_beyond_a_bound_the_pado_leaves_at_once() -> No
     for number in range(MOST_DELAYED + 3):
         street.hear(1, padi[:6] + number.to_bytes(6, "big") + padi[12:])
     assert codes(street.frames) == [Code.PADO] * 3
+
+
+def test_while_frames_wait_a_newcomer_does_and_who_is_under_way_does_not() -> None:
+    street = Street()
+    first, second = (street.caller(Mac(bytes((2, 0, 0, 0, 0, number)))) for number in (1, 2))
+    padr = padr_of(street, first)
+    street.busy = True
+    second.dial(street.now)
+    assert street.settle() == []
+    street.hear(1, padr)
+    first.receive(street.frames[0], street.now)
+    assert codes(street.settle()) == [Code.PADS]
+    street.pppoe.admit(street.now)
+    assert street.settle() == []
+    street.busy = False
+    street.pppoe.admit(street.now)
+    assert codes(street.settle())[:2] == [Code.PADO, Code.PADS]
+    assert first.addresses is not None
+    assert second.addresses is not None
+
+
+def test_a_newcomer_whose_port_went_away_meanwhile_is_forgotten() -> None:
+    street = Street(busy=True)
+    street.caller().dial(street.now)
+    street.settle()
+    street.pppoe._macs.clear()  # type: ignore[attr-defined]
+    street.busy = False
+    street.pppoe.admit(street.now)
+    assert street.settle() == []
 
 
 def test_more_than_1492_octets_are_for_who_asks_for_them() -> None:
@@ -732,5 +763,5 @@ def test_nothing_that_a_peer_sends_raises(data: bytes, session: bool, at: int) -
         body = b"\x11\x00" + number.to_bytes(2) + len(data).to_bytes(2) + data
         street.pppoe.receive(caller.client.key, 22, head + body, street.now)
     else:
-        street.pppoe.discover(1, (head + data)[: 22 + at], street.now)
+        street.pppoe.discover(1, 22, (head + data)[: 22 + at], street.now)
     street.settle()

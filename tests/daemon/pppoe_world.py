@@ -81,7 +81,7 @@ class Gateway:
         if len(outer.payload) < 4:
             return  # nothing that the data plane would send up
         if outer.ethertype == ETHERTYPE_PPPOE_DISCOVERY:
-            self.pppoe.discover(1, data, now)
+            self.pppoe.discover(1, outer.offset, data, now)
         else:
             key = (1, *frame.vids(outer), outer.source, int.from_bytes(outer.payload[2:4]))
             self.pppoe.receive(key, outer.offset, data, now)

@@ -36,6 +36,7 @@ class Ignored(StrEnum):
     MALFORMED_LINE = "malformed-line-tag"
     UNKNOWN_SESSION = "unknown-pppoe-session"
     OVERTAKEN = "overtaken"
+    TOO_MANY_SEEK = "too-many-padis-wait"
 
 
 class Heard(Struct, frozen=True, gc=False):

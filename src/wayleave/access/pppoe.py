@@ -23,6 +23,7 @@ from msgspec.structs import replace
 from wayleave.access.calls import Call, Calls
 from wayleave.access.demux import Ignored
 from wayleave.access.ipoe import Delivery
+from wayleave.access.newcomers import Newcomers
 from wayleave.access.settings import PortSettings, PppoeSettings
 from wayleave.net import frame
 from wayleave.net.errors import Malformed
@@ -133,16 +134,18 @@ class Pppoe:
         unheard: Callable[[int, bytes, str], None] = lambda _port, _data, _why: None,
         turned_away: Callable[[Client, Refusal], None] = lambda _client, _refusal: None,
         most: int = 1 << 20,
+        busy: Callable[[], bool] = lambda: False,
     ) -> None:
         """`name`: the gateway's, where no other AC-Name is set. `most`: calls at once.
 
         `send` takes a frame for a client; `unheard` is told of a frame that leads to nothing, and `turned_away` of a
-        client that is given no session, or never said who it is, and why.
+        client that is given no session, or never said who it is, and why. `busy` tells whether frames wait.
         """
         self._macs, self._known, self._seen, self._entropy = macs, known, seen, entropy
         self._send, self._unheard, self._turned_away = send, unheard, turned_away
         self._key = entropy(KEY)
         self.calls = Calls(most, entropy)
+        self._newcomers = Newcomers(busy)
         self._leaving: dict[Client, set[Key]] = {}  # sessions on their way out
         self._delayed: list[tuple[BootNs, int, Client, bytes]] = []
         self._serial = count()
@@ -176,8 +179,23 @@ class Pppoe:
 
     # ---- discovery ----------------------------------------------------------------------
 
-    def discover(self, port: int, data: bytes, now: BootNs) -> None:
-        """Take a frame of discovery. Never raises for what a peer sent."""
+    def discover(self, port: int, at: int, data: bytes, now: BootNs) -> None:
+        """Take a frame of discovery, whose packet begins at an octet. Never raises for what a peer sent.
+
+        A PADI waits while other frames do: `admit` takes it up.
+        """
+        if data[at + 1 : at + 2] != _PADI or not self._newcomers.wait:
+            self._discover(port, data, now)
+        elif not self._newcomers.add(port, data, now):
+            self.ignored[Ignored.TOO_MANY_SEEK] += 1
+
+    def admit(self, now: BootNs) -> None:
+        """Take up newcomers, if there is time for them."""
+        for port, data in self._newcomers.admit(now):
+            if port in self._macs:
+                self._discover(port, data, now)
+
+    def _discover(self, port: int, data: bytes, now: BootNs) -> None:
         try:
             outer = frame.decode(data)
             packet = decode(outer.payload)
@@ -490,7 +508,7 @@ class Pppoe:
     def next_deadline(self) -> BootNs:
         """When `due` is worth calling; NEVER: nothing waits. May be early."""
         delayed = self._delayed[0][0] if self._delayed else NEVER
-        return min(filter(None, (delayed, self.calls.next_deadline)), default=NEVER)
+        return min(filter(None, (delayed, self._newcomers.deadline, self.calls.next_deadline)), default=NEVER)
 
     def due(self, now: BootNs, limit: int) -> None:
         """Do what is due, of at most `limit` calls."""
@@ -533,5 +551,6 @@ def _with_type(header: bytes, ethertype: int) -> bytes:
     return header[:-2] + ethertype.to_bytes(2, "big")
 
 
+_PADI = bytes((Code.PADI,))
 _FAREWELL = bytes((PppCode.TERMINATE_ACK,))
 _PROTOCOLS: dict[int, str] = {protocol: protocol.name.lower() for protocol in Protocol}

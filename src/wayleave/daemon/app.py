@@ -96,6 +96,7 @@ class Gateway:
             self._unheard,
             lambda client, no: self.engine.unheard(client, no.why, self.clock.boot(), no.reason),
             settings.gateway.sessions,
+            lambda: self.plane.ring.waiting > 0,
         )
         self.tenants = {tenant.name: tenant for tenant in tenants(settings)}
         self.store = Store(Path(settings.gateway.state), self.clock, settings.gateway.durability, self._on_store_thread)
@@ -308,7 +309,7 @@ class Gateway:
                 key = (punt.port, punt.svid, punt.cvid, Mac(frame[6:12]), punt.pppoe)
                 self.pppoe.receive(key, punt.l3, frame, now)
             elif punt.class_ == abi.PuntClass.PPPOE_DISCOVERY:
-                self.pppoe.discover(punt.port, frame, now)
+                self.pppoe.discover(punt.port, punt.l3, frame, now)
             elif (item := self.ipoe.receive(punt.port, frame, punt.at)) is not None:
                 told.append(item)
         self.engine.take(told, self.clock.boot())
@@ -326,6 +327,7 @@ class Gateway:
         Whatever fails toward servers, clients get their answers.
         """
         try:
+            self.pppoe.admit(self.clock.boot())
             while told := self.pppoe.told():
                 self.engine.take(told, self.clock.boot())
             self.authority.pump()

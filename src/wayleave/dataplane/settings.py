@@ -39,7 +39,7 @@ class PuntSettings(Leaf):
     client: Rate = _rate(5, 10, "DHCP of one client")
     ppp_known: Rate = _rate(20_000, 20_000, "PPP's control of sessions that have an address: all of it together")
     ppp_new: Rate = _rate(20_000, 20_000, "the same of sessions on their way to one: all of it together")
-    pppoe_discovery: Rate = _rate(5_000, 5_000, "PPPoE discovery: all of it together")
+    pppoe_discovery: Rate = _rate(5_000, 20_000, "PPPoE discovery: all of it together")
     pppoe_line: Rate = _rate(40, 80, "PPPoE discovery and PPP's control of one line; a session takes about a dozen")
     pppoe_shared: Rate = _rate(5_000, 5_000, "the same of one VLAN that lines share, in the place of `pppoe_line`")
     pppoe_client: Rate = _rate(20, 40, "the same of one client")
