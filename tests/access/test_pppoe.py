@@ -335,6 +335,18 @@ def test_who_never_says_who_it_is_is_told_of_and_who_is_refused_was_told_of() ->
     assert set(street.turned_away) == {Reason.NO_AGREEMENT}
 
 
+def test_who_hangs_up_before_it_said_who_it_is_is_told_of() -> None:
+    street = Street()
+    caller = street.caller()
+    street.hear(1, padr_of(street, caller))
+    pads = frame.decode(street.frames[0])
+    head = frame.encode_l2(GATEWAY_MAC, caller.mac, pads.tags, 0x8863)
+    padt = packet.encode(Code.PADT, packet.decode(pads.payload).session_id, ())
+    street.hear(1, (head + padt).ljust(60, b"\0"))
+    assert street.turned_away == [Reason.NO_AGREEMENT]
+    assert len(street.pppoe.calls) == 0
+
+
 def test_a_service_that_is_not_on_offer_is_refused_in_the_pads_too() -> None:
     street = Street()
     caller = street.caller(service="television")

@@ -7,11 +7,12 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network
 
 import pytest
+from msgspec.structs import replace
 
 from wayleave.api.search import LOOK, PAGE, Filter, NotOne, first, search
 from wayleave.net.mac import Mac
 from wayleave.net.units import SECOND, BootNs, Ns
-from wayleave.session.model import Client, Lease, Line, Phase, Service, Session, Subnet
+from wayleave.session.model import Client, Lease, Line, Link, Phase, Service, Session, Subnet
 from wayleave.session.table import Table
 
 NOW = BootNs(SECOND)
@@ -100,6 +101,7 @@ def test_nothing_is_looked_at_beyond_the_piece(monkeypatch: pytest.MonkeyPatch) 
         (Filter(line="2:7"), [20, 21]),
         (Filter(phase=Phase.OFFERED), [21]),
         (Filter(subscriber="house-3"), [3]),
+        (Filter(subscriber="alice@isp"), [21]),
         (Filter(tenant="isp", pool="home", line="2"), [20, 21]),
         (Filter(tenant="other"), []),
     ],
@@ -107,7 +109,7 @@ def test_nothing_is_looked_at_beyond_the_piece(monkeypatch: pytest.MonkeyPatch) 
 def test_a_filter_finds_what_it_is_about(wanted: Filter, ids: list[int]) -> None:
     sessions = table(range(12))
     sessions.put(session(20, Line(2, 7, 0, b"door")), NOW)
-    sessions.put(session(21, Line(2, 7, 0, b"doorway"), Phase.OFFERED), NOW)
+    sessions.put(replace(session(21, Line(2, 7, 0, b"doorway"), Phase.OFFERED), link=Link("alice@isp")), NOW)
     assert pages(sessions, wanted) == [ids]
 
 

@@ -91,6 +91,10 @@ def test_users_with_passwords_of_the_gateways_own(users: Users) -> None:
     (session,) = sessions(gateway)
     assert (session["subscriber"], session["address"]) == ("alice of here", str(told.address))
 
+    shown = gateway.bng("show", "session", "alice", *config)
+    assert "alice of here" in shown, "found by what she says she is called"
+    assert "wrong" not in gateway.bng("diagnose", "alice", *config)
+
     users.write(alice="mended", bob="open")
     for what in (gateway.bng("plan", *config, check=False), users.reload()):
         assert "authorization.secrets[alice]: has changed" in what

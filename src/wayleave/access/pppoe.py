@@ -313,6 +313,7 @@ class Pppoe:
             return
         self.heard["padt"] += 1
         self.ended["padt"] += 1
+        self._told_nothing(call, _NOTHING[Reason.PEER_TERMINATED])
         self._tell_end(call, CloseCause.USER_REQUEST, "PADT")
         self.calls.drop(call)
 
@@ -405,12 +406,16 @@ class Pppoe:
 
     def _down(self, call: Call, reason: Reason) -> None:
         self.ended[reason] += 1
-        if call.served is None and not call.asked_at and reason is not Reason.REFUSED:
-            says = f"PPP came to nothing: {_NOTHING.get(reason, reason.value)}"
-            self._turned_away(call.client, Refusal(Why.NO_AGREEMENT, says))
+        if reason is not Reason.REFUSED:
+            self._told_nothing(call, _NOTHING.get(reason, reason.value))
         self._tell_end(call, _CAUSES.get(reason, CloseCause.NOT_NEGOTIATED), reason.value)
         self._padt(call)
         self.calls.drop(call)
+
+    def _told_nothing(self, call: Call, says: str) -> None:
+        """Have it on record that a call ended of which nobody was told anything, as no name was ever said."""
+        if call.served is None and not call.asked_at:
+            self._turned_away(call.client, Refusal(Why.NO_AGREEMENT, f"PPP came to nothing: {says}"))
 
     def _tell_end(self, call: Call, cause: CloseCause, says: str) -> None:
         """Tell that the client's link is gone; also where it is not decided yet who it is."""

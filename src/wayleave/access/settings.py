@@ -103,7 +103,12 @@ class PppoeSettings(Leaf):
     echo_interval: Duration = Field(
         default=parse_duration("30s"), description="silence after which a client is asked whether it lives; 0s: never"
     )
-    echo_failures: int = Field(default=3, ge=1, le=100, description="such questions without an answer that end it")
+    echo_failures: int = Field(
+        default=3,
+        ge=1,
+        le=100,
+        description="such questions without an answer that end it, some seconds later: a farewell comes first",
+    )
     per_client: int = Field(
         default=1, ge=1, le=64, description="sessions of one MAC on a line; one more replaces the oldest"
     )

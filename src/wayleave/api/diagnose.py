@@ -203,7 +203,7 @@ async def _find(gateway: Diagnosing, whom: Whom) -> tuple[str, Client | None, Se
         client = _latest(gateway, lambda key: key[3] == mac)
         session = _session(gateway, client)
         return str(mac), client, session, _entry_of(gateway, client or Client(Line(0), mac), session)
-    entry = next((item for item in gateway.subscribers if item.name == whom.subscriber), None)
+    entry = next((item for item in gateway.subscribers if whom.subscriber in (item.name, item.user)), None)
     if entry is None:
         raise Unknown(f"there is no subscriber {whom.subscriber} in the subscribers file, and no session of one")
     of, line = entry.mac, entry.line

@@ -54,9 +54,15 @@ class Filter:
             and (self.address is None or (lease is not None and lease.address == self.address))
             and (self.pool is None or (service is not None and service.pool == self.pool))
             and (self.tenant is None or (service is not None and service.tenant == self.tenant))
-            and (self.subscriber is None or (service is not None and service.subscriber == self.subscriber))
+            and (self.subscriber is None or self._called(session))
             and (self.line is None or self._on_line(session.client.line))
         )
+
+    def _called(self, session: Session) -> bool:
+        """By its subscriber's name, or as a client of PPP says that it is called."""
+        service, link = session.service, session.link
+        names = (service.subscriber if service is not None else None, link.name if link is not None else None)
+        return self.subscriber in names
 
     def _on_line(self, line: Line) -> bool:
         wanted = self._line

@@ -31,7 +31,7 @@ from rich.text import Text
 
 from wayleave.lab import pppoe_claims as pppoe_claims  # their claims come behind the others, in this order
 from wayleave.lab import radius_claims as radius_claims
-from wayleave.lab.claims import CLAIMS, LINES, Broken, Claim, Mutant, Story
+from wayleave.lab.claims import CLAIMS, LINES, USER, Broken, Claim, Mutant, Story
 from wayleave.lab.customer import NoLease
 from wayleave.lab.pppoe import NoConnection
 from wayleave.lab.topology import PINS, Lab
@@ -180,8 +180,13 @@ PCAP = "trunk.pcap"
 
 
 def _somebody_on(story: Story) -> IPv4Address:
-    """Have a customer who is on, whatever the claims left, and its first packets in a file."""
+    """Have a customer who is on, whatever the claims left, and its first packets in a file; and one who dials.
+
+    That one dials again whenever it is cut off.
+    """
     lab = story.lab
+    with contextlib.suppress(NoConnection, TimeoutError):  # a mutant may keep it off
+        pppoe_claims.dialled(story, "--persist")
     with lab.access_node.trunk.capture() as trunk:
         customer, lease = story.fresh(0)
         customer.ping(lab.server_address)
@@ -191,12 +196,14 @@ def _somebody_on(story: Story) -> IPv4Address:
 
 def _how_to_look(lab: Lab, address: IPv4Address) -> Text:
     bng = Path(sys.executable).with_name("bng")
-    enter = [f"nsenter --net={host.namespace.path} bash" for host in (lab.customers[0], lab.gateway, lab.router)]
+    hosts = (lab.customers[0], lab.customers[pppoe_claims.DIALS], lab.gateway, lab.router)
+    enter = [f"nsenter --net={host.namespace.path} bash" for host in hosts]
     lines = [
         "The network stays up until you press Ctrl-C here. In another terminal:",
         f"  {enter[0]}    # a customer: ping {lab.server_address}",
-        f"  {enter[1]}    # the gateway: ip route, ip neigh",
-        f"  {enter[2]}    # the core router: tcpdump -ni gw0",
+        f"  {enter[1]}    # one who dials PPPoE, as {USER}: ip addr show ppp0",
+        f"  {enter[2]}    # the gateway: ip route, ip neigh",
+        f"  {enter[3]}    # the core router: tcpdump -ni gw0",
         f"  {bng} show session {address} --config {lab.gateway.config_file}",
         f"  {bng} explain --pcap {lab.folder / PCAP} --packet 2 --port 1 --config {lab.gateway.config_file}",
         f"  bpftool map dump pinned {PINS / lab.instance}/maps-*/clients",

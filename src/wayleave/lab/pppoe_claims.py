@@ -16,11 +16,11 @@ BESIDE, DIALS = 0, 3
 """Customers on one VLAN."""
 
 
-def dialled(story: Story) -> tuple[Customer, Connection]:
+def dialled(story: Story, *options: str) -> tuple[Customer, Connection]:
     """The customer that dials, fresh, with what it was told. Its box asks the gateway every second whether it lives."""
     customer = story.lab.customers[DIALS]
     customer.forget()
-    return customer, customer.pppoe(USER, PASSWORD, "--keepalive", "1", timeout=8)
+    return customer, customer.pppoe(USER, PASSWORD, "--keepalive", "1", *options, timeout=8)
 
 
 def _spoken(frame: Frame) -> str:

@@ -93,7 +93,8 @@ def _credentials_unusable(facts: Facts) -> str | None:
 @RULES.rule(
     "not-authorized",
     "Nobody says that it may get on.",
-    "put it into the file of `authorization.subscribers`, or set `authorization.default`; then `bng reload`",
+    "have an entry in the file of `authorization.subscribers` name it as it comes (user, line, MAC); who is asked for "
+    "no name may also be let on by `authorization.default`; then `bng reload`",
 )
 def _not_authorized(facts: Facts) -> str | None:
     entry = facts.problem("not-authorized") or facts.refused(Reason.UNKNOWN_CLIENT, Reason.NO_POOL)
@@ -116,8 +117,9 @@ def _pool_empty(facts: Facts) -> str | None:
 
 @RULES.rule(
     "address-refused",
-    "It insists on an address that is not its to have.",
-    "have it forget its old lease: release or restart it; or reserve that address for it (`pools.reservations`)",
+    "The address that it insists on, or is to have, is not free, or not its to have.",
+    "if a session of its own from before has it, end that one (`bng show sessions`); else have it forget its old "
+    "lease: release or restart it; or reserve that address for it (`pools.reservations`)",
 )
 def _address_refused(facts: Facts) -> str | None:
     entry = facts.problem("no-address", "refused")
