@@ -163,6 +163,19 @@ def test_the_documentations_two_providers_are_one_open_and_one_closed(tmp_path: 
         ),
         ('lease = "30m"', 'dns = "9.9.9.9"', 'pools[residential].dns: must be a list, in brackets: […], not "9.9.9.9"'),
         ('lease = "30m"', 'leese = "30m"', "pools[residential].leese: there is no such setting: is lease meant?"),
+        ("[authorization]", "[PPPoE]\n[authorization]", "PPPoE: there is no such setting: is pppoe meant?"),
+        (
+            "[authorization]",
+            "[pppoe]\nauth = []\n[authorization]",
+            "pppoe.auth: there is no such setting: is authentic",
+        ),
+        (
+            "[authorization]",
+            "[pppoe]\nmtu = 1400\n[authorization]",
+            "pppoe.mtu: there is no such setting: is mru meant",
+        ),
+        ("[authorization]", "[pppoe]\necho = 3\n[authorization]", ": is echo_interval or echo_failures meant?"),
+        ("[authorization]", "[pppoe]\nservices = []\n[authorization]", "pppoe.services: must not be empty"),
         ('lease = "30m"', "options = 5", "pools[residential].options: must be a table of names and values, not 5"),
         ('lease = "30m"', "domain = 5", "pools[residential].domain: must be text, in quotes"),
         ('lease = "30m"', "options = {interface-mtu = 70000}", "interface-mtu: 70000 is not between 0 and 65535"),
@@ -556,11 +569,25 @@ def test_passwords_are_read_beside_it_and_show_nowhere(file: Path, tmp_path: Pat
                 '{secrets}: eve: is no password: "eve" = "PASSWORD", in quotes',
             ],
         ),
-        ("alice@isp.example = sesame", 0o600, ["{secrets}: is not TOML: "]),
+        (
+            "# ours\nalice@isp.example = sesame\nbob@isp.example = 'sesame'",
+            0o600,
+            [
+                '{secrets}: alice@isp.example: such a name stands in quotes: "alice@isp.example" = "PASSWORD"',
+                '{secrets}: bob@isp.example: such a name stands in quotes: "bob@isp.example" = "PASSWORD"',
+            ],
+        ),
+        (
+            "'alice@isp.example' = 'sesame'\n\"alice@isp.example\" = 'sesame'",
+            0o600,
+            ["{secrets}: alice@isp.example stands there twice: leave one out"],
+        ),
+        ("alice sesame@x = 'open'", 0o600, ["{secrets}: is not TOML: "]),
+        ("a = '''\nsesame@x = '''\na = 'b'", 0o600, ["{secrets}: is not TOML: "]),
         ("'alice@isp.example' = 'sesame", 0o600, ["{secrets}: is not TOML: "]),
         ("'alice@isp.example' = sesame", 0o600, ["{secrets}: is not TOML: "]),
     ],
-    ids=["absent", "others", "dots", "kinds", "unquoted", "unended", "bare"],
+    ids=["absent", "others", "dots", "kinds", "unquoted", "twice", "no name", "many lines", "unended", "bare"],
 )
 def test_what_is_wrong_with_passwords_is_said_without_them(
     file: Path, tmp_path: Path, secrets: str, mode: int, found: list[str]
@@ -693,6 +720,12 @@ def test_a_user_whom_nobody_asks_who_it_is(file: Path, tmp_path: Path) -> None:
     ]
     file.write_text(USERS)
     load(file)
+
+
+def test_a_protocol_that_there_is_not_is_one_fault(file: Path) -> None:
+    assert problems(file, GOOD.replace('role = "subscriber"', PPPOE.replace("pppoe", "ppoe"))) == [
+        'ports[1].protocols: must be "ipoe" or "pppoe", not "ppoe"'
+    ]
 
 
 NETWORK = 'role = "network"'
