@@ -25,12 +25,11 @@ from wayleave.aaa.request import Status
 from wayleave.api.metrics import METRICS
 from wayleave.api.verdicts import RULES
 from wayleave.config.changes import restart_of
-from wayleave.config.jsonschema import schema
+from wayleave.config.jsonschema import schema, written
 from wayleave.config.schema import Configuration
 from wayleave.config.wording import section_of
 from wayleave.dataplane.abi import Dhcp4Result, DropReason
 from wayleave.dataplane.counters import spoken
-from wayleave.net.duration import spoken_duration
 from wayleave.net.mac import Mac
 from wayleave.net.units import BootNs, Ns
 from wayleave.proto.dhcp4.options import BY_CODE
@@ -88,7 +87,7 @@ def _section(title: str, model: type[BaseModel], whole: FieldInfo | None = None)
         if section_of(info.annotation)[0] is not None:
             continue
         default = getattr(values, name) if values is not None else info.default
-        shown = "absent" if default is None else f"`{_toml(default)}`"
+        shown = "absent" if default is None else f"`{_toml(written(default, properties[name], {}))}`"
         if values is None and info.is_required():
             shown = "required"
         live = "restart" if restart_of(model, info) else "reload"
@@ -120,10 +119,8 @@ def _toml(value: Any) -> str:
             return str(value).lower()
         case str():
             return f'"{value}"'
-        case tuple():
-            return "[]"
-        case int() if value > 10**9:
-            return f'"{spoken_duration(value)}"'
+        case list():
+            return f"[{', '.join(map(_toml, value))}]"
         case _:
             return str(value)
 

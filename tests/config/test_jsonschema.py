@@ -6,6 +6,7 @@ import io
 import json
 import re
 import tomllib
+from collections.abc import Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,46 @@ def test_the_documentation_s_configurations_are_good() -> None:
     for text in [*examples(), WHOLE]:
         jsonschema.Draft7Validator(schema("gateway")).validate(tomllib.loads(text))
     jsonschema.Draft7Validator(schema("subscribers")).validate(tomllib.loads(PEOPLE))
+
+
+def defaults(file: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Every setting that has a default: its section, its name and its schema."""
+    whole = schema(file)
+    for section, described in (("", whole), *whole["$defs"].items()):
+        for name, setting in described["properties"].items():
+            if "default" in setting:
+                yield section, name, setting
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_every_default_is_one_that_its_own_schema_takes(file: str) -> None:
+    found = {
+        (section, name): [error.message for error in jsonschema.Draft7Validator(whole).iter_errors(setting["default"])]
+        for section, name, setting in defaults(file)
+        if (whole := {"$defs": schema(file)["$defs"], **setting})
+    }
+    assert {place: errors for place, errors in found.items() if errors} == {}
+    assert found
+
+
+def test_defaults_are_written_as_an_operator_does() -> None:
+    said = {(section, name): setting["default"] for section, name, setting in defaults("gateway")}
+    assert said["", "pppoe"]["echo_interval"] == said["PppoeSettings", "echo_interval"] == "30s"
+    assert said["PoolSettings", "promise"] == "1d"
+    assert "name" not in said["", "pppoe"]
+    assert said["", "tenants"] == [{"name": "default", "table": 254, "services": []}]
+
+
+def test_the_reference_shows_lists_that_are_the_default() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| list.*? \| `(\[.*?\])` \|", (REFERENCE / "configuration.md").read_text(), re.M)
+    shown = sorted((name, json.loads(default)) for name, default in rows)
+    lists = sorted(
+        (name, setting["default"])
+        for _, name, setting in defaults("gateway")
+        if setting.get("type") == "array" and "$ref" not in setting["items"]
+    )
+    assert shown == lists
+    assert ("authentication", ["chap", "pap"]) in shown
 
 
 WRONG = [

@@ -163,6 +163,19 @@ def test_the_documentations_two_providers_are_one_open_and_one_closed(tmp_path: 
         ),
         ('lease = "30m"', 'dns = "9.9.9.9"', 'pools[residential].dns: must be a list, in brackets: […], not "9.9.9.9"'),
         ('lease = "30m"', 'leese = "30m"', "pools[residential].leese: there is no such setting: is lease meant?"),
+        ("[authorization]", "[PPPoE]\n[authorization]", "PPPoE: there is no such setting: is pppoe meant?"),
+        (
+            "[authorization]",
+            "[pppoe]\nauth = []\n[authorization]",
+            "pppoe.auth: there is no such setting: is authentic",
+        ),
+        (
+            "[authorization]",
+            "[pppoe]\nmtu = 1400\n[authorization]",
+            "pppoe.mtu: there is no such setting: is mru meant",
+        ),
+        ("[authorization]", "[pppoe]\necho = 3\n[authorization]", ": is echo_interval or echo_failures meant?"),
+        ("[authorization]", "[pppoe]\nservices = []\n[authorization]", "pppoe.services: must not be empty"),
         ('lease = "30m"', "options = 5", "pools[residential].options: must be a table of names and values, not 5"),
         ('lease = "30m"', "domain = 5", "pools[residential].domain: must be text, in quotes"),
         ('lease = "30m"', "options = {interface-mtu = 70000}", "interface-mtu: 70000 is not between 0 and 65535"),
@@ -511,7 +524,8 @@ acct_port = 2084
 
 # ---- users and their passwords -------------------------------------------------------------------
 
-USERS = GOOD + 'subscribers = "people.toml"\nsecrets = "people.secrets"\n'
+PPPOE = 'role = "subscriber"\nprotocols = ["pppoe"]'
+USERS = GOOD.replace('role = "subscriber"', PPPOE) + 'subscribers = "people.toml"\nsecrets = "people.secrets"\n'
 ALICE = '[[subscribers]]\nname = "a"\nuser = "alice@isp.example"\n'
 
 
@@ -555,11 +569,25 @@ def test_passwords_are_read_beside_it_and_show_nowhere(file: Path, tmp_path: Pat
                 '{secrets}: eve: is no password: "eve" = "PASSWORD", in quotes',
             ],
         ),
-        ("alice@isp.example = sesame", 0o600, ["{secrets}: is not TOML: "]),
+        (
+            "# ours\nalice@isp.example = sesame\nbob@isp.example = 'sesame'",
+            0o600,
+            [
+                '{secrets}: alice@isp.example: such a name stands in quotes: "alice@isp.example" = "PASSWORD"',
+                '{secrets}: bob@isp.example: such a name stands in quotes: "bob@isp.example" = "PASSWORD"',
+            ],
+        ),
+        (
+            "'alice@isp.example' = 'sesame'\n\"alice@isp.example\" = 'sesame'",
+            0o600,
+            ["{secrets}: alice@isp.example stands there twice: leave one out"],
+        ),
+        ("alice sesame@x = 'open'", 0o600, ["{secrets}: is not TOML: "]),
+        ("a = '''\nsesame@x = '''\na = 'b'", 0o600, ["{secrets}: is not TOML: "]),
         ("'alice@isp.example' = 'sesame", 0o600, ["{secrets}: is not TOML: "]),
         ("'alice@isp.example' = sesame", 0o600, ["{secrets}: is not TOML: "]),
     ],
-    ids=["absent", "others", "dots", "kinds", "unquoted", "unended", "bare"],
+    ids=["absent", "others", "dots", "kinds", "unquoted", "twice", "no name", "many lines", "unended", "bare"],
 )
 def test_what_is_wrong_with_passwords_is_said_without_them(
     file: Path, tmp_path: Path, secrets: str, mode: int, found: list[str]
@@ -591,7 +619,7 @@ def test_who_is_blocked_needs_no_password(file: Path, tmp_path: Path) -> None:
     file.write_text(USERS)
     assert load(file).passwords == {}
     users(tmp_path, ALICE, "")
-    assert "alice@isp.example has no password" in problems(file, USERS.replace('secrets = "people.secrets"\n', ""))[0]
+    assert "alice@isp.example has no password" in problems(file, USERS.replace('secrets = "people.secrets"\n', ""))[-1]
 
 
 REALMS = """
@@ -625,7 +653,6 @@ def test_a_realm_is_not_taken_off_where_that_would_break_the_proof_or_there_is_n
     assert problems(file, nothing) == ["radius.groups[isp-b].strip_realm: takes off the group's realms: there are none"]
 
 
-PPPOE = 'role = "subscriber"\nprotocols = ["pppoe"]'
 MS_CHAP = GOOD.replace('role = "subscriber"', PPPOE) + '[pppoe]\nauthentication = ["ms-chap-2", "chap"]\n'
 RADIUS = """
 [[tenants]]
@@ -663,17 +690,61 @@ def test_services_have_to_fit_into_a_pado(file: Path) -> None:
 
 def test_pppoe_that_asks_for_a_proof_needs_somebody_who_can_check_it(file: Path, tmp_path: Path) -> None:
     users(tmp_path, ALICE, '"alice@isp.example" = "sesame"')
-    dialing = USERS.replace('role = "subscriber"', PPPOE)
     subscribers, secrets = 'subscribers = "people.toml"\n', 'secrets = "people.secrets"\n'
     nobody = (
         "pppoe.authentication: nobody on port 1 can prove who it is: name the files of authorization.subscribers and "
         "authorization.secrets, or a group with tenants.radius for tenant default; [] asks nobody"
     )
-    without_users = dialing.replace(subscribers, "").replace(secrets, "")
+    without_users = USERS.replace(subscribers, "").replace(secrets, "")
     assert problems(file, without_users) == [nobody]
-    assert problems(file, dialing.replace(subscribers, "")) == [nobody]
-    assert problems(file, dialing.replace(secrets, ""))[0] == nobody
+    assert problems(file, USERS.replace(subscribers, "")) == [nobody]
+    assert problems(file, USERS.replace(secrets, ""))[0] == nobody
     by_realm = RADIUS.replace('radius = "isp"\n', "") + 'pool = "residential"\nrealms = ["isp.example"]\n'
-    for good in (dialing, without_users + RADIUS, without_users + by_realm):
+    for good in (USERS, without_users + RADIUS, without_users + by_realm):
         file.write_text(good)
         load(file)
+
+
+def test_a_user_whom_nobody_asks_who_it_is(file: Path, tmp_path: Path) -> None:
+    users(tmp_path, ALICE + '[[subscribers]]\nname = "b"\nline = "1:7"\n', '"alice@isp.example" = "sesame"')
+    alice = f"{tmp_path / 'people.toml'}: subscribers[a].user"
+    unserved = (
+        f'{alice}: no port serves PPPoE, and only there clients say who they are: put "pppoe" into ports.protocols, '
+        "or take user out"
+    )
+    for forgotten in ("", '\nprotocols = ["ipoe"]'):
+        assert problems(file, USERS.replace('\nprotocols = ["pppoe"]', forgotten)) == [unserved]
+    assert problems(file, USERS + "[pppoe]\nauthentication = []\n") == [
+        f'{alice}: pppoe.authentication = [] asks nobody who it is: name methods there, such as "chap", '
+        "or take user out"
+    ]
+    file.write_text(USERS)
+    load(file)
+
+
+def test_a_protocol_that_there_is_not_is_one_fault(file: Path) -> None:
+    assert problems(file, GOOD.replace('role = "subscriber"', PPPOE.replace("pppoe", "ppoe"))) == [
+        'ports[1].protocols: must be "ipoe" or "pppoe", not "ppoe"'
+    ]
+
+
+NETWORK = 'role = "network"'
+SUBSCRIBER = 'role = "subscriber"'
+
+
+@pytest.mark.parametrize(
+    ("was", "put", "said"),
+    [
+        (NETWORK, NETWORK + '\nprotocols = ["ipoe"]', "ports[100].protocols: a network port serves no clients"),
+        (NETWORK, NETWORK + "\npppoe_sessions = 9", "ports[100].pppoe_sessions: a network port serves no clients"),
+        (SUBSCRIBER, SUBSCRIBER + "\npppoe_sessions = 9", "ports[1].pppoe_sessions: the port does not serve PPPoE"),
+        (SUBSCRIBER, SUBSCRIBER + "\npado_delay_ms = 9", "ports[1].pado_delay_ms: the port does not serve PPPoE"),
+        (SUBSCRIBER, PPPOE.replace("]", ', "pppoe"]'), 'ports[1].protocols: "pppoe" stands there twice'),
+        ("[authorization]", '[pppoe]\nauthentication = ["pap", "pap"]\n[authorization]',
+         'pppoe.authentication: "pap" stands there twice'),
+    ],
+)  # fmt: skip
+def test_what_would_count_for_nothing_is_told(file: Path, was: str, put: str, said: str) -> None:
+    told = problems(file, GOOD.replace(was, put))
+    assert told[0].startswith(said), told
+    assert all(problem.startswith((said, "pppoe.authentication: nobody on port 1")) for problem in told)

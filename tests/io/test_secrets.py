@@ -25,6 +25,9 @@ def test_the_end_of_the_line_is_no_part_of_it(tmp_path: Path) -> None:
     [
         (b"hunter2", 0o640, "can be read by others (mode 640): chmod 600"),
         (b"hunter2", 0o604, "can be read by others (mode 604): chmod 600"),
+        (b"hunter2", 0o620, "can be written by others (mode 620): chmod 600"),
+        (b"hunter2", 0o666, "can be read and written by others (mode 666): chmod 600"),
+        (b"hunter2", 0o601, "can be run by others (mode 601): chmod 600"),
         (b"\n", 0o600, "is empty: write the secret into it"),
     ],
 )

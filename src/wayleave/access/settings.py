@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
@@ -69,15 +70,41 @@ class PortSettings(Leaf):
     relays: tuple[Address4, ...] = Field(default=(), description="giaddr of the relays that may ask here")
 
     def rules(self) -> tuple[Rule, ...]:
-        return self._circuit_believed, self._serves
+        return self._circuit_believed, self._serves, self._serves_each_once, self._of_subscribers, self._of_pppoe
 
     def _serves(self) -> Iterator[Problem]:
         if self.role == "subscriber" and not self.protocols:
             yield "protocols", 'a subscriber port serves something: ["ipoe"], ["pppoe"] or both'
 
+    def _serves_each_once(self) -> Iterator[Problem]:
+        yield from _twice("protocols", self.protocols)
+
+    def _of_subscribers(self) -> Iterator[Problem]:
+        if self.role == "network":
+            for key in ("protocols", *_OF_PPPOE):
+                if key in self.model_fields_set:
+                    yield key, "a network port serves no clients: take it out"
+
+    def _of_pppoe(self) -> Iterator[Problem]:
+        if self.role == "subscriber" and self.protocols and "pppoe" not in self.protocols:
+            for key in _OF_PPPOE:
+                if key in self.model_fields_set:
+                    yield key, 'the port does not serve PPPoE: put "pppoe" into its protocols, or take this out'
+
     def _circuit_believed(self) -> Iterator[Problem]:
         if self.line == "circuit" and not self.trusted:
             yield "line", '"circuit" needs trusted = true: the circuit-id tells the lines apart'
+
+
+_OF_PPPOE = ("pado_delay_ms", "pppoe_sessions")
+"""What a port says of PPPoE alone."""
+
+
+def _twice(key: str, items: Sequence[str]) -> Iterator[Problem]:
+    """Complain of what stands in a list more than once."""
+    for item, often in Counter(items).items():
+        if often > 1:
+            yield key, f'"{item}" stands there twice: leave one out'
 
 
 MOST_SERVICES = 1024
@@ -114,7 +141,10 @@ class PppoeSettings(Leaf):
     )
 
     def rules(self) -> tuple[Rule, ...]:
-        return (self._services_fit,)
+        return self._services_fit, self._asks_each_way_once
+
+    def _asks_each_way_once(self) -> Iterator[Problem]:
+        yield from _twice("authentication", self.authentication)
 
     def _services_fit(self) -> Iterator[Problem]:
         octets = sum(4 + len(name.encode()) for name in self.services)

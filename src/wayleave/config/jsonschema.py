@@ -6,12 +6,13 @@ JSON Schema draft 7, which the TOML language servers speak.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel
 
 from wayleave.config.schema import Configuration, SubscribersFile
-from wayleave.net.duration import spoken_duration
+from wayleave.net.duration import written_duration
 from wayleave.proto.dhcp4.options import BY_NAME
 from wayleave.proto.dhcp4.server import BY_THE_SERVER
 
@@ -23,10 +24,35 @@ FILES: dict[str, type[BaseModel]] = {"gateway": Configuration, "subscribers": Su
 def schema(file: str) -> dict[str, Any]:
     """Return the schema of one of `FILES`."""
     whole = {"$schema": DRAFT} | _simple(FILES[file].model_json_schema())
-    pools = whole.get("$defs", {}).get("PoolSettings")
+    sections = whole["$defs"]
+    for section in (whole, *sections.values()):
+        for setting in section["properties"].values():
+            if "default" in setting:
+                setting["default"] = written(setting["default"], setting, sections)
+    pools = sections.get("PoolSettings")
     if pools is not None:
         pools["properties"]["options"] |= {"properties": _options(), "additionalProperties": False}
     return whole
+
+
+def written(value: Any, kind: dict[str, Any], sections: Mapping[str, Any]) -> Any:
+    """Return a value of pydantic's as a file has it: nothing of what is absent, durations as text.
+
+    `kind` is its schema, `sections` are those that a schema refers to.
+    """
+    kind = sections.get(kind.get("$ref", "").removeprefix("#/$defs/"), kind)
+    match value:
+        case dict():
+            kinds = kind.get("properties", {})
+            return {
+                name: written(item, kinds.get(name, {}), sections) for name, item in value.items() if item is not None
+            }
+        case list() | tuple():
+            return [written(item, kind.get("items", {}), sections) for item in value]
+        case int() if kind.get("type") == "string":
+            return written_duration(value)
+        case _:
+            return value
 
 
 def _options() -> dict[str, Any]:
@@ -39,7 +65,7 @@ def _options() -> dict[str, Any]:
 
 
 def _simple(part: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what TOML has no word for (null), and titles that only repeat names; write durations as text."""
+    """Leave out what TOML has no word for (null), and titles that only repeat names."""
     if "anyOf" in part:
         (kind,) = (item for item in part["anyOf"] if item != {"type": "null"})
         part = {key: value for key, value in part.items() if key != "anyOf"} | kind
@@ -48,8 +74,6 @@ def _simple(part: dict[str, Any]) -> dict[str, Any]:
         match key, value:
             case ("title", str()) | ("default", None) | ("restart", _):
                 continue
-            case "default", int() if part.get("type") == "string":
-                told[key] = spoken_duration(value)
             case (("properties" | "$defs"), dict()):
                 told[key] = {name: _simple(item) for name, item in value.items()}
             case "items", dict():

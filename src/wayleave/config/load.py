@@ -6,8 +6,9 @@ wrong with a password is said by whose it is.
 
 from __future__ import annotations
 
+import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -140,8 +141,10 @@ def _passwords(files: Files, problems: list[str]) -> dict[str, Secret] | None:
     if file.text is None:
         problems.append(f"{files.gateway.path}: {file.why_not}")
         return None
-    raw = _toml(file, problems)
+    unreadable: list[str] = []
+    raw = _toml(file, unreadable)
     if raw is None:
+        problems += [f"{file.path}: {why}" for why in _of_its_lines(file.text)] or unreadable
         return None
     for user, password in raw.items():
         if isinstance(password, dict):
@@ -149,6 +152,31 @@ def _passwords(files: Files, problems: list[str]) -> dict[str, Secret] | None:
         elif not isinstance(password, str) or not password:
             problems.append(f'{file.path}: {user}: is no password: "{user}" = "PASSWORD", in quotes')
     return {user: Secret(said.encode()) for user, said in raw.items() if isinstance(said, str)}
+
+
+def _of_its_lines(text: str) -> Iterator[str]:
+    """Yield what is wrong with the lines of a file of passwords that is not TOML, as far as it is wrong with a name.
+
+    What is taken for a name is no part of a password: a line that is not one of a name and a password tells nothing.
+    """
+    if any(quotes in text for quotes in _OF_MANY_LINES):
+        return
+    seen: set[str] = set()
+    for line in text.splitlines():
+        try:
+            names = tomllib.loads(line).keys()
+        except tomllib.TOMLDecodeError:
+            bare = _NOT_BARE.match(line)
+            if bare is not None:
+                yield f'{bare[1]}: such a name stands in quotes: "{bare[1]}" = "PASSWORD"'
+        else:
+            yield from (f"{name} stands there twice: leave one out" for name in names if name in seen)
+            seen |= names
+
+
+_OF_MANY_LINES = ('"""', "'''")
+_NOT_BARE = re.compile(r"""\s*(?![\w.-]+\s*=)([^\s"'=#\[]+)\s*=""", re.ASCII)
+"""A name without quotes around it that needs them."""
 
 
 def _toml(file: File, problems: list[str], hint: str = "") -> dict[str, Any] | None:

@@ -18,7 +18,7 @@ _NOTHING = object()
 def partial(model: type[Section], raw: object) -> Section:
     """Return `raw` as a `model` that has no attribute where a value makes no sense, or is missing and must not be.
 
-    A list keeps every section, be it one without any attribute; of plain values those that make sense.
+    A list keeps every section, be it one without any attribute; of plain values those that make sense, if any does.
     """
     try:
         return model.model_validate(raw)
@@ -47,7 +47,7 @@ def _setting(model: type[Leaf], name: str, raw: object) -> Any:
     if whole is not _NOTHING:
         return whole
     each = [_value(model, name, (item,)) for item in raw]
-    return tuple(item for items in each if items is not _NOTHING for item in items)
+    return tuple(item for items in each if items is not _NOTHING for item in items) or _NOTHING
 
 
 def _value(model: type[Leaf], name: str, raw: object) -> Any:

@@ -220,6 +220,7 @@ def _subscribers(file: SubscribersFile, tree: Configuration) -> Iterator[Problem
         yield from sensible(_known_alone(path, entry, keys))
         yield from sensible(_on_a_line(path, entry, tree))
         yield from sensible(_circuit(path, entry, tree))
+        yield from sensible(_asked(path, entry, tree))
         yield from sensible(_tenant(path, entry, tree))
         yield from sensible(_address(path, entry, addresses))
         yield from sensible(_pool(path, entry, tree))
@@ -257,6 +258,23 @@ def _known_alone(path: str, entry: Subscriber, before: dict[object, str]) -> Ite
 def _circuit(path: str, entry: Subscriber, tree: Configuration) -> Iterator[Problem]:
     if entry.circuit is not None and all(port.line != "circuit" for port in tree.ports):
         yield f"{path}.circuit", 'no port tells lines apart by circuit-id (line = "circuit")'
+
+
+def _asked(path: str, entry: Subscriber, tree: Configuration) -> Iterator[Problem]:
+    """Complain of a user whom nobody asks who it is."""
+    if entry.user is None:
+        return
+    if all(port.role != "subscriber" or "pppoe" not in port.protocols for port in tree.ports):
+        yield (
+            f"{path}.user",
+            'no port serves PPPoE, and only there clients say who they are: put "pppoe" into ports.protocols, '
+            "or take user out",
+        )
+    elif not tree.pppoe.authentication:
+        yield (
+            f"{path}.user",
+            'pppoe.authentication = [] asks nobody who it is: name methods there, such as "chap", or take user out',
+        )
 
 
 def _tenant(path: str, entry: Subscriber, tree: Configuration) -> Iterator[Problem]:

@@ -27,6 +27,7 @@ _WANTED = {
     "greater_than": "must be more than {gt:g}",
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",
+    "too_short": "must not be empty",
     "too_long": "must have at most {max_length} items, and has {actual_length}",
     "dict_type": "must be a table of names and values",
 }
@@ -117,9 +118,9 @@ def _shown(given: Any) -> str:
 
 def _perhaps(model: type[BaseModel], location: Location) -> str:
     """Name the setting that was probably meant."""
-    names = _names(model, location[:-1])
-    close = get_close_matches(str(location[-1]), names, 1, 0.7)
-    return f": is {close[0]} meant?" if close else ""
+    names, said = _names(model, location[:-1]), str(location[-1]).lower()
+    close = get_close_matches(said, names, 1, 0.65) or [name for name in names if said and name.startswith(said)]
+    return f": is {' or '.join(close)} meant?" if close else ""
 
 
 def _names(model: type[BaseModel], path: Sequence[int | str]) -> list[str]:

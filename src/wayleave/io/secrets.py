@@ -6,6 +6,9 @@ import os
 import stat
 from pathlib import Path
 
+_OPEN = {0o044: "read", 0o022: "written", 0o011: "run"}
+"""What others can do with a file, by the bits of its mode."""
+
 
 class SecretError(Exception):
     """A secret or a certificate cannot be used; the text says which, why, and what to do."""
@@ -24,7 +27,7 @@ def read_secret(path: Path, setting: str) -> bytes:
 
 
 def read_private(path: Path, setting: str, what: str, most: int) -> bytes:
-    """Return what a file holds, up to `most` octets; `what` it should be. Raises: SecretError if others can read it."""
+    """Return what a file holds, up to `most` octets; `what` it should be. Raises: SecretError if others can use it."""
     try:
         with path.open("rb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
@@ -32,5 +35,6 @@ def read_private(path: Path, setting: str, what: str, most: int) -> bytes:
     except OSError as error:
         raise SecretError(setting, f"{path}: {error.strerror}", f"write {what} into that file") from None
     if mode & 0o077:
-        raise SecretError(setting, f"{path} can be read by others (mode {mode:o})", f"chmod 600 {path}")
+        can = " and ".join(done for bits, done in _OPEN.items() if mode & bits)
+        raise SecretError(setting, f"{path} can be {can} by others (mode {mode:o})", f"chmod 600 {path}")
     return held

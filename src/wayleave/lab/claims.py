@@ -109,10 +109,13 @@ class Story:
         group, controllers = changes.pop("radius", {}), changes.pop("controllers", {"known": True})
         changes["tenant"] = {**(tenant or {}), **changes.get("tenant", {})}
         changes["subscriber"] = {"protocols": ["ipoe", "pppoe"], **changes.get("subscriber", {})}
-        changes["authorization"] = {**self._users(), **changes.get("authorization", {})}
-        pppoe = section("[pppoe]", {"authentication": ["chap"], "echo_interval": "1s"}, changes.pop("pppoe", None))
+        pppoe = {"authentication": ["chap"], "echo_interval": "1s", **changes.pop("pppoe", {})}
+        served = changes["subscriber"]["protocols"]
+        assert isinstance(served, list)
+        asked = "pppoe" in served and pppoe["authentication"]
+        changes["authorization"] = {**(self._users() if asked else {}), **changes.get("authorization", {})}
         more = radius_sections(self.lab.folder, self.lab.router_address, group, bool(controllers["known"]))
-        self.config = self.lab.config(**changes, more=f"{more}\n{pppoe}")
+        self.config = self.lab.config(**changes, more=f"{more}\n{section('[pppoe]', pppoe)}")
 
     def _users(self) -> Section:
         """Write the file of who may dial, and that of the passwords; returns the keys that name them."""
