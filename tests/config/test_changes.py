@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.config.test_load import GOOD
+from tests.config.test_load import GOOD, RADIUS
 from wayleave.aaa.local import Subscriber
 from wayleave.config.changes import NAMED, changes, password_changes, subscriber_changes
 from wayleave.config.load import load
@@ -115,3 +115,11 @@ def test_what_a_restart_takes_is_told_of_each(tmp_path: Path) -> None:
     name = 'name = "bng1"'
     assert restart(name, f"{name}\nsessions = 99") == "needs a restart, which traffic survives"
     assert "`bng stop`, which ends its traffic" in restart(name, 'name = "bng2"')
+
+
+def test_a_restart_for_radius_says_what_becomes_of_whom_the_other_let_on(tmp_path: Path) -> None:
+    local, asking = (read(tmp_path, GOOD + radius) for radius in (RADIUS.replace('radius = "isp"\n', ""), RADIUS))
+    ((come,), (gone,)) = changes(local, asking), changes(asking, local)
+    assert (come.path, gone.path) == ("tenants[default].radius",) * 2
+    assert come.restart == "needs a restart; who was let on by [authorization] is asked about anew there"
+    assert gone.restart == "needs a restart; who was let on by RADIUS servers stays until its session ends"

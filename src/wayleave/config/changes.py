@@ -37,10 +37,13 @@ def changes(old: Configuration, new: Configuration) -> list[Change]:
     return list(_between("", old, new))
 
 
-def restart_of(model: type[BaseModel], info: FieldInfo) -> str:
-    """Return what it takes for a setting of `model` that only counts from the next start, or ""."""
-    extra = info.json_schema_extra
-    own = str(extra.get("restart", "")) if isinstance(extra, dict) else ""
+def restart_of(model: type[BaseModel], info: FieldInfo, absent: bool = False) -> str:
+    """Return what it takes for a setting of `model` that only counts from the next start, or "".
+
+    `absent`: for its being taken out.
+    """
+    extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+    own = str((absent and extra.get("restart_absent")) or extra.get("restart", ""))
     return own or getattr(model, "RESTART", "")
 
 
@@ -50,7 +53,7 @@ def _between(prefix: str, old: BaseModel, new: BaseModel) -> Iterator[Change]:
         was, now = getattr(old, name), getattr(new, name)
         if was == now:
             continue
-        restart = restart_of(type(new), info)
+        restart = restart_of(type(new), info, absent=now is None)
         if isinstance(now, BaseModel):
             yield from _between(path, was, now)
         elif isinstance(now, tuple) and any(isinstance(item, Leaf) for item in (*was, *now)):

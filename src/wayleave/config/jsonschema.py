@@ -72,7 +72,7 @@ def _simple(part: dict[str, Any]) -> dict[str, Any]:
     told: dict[str, Any] = {}
     for key, value in part.items():
         match key, value:
-            case ("title", str()) | ("default", None) | ("restart", _):
+            case ("title", str()) | ("default", None) | ("restart" | "restart_absent", _):
                 continue
             case (("properties" | "$defs"), dict()):
                 told[key] = {name: _simple(item) for name, item in value.items()}

@@ -187,7 +187,10 @@ class TenantSettings(Leaf):
     radius: str | None = Field(
         default=None,
         description="group of RADIUS servers that decides about its clients; absent: [authorization]",
-        json_schema_extra={"restart": "needs a restart; who was let on by [authorization] is asked about anew there"},
+        json_schema_extra={
+            "restart": "needs a restart; who was let on by [authorization] is asked about anew there",
+            "restart_absent": "needs a restart; who was let on by RADIUS servers stays until its session ends",
+        },
     )
     services: tuple[ServiceText, ...] = Field(
         default=(),
