@@ -321,7 +321,7 @@ def test_by_mac_a_client_is_seen_on_a_wrong_vlan_and_by_its_session_only_at_home
         elsewhere = packets(lab)
         customer.move(home)
         assert customer.ping(lab.server_address, count=3)
-        wait_until(lambda: packets(lab) >= elsewhere + 12, "the traffic at home")
+        wait_until(lambda before=elsewhere: packets(lab) >= before + 12, "the traffic at home")
         process.signal(signal.SIGINT)
         assert process.wait() == 0
         wait_until(lambda: not running(lab), "the end of the capture")
