@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from typing import Any, TypeVar
 
 from wayleave.nexus import model
 from wayleave.nexus.model import Pool
-from wayleave.nexus.store.port import Change, Conflict, Delete, Entry, Is, Page, Put
+from wayleave.nexus.store.port import Conflict, Delete, Entry, Is, Page, Put
 
 Result = TypeVar("Result")
 
@@ -33,12 +33,10 @@ class MemoryStore:
         found: Entry | None = await Op(lambda: self.entries.get(key))
         return found
 
-    async def page(self, prefix: str, after: str = "", limit: int = 1000, at: int = 0) -> Page:
-        assert not at, "nobody here reads at a revision"
-
+    async def page(self, prefix: str, after: str = "", limit: int = 1000) -> Page:
         def found() -> Page:
             keys = sorted(key for key in self.entries if key.startswith(prefix) and key > after)
-            return Page([self.entries[key] for key in keys[:limit]], self._revision, len(keys) > limit)
+            return Page([self.entries[key] for key in keys[:limit]], len(keys) > limit)
 
         page: Page = await Op(found)
         return page
@@ -62,18 +60,6 @@ class MemoryStore:
     def _written(self, key: str) -> int:
         entry = self.entries.get(key)
         return entry.revision if entry else 0
-
-    def watch(self, prefix: str, after: int) -> AsyncIterator[list[Change]]:
-        raise NotImplementedError
-
-    async def revision(self) -> int:
-        raise NotImplementedError
-
-    async def compact(self, before: int) -> None:
-        raise NotImplementedError
-
-    async def close(self) -> None:
-        raise NotImplementedError
 
     def add_pool(self, pool: Pool) -> None:
         """Have a pool from the beginning."""

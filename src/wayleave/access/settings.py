@@ -69,6 +69,10 @@ class PortSettings(Leaf):
     pppoe_sessions: int | None = Field(default=None, ge=1, description="PPPoE: sessions at once; absent: no limit")
     relays: tuple[Address4, ...] = Field(default=(), description="giaddr of the relays that may ask here")
 
+    def serves(self, protocol: Literal["ipoe", "pppoe"]) -> bool:
+        """Whether clients may come that way: on a network port nobody may."""
+        return self.role == "subscriber" and protocol in self.protocols
+
     def rules(self) -> tuple[Rule, ...]:
         return self._circuit_believed, self._serves, self._serves_each_once, self._of_subscribers, self._of_pppoe
 
@@ -86,7 +90,7 @@ class PortSettings(Leaf):
                     yield key, "a network port serves no clients: take it out"
 
     def _of_pppoe(self) -> Iterator[Problem]:
-        if self.role == "subscriber" and self.protocols and "pppoe" not in self.protocols:
+        if self.role == "subscriber" and self.protocols and not self.serves("pppoe"):
             for key in _OF_PPPOE:
                 if key in self.model_fields_set:
                     yield key, 'the port does not serve PPPoE: put "pppoe" into its protocols, or take this out'
@@ -168,5 +172,5 @@ def least_mtu(port: PortSettings, pppoe: PppoeSettings) -> int:
     """Octets behind Ethernet's header that a port's device has to carry: what IPoE and PPPoE put behind two tags."""
     if port.role == "network":
         return ETHERNET_MTU
-    dialed = pppoe.mru + _PPPOE if "pppoe" in port.protocols else 0
+    dialed = pppoe.mru + _PPPOE if port.serves("pppoe") else 0
     return _TAGS + max(ETHERNET_MTU, dialed)

@@ -87,7 +87,7 @@ def _pppoe(tree: Configuration) -> Iterator[Problem]:
     users = tree.authorization.subscribers is not None and tree.authorization.secrets is not None
     checked = not methods or users or any(group.realms for group in tree.radius.groups)
     for port in tree.ports:
-        if port.role != "subscriber" or "pppoe" not in port.protocols or port.tenant in asking:
+        if not port.serves("pppoe") or port.tenant in asking:
             continue
         if "ms-chap-2" in methods:
             yield (
@@ -264,7 +264,7 @@ def _asked(path: str, entry: Subscriber, tree: Configuration) -> Iterator[Proble
     """Complain of a user whom nobody asks who it is."""
     if entry.user is None:
         return
-    if all(port.role != "subscriber" or "pppoe" not in port.protocols for port in tree.ports):
+    if not any(port.serves("pppoe") for port in tree.ports):
         yield (
             f"{path}.user",
             'no port serves PPPoE, and only there clients say who they are: put "pppoe" into ports.protocols, '

@@ -184,7 +184,7 @@ class Gateway:
                 tenant,
                 port.xdp,
                 shared=port.line == "circuit",
-                pppoe="pppoe" in port.protocols,
+                pppoe=port.serves("pppoe"),
             )
         except objects.LoadError as error:
             who = self._occupant(port, device) if isinstance(error, objects.Occupied) else None

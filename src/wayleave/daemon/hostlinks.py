@@ -202,7 +202,7 @@ def number_of(tenant: Tenant) -> int:
 
 def routed(settings: Configuration, tenant: Tenant) -> list[Routed]:
     """A tenant's pools as its host link sees them. Where a port serves PPPoE, any may have clients of 1,492 octets."""
-    mtu = PLAIN_MRU if any("pppoe" in port.protocols for port in settings.ports) else ETHERNET_MTU
+    mtu = PLAIN_MRU if any(port.serves("pppoe") for port in settings.ports) else ETHERNET_MTU
     return [Routed(pool.network, pool.gateway, mtu) for pool in settings.pools if pool.tenant == tenant.name]
 
 

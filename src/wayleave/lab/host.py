@@ -35,6 +35,11 @@ class Ping:
     def __bool__(self) -> bool:
         return self.sent > 0 and self.received == self.sent
 
+    @property
+    def missing(self) -> list[int]:
+        """What of `lost` is lost for good: when ping was stopped, the last reply may have been under way."""
+        return [number for number in self.lost if number != self.sent]
+
 
 _REPLY = re.compile(r"^\d+ bytes from .*icmp_seq=(\d+) .*time=", re.MULTILINE)
 _ERROR = re.compile(r"^From (\S+) icmp_seq=\d+ (.+)$", re.MULTILINE)

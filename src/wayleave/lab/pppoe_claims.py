@@ -111,8 +111,7 @@ def pppoe_survives(story: Story) -> str:
         pinging.wait_for(50, timeout=4)
         result = pinging.stop()
         trunk.settle()
-    lost = [number for number in result.lost if number != result.sent]
-    expect(not lost, f"echoes {lost} were lost")
+    expect(not result.missing, f"echoes {result.missing} were lost")
     echoes = {f"LCP {Ppp.ECHO_REQUEST}", f"LCP {Ppp.ECHO_REPLY}"}
     others = [words for frame in trunk.frames[before:] if (words := _spoken(frame)) and words not in echoes]
     expect(not others, f"it was negotiated anew: {', '.join(others)}")

@@ -31,7 +31,7 @@ from wayleave.nexus import model
 from wayleave.nexus.model import Hold, Node, Ownership, Pool
 from wayleave.nexus.placement import order
 from wayleave.nexus.spaces import Space, space
-from wayleave.nexus.store.port import Conflict, Delete, Entry, Is, Put, Store
+from wayleave.nexus.store.port import Conflict, Delete, Entry, Is, Put, Store, entries
 from wayleave.proto.nexus.messages import Block, Claim, Claimed, GiveBack, Held, Renew
 
 ATTEMPTS = 16
@@ -39,7 +39,6 @@ ATTEMPTS = 16
 MOST_A_CLAIM = 16
 PROBES = 8
 """Blocks that are tried before the whole pool is looked at."""
-_PAGE = 1000
 
 
 class Refused(Exception):
@@ -115,27 +114,17 @@ class Holding:
 
     async def _blocks(self, node: str, epoch: int) -> AsyncIterator[Block]:
         spaces: dict[str, Space] = {}
-        async for entry in self._entries(model.held_prefix(node, epoch)):
+        async for entry in entries(self._store, model.held_prefix(node, epoch)):
             name, index = model.of_held_key(entry.key)
             if name not in spaces:
-                _, spaces[name] = await self._pool(name)
+                spaces[name] = await self._space(name)
             yield Block(name, index, *spaces[name].bounds(index), int(entry.value))
 
-    async def _entries(self, prefix: str) -> AsyncIterator[Entry]:
-        after, more = "", True
-        while more:
-            page = await self._store.page(prefix, after, _PAGE)
-            for entry in page.entries:
-                yield entry
-                after = entry.key
-            more = page.more
-
-    async def _pool(self, name: str) -> tuple[Pool, Space]:
-        found = await self._store.get(model.pool_key(name))
+    async def _space(self, pool: str) -> Space:
+        found = await self._store.get(model.pool_key(pool))
         if found is None:
-            raise Absent(f"there is no pool {name}")
-        pool = model.decode(Pool, found.value)
-        return pool, space(pool)
+            raise Absent(f"there is no pool {pool}")
+        return space(model.decode(Pool, found.value))
 
     async def claim(self, node: str, asked: Claim) -> Claimed:
         """Give `node` blocks of a pool: those that it prefers, of those that nobody owns.
@@ -144,7 +133,7 @@ class Holding:
         """
         if not 1 <= asked.count <= MOST_A_CLAIM:
             raise Refused(f"count: from 1 to {MOST_A_CLAIM} blocks can be claimed at once")
-        _, ground = await self._pool(asked.pool)
+        ground = await self._space(asked.pool)
         wanted = order(node, asked.pool, ground.blocks)
         got = await self._first(node, asked, ground, islice(wanted, PROBES), asked.count)
         if len(got) < asked.count:  # the pool is rather full: see what of it is not
@@ -166,9 +155,9 @@ class Holding:
 
     async def _owned(self, pool: str) -> set[int]:
         """The blocks of a pool that somebody owned while this looked; what changes meanwhile is found by trying."""
-        holds = {entry.key async for entry in self._entries(model.HOLDS)}
+        holds = {entry.key async for entry in entries(self._store, model.HOLDS)}
         found: set[int] = set()
-        async for entry in self._entries(f"{model.BLOCKS}{pool}/"):
+        async for entry in entries(self._store, f"{model.BLOCKS}{pool}/"):
             ownership = model.decode(Ownership, entry.value)
             if ownership.node and model.hold_key(ownership.node, ownership.epoch) in holds:
                 found.add(int(entry.key.rpartition("/")[2], 16))

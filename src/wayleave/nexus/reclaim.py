@@ -17,10 +17,9 @@ from msgspec import Struct
 from wayleave.net.units import SECOND, BootNs, Ns
 from wayleave.nexus import model
 from wayleave.nexus.model import Hold
-from wayleave.nexus.store.port import Conflict, Delete, Entry, Is, Store
+from wayleave.nexus.store.port import Conflict, Delete, Entry, Is, Store, entries
 from wayleave.proto.nexus.holder import RATE_ERROR
 
-_PAGE = 1000
 _SWEPT_AT_ONCE = 100
 
 
@@ -42,16 +41,11 @@ class Observer:
         """Look at every hold, and end those whose time is over; returns their keys. Raises: Unavailable."""
         ended: list[str] = []
         found: set[str] = set()
-        after, more = "", True
-        while more:
-            page = await self._store.page(model.HOLDS, after, _PAGE)
+        async for entry in entries(self._store, model.HOLDS):
             now = clock()  # behind the reading: what it found was written before that
-            for entry in page.entries:
-                after = entry.key
-                found.add(entry.key)
-                if self._over(entry, now) and await self._lapse(entry):
-                    ended.append(entry.key)
-            more = page.more
+            found.add(entry.key)
+            if self._over(entry, now) and await self._lapse(entry):
+                ended.append(entry.key)
         self._seen = {key: seen for key, seen in self._seen.items() if key in found}
         return ended
 

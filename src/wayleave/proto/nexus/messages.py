@@ -11,9 +11,6 @@ from msgspec import Struct
 
 from wayleave.net.units import Ns
 
-NAME = r"^[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?$"
-"""Of pools and gateways, as a DNS label may be, with dots: it is part of paths, keys and certificates."""
-
 
 class Block(Struct, frozen=True, gc=False):
     """A range of a pool, both ends included, as the pool's kind writes them: addresses, prefixes or VLANs."""
