@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from ipaddress import IPv4Address, IPv4Network
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from wayleave.net.duration import spoken_duration
 from wayleave.net.mac import Mac
 from wayleave.net.units import BootNs, Ns
 from wayleave.proto.dhcp4.options import BY_CODE
+from wayleave.proto.ppp.auth import ChapMd5, MsChap2
 from wayleave.proto.radius.dictionary import STANDARD
 from wayleave.session.model import (
     NOTHING_USED,
@@ -196,13 +198,20 @@ SAMPLE = Session(
 )  # fmt: skip
 """A client with all that there is to say of one."""
 
+OF = request.Subject(
+    SAMPLE.client, "bng1", b"olt1/1/3", b"alice-cpe",
+    tuple((name, 1) for name, _ in request.FIGURES.values()), ppp=True, service="internet",
+)  # fmt: skip
+PROOFS = (None, ChapMd5(b"alice", 1, bytes(16), bytes(16)), MsChap2(b"alice", 1, bytes(16), bytes(16), bytes(24), 0))
+"""How a client may say who it is: PAP asks for the password that is sent of who was not asked, too."""
+
 
 def _sent() -> list[str]:
-    of = request.Subject(SAMPLE.client, "bng1", b"olt1/1/3", b"alice-cpe")
     caller = request.Caller(identifier="bng1", gateway="bng1", address=IPv4Address("192.0.2.1"))
-    packets = {"Access-Request": [(80, b""), *request.access(of, caller, SAMPLE.accounting, bytes, None)]}
+    asked = [request.access(OF, caller, SAMPLE.accounting, bytes, None, b"s", proof) for proof in PROOFS]
+    packets = {"Access-Request": [(80, b""), *chain(*asked)]}
     for name, status in (("Start", Status.START), ("Interim", Status.INTERIM), ("Stop", Status.STOP)):
-        packets[name] = [*request.accounting(SAMPLE, of, caller, status, NOTHING_USED, Ns(0)), *WHEN]
+        packets[name] = [*request.accounting(SAMPLE, OF, caller, status, NOTHING_USED, Ns(0)), *WHEN]
     packets["On, Off"] = [*request.on_off(Status.ON, caller), *WHEN]
     names = {kind: [row.name for row, _ in STANDARD.explode(avps)] for kind, avps in packets.items()}
     every = dict.fromkeys(name for said in names.values() for name in said)
@@ -213,7 +222,8 @@ def _sent() -> list[str]:
         "",
         "## What a server is told",
         "",
-        "As far as there is something to say: a circuit of an access node that is trusted, `radius.address`.",
+        "As far as there is something to say: what an access node that is trusted says of a line, how a client of",
+        "PPPoE proves who it is, `radius.address`.",
         "",
         *_table(("attribute", *names), *((f"`{name}`", *("x" if name in said else "" for said in names.values()))
                                          for name in every)),
@@ -224,8 +234,7 @@ WHEN = [STANDARD[name].encode(0) for name in ("Acct-Delay-Time", "Event-Timestam
 
 
 def _placeholders() -> list[str]:
-    of = request.Subject(SAMPLE.client, "bng1", b"olt1/1/3", b"alice-cpe")
-    rows = [(f"`{{{name}}}`", f"`{fill(of)}`") for name, fill in request.PLACEHOLDERS.items()]
+    rows = [(f"`{{{name}}}`", f"`{fill(OF)}`") for name, fill in request.PLACEHOLDERS.items()]
     says = "In `radius.groups.username`, `calling` and `called`."
     return ["## Placeholders", "", says, "", *_table(("placeholder", "for example"), *rows)]
 

@@ -48,6 +48,7 @@ def deciders(group: Terms | None = None, realms: Iterable[str] = ()) -> Deciders
     return Deciders(
         local=local,
         tenants=tenants,
+        protocols=dict.fromkeys(tenants, ("ipoe", "pppoe")),
         groups={"isp": group},
         realms=dict.fromkeys(realms, group),
         known=KNOWN,

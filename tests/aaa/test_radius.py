@@ -28,7 +28,7 @@ from wayleave.net.units import SECOND, BootNs, Ns
 from wayleave.proto.ppp.auth import MsChap2, Pap
 from wayleave.proto.radius.dictionary import STANDARD
 from wayleave.proto.radius.packet import STATE, Code, reveal
-from wayleave.session.model import Line, Phase, Service, Session
+from wayleave.session.model import Line, Link, Phase, Service, Session
 from wayleave.session.refusal import Reason, Refusal
 from wayleave.session.table import Table
 
@@ -304,6 +304,19 @@ def test_what_a_server_decided_stands_at_a_review() -> None:
     before_radius = chosen.review(session(4, authority=""))
     assert isinstance(before_radius, Refusal)
     assert before_radius.reason is Reason.RADIUS_DECIDES
+
+
+@pytest.mark.parametrize(("served", "still"), [("pppoe", "ipoe"), ("ipoe", "pppoe")])
+def test_a_session_of_a_protocol_that_its_port_serves_no_longer_does_not_go_on(served: str, still: str) -> None:
+    of = session() if served == "ipoe" else replace(session(), link=Link(name="alice"))
+    assert of.service is not None
+    by_server = replace(deciders(), protocols={1: (still,)})
+    for chosen, item in (
+        (by_server, of),
+        (replace(by_server, groups={}), replace(of, service=replace(of.service, authority=""))),
+    ):
+        spoken = {"ipoe": "IPoE", "pppoe": "PPPoE"}[served]
+        assert chosen.review(item) == Refusal(Reason.PORT_NOT_CONFIGURED, f"port 1 does not serve {spoken} any more")
 
 
 # ---- clients that say who they are --------------------------------------------------------------

@@ -100,6 +100,16 @@ def test_a_client_of_ppp_is_called_what_it_says_and_what_its_access_node_says_is
     assert "Framed-Protocol" not in asked(session())
 
 
+def test_every_figure_of_a_line_is_told_under_its_number_in_rfc_4679() -> None:
+    """They have the numbers of TR-101's sub-options; rates are bit/s instead of kbit/s, delays are ms as well."""
+    line = LineInfo(figures={figure: 10 + figure for figure in Figure})
+    avps = request.access(request.subject(dialing(None, agent=encode(line)[1]), "bng1", True), CALLER, "1", bytes, None)
+    vendors = [value[4:] for code, value in avps if code == 26 and value[:4] == (3561).to_bytes(4)]
+    told = {value[0]: int.from_bytes(value[2:6]) for value in vendors}
+    assert told == {figure: (10 + figure) * (1000 if figure < 0x8B else 1) for figure in Figure}
+    assert sorted(told) == [*range(129, 143)]
+
+
 def test_what_an_untrusted_access_node_says_is_not_told() -> None:
     said = asked(dialing(None, agent=encode(LINE_INFO)[1]), trusted=False)
     assert not {"ADSL-Agent-Circuit-Id", "ADSL-Agent-Remote-Id", "Actual-Data-Rate-Upstream"} & said.keys()

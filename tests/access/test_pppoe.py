@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from tests.fakes.caller import Caller
 from wayleave.access.calls import VERDICT
 from wayleave.access.ipoe import Delivery
-from wayleave.access.pppoe import OPENING, Pppoe
+from wayleave.access.pppoe import MOST_DELAYED, OPENING, Pppoe
 from wayleave.access.settings import PortSettings, PppoeSettings
 from wayleave.net import frame
 from wayleave.net.frame import ETHERTYPE_PPPOE_DISCOVERY, ETHERTYPE_PPPOE_SESSION
@@ -47,6 +47,7 @@ HOUR = Ns(3600 * SECOND)
 LEASE = Lease(ADDRESS, "home", Subnet(NETWORK, GATEWAY), HOUR, HOUR)
 LINE = Line(1, 100, 7)
 NOON = BootNs(1000 * SECOND)
+HOME = Service(tenant="default", pool="home")
 BASE = PppoeSettings()
 NO_PROOF = PppoeSettings(authentication=())
 
@@ -65,6 +66,7 @@ class Street:
     ports: dict[int, PortSettings] = field(default_factory=ports)
     refusal: Refusal | None = None
     decides: bool = True
+    service: Service = HOME
     most: int = 1000
     now: BootNs = NOON
 
@@ -166,7 +168,7 @@ class Street:
             ask=event.ask,
             encapsulation=event.encapsulation,
             link=event.link,
-            service=Service(tenant="default", pool="home"),
+            service=self.service,
         )
         self.sessions[client] = session
         if self.decides:
@@ -257,11 +259,28 @@ def test_a_client_dials_says_who_it_is_and_is_told_its_addresses() -> None:
     assert len(street.pppoe.calls) == 1
 
 
+def test_the_gateways_interface_identifiers_say_that_they_are_local() -> None:
+    """RFC 5072 4.1: the u bit of one that is made up is zero."""
+    street = Street(NO_PROOF)
+    for number in range(20):
+        up(street, mac=Mac(b"\2\0\0\0\1" + bytes((number,))))
+    links = [event.link.identifiers for event in street.events if isinstance(event, life.Negotiated)]
+    assert len({own for own, _ in filter(None, links)}) == 20
+    assert not any(own[0] & 0x02 for own, _ in filter(None, links))
+
+
 def test_where_nobody_is_asked_the_line_decides_and_no_second_is_lost() -> None:
     street = Street(NO_PROOF)
     up(street)
     (dialed,) = street.dialed()
     assert (dialed.credentials, dialed.link.name) == (None, "")
+
+
+def test_resolvers_of_its_service_go_before_those_of_the_pool() -> None:
+    street = Street(service=Service(tenant="default", pool="home", dns=DNS[1:]))
+    caller = up(street)
+    assert caller.addresses is not None
+    assert caller.addresses.dns == DNS[1:]
 
 
 def test_lcp_waits_a_moment_for_the_client_to_begin_and_no_longer() -> None:
@@ -361,6 +380,16 @@ def test_a_pado_waits_where_another_gateway_is_to_be_first() -> None:
     assert street.wait(199 * MILLISECOND) == []
     assert codes(street.wait(MILLISECOND))[0] == Code.PADO
     assert caller.addresses is not None
+
+
+def test_of_those_that_would_wait_beyond_a_bound_the_pado_leaves_at_once() -> None:
+    street = Street(ports=ports(pado_delay_ms=10_000))
+    caller = street.caller()
+    caller.dial(street.now)
+    (padi,) = caller.take()
+    for number in range(MOST_DELAYED + 3):
+        street.hear(1, padi[:6] + number.to_bytes(6, "big") + padi[12:])
+    assert codes(street.frames) == [Code.PADO] * 3
 
 
 def test_more_than_1492_octets_are_for_who_asks_for_them() -> None:
@@ -473,6 +502,15 @@ def test_a_full_port_a_full_gateway_and_a_line_where_all_dial_take_no_more() -> 
         assert street.pppoe.ignored[why.spoken] == len(street.turned_away)
 
 
+def test_a_port_that_was_full_has_room_again_for_each_that_is_gone() -> None:
+    street = Street(ports=ports(pppoe_sessions=1))
+    for _ in range(3):
+        caller = up(street)
+        assert refused(street, Mac(b"\2\0\0\0\0\2"))
+        caller.hang_up()
+        street.settle()
+
+
 def test_those_that_are_up_do_not_count_among_those_that_dial() -> None:
     street = Street(ports=ports(clients=1))
     up(street)
@@ -518,6 +556,37 @@ def test_where_circuits_tell_lines_apart_one_is_needed_and_no_more(tags: tuple[p
     assert street.lost == [why]
 
 
+def test_a_mac_that_another_circuit_has_too_ends_nothing_there() -> None:
+    """Whoever knows a neighbour's MAC is on a line of its own, by its access node's word."""
+    street = Street()
+    other = pppoe_line.encode(LineInfo(b"door-2"))
+    victim = up(street, line=Line(2, 100, 7, b"door-1"), tags=(TOLD,))
+    thief = street.caller(line=Line(2, 100, 7, b"door-2"), tags=(other,))
+    thief.dial(street.now)
+    street.settle()
+    assert (victim.addresses is not None, street.hung_up()) == (True, [])
+    assert len({call.client.pppoe for call in street.pppoe.calls}) == 2
+    thief.out.append(padt_of(victim, other))
+    street.settle()
+    assert (victim.over, street.hung_up()) == (False, [])
+    assert street.lost[-1] == "unknown-pppoe-session"
+
+
+def test_a_padt_is_believed_with_the_word_of_its_own_circuit_and_without_any() -> None:
+    for tags in ((TOLD,), ()):
+        street = Street()
+        caller = up(street, line=Line(2, 100, 7, b"door-1"), tags=(TOLD,))
+        caller.out.append(padt_of(caller, *tags))
+        street.settle()
+        assert street.hung_up() == [(CloseCause.USER_REQUEST, "PADT")]
+
+
+def padt_of(caller: Caller, *tags: packet.Tag) -> bytes:
+    """A PADT of a caller's session, with what an access node adds."""
+    head = frame.encode_l2(GATEWAY_MAC, caller.mac, (frame.Tag(0x88A8, 100), frame.Tag(0x8100, 7)), 0x8863)
+    return (head + packet.encode(Code.PADT, caller.host.session_id, tags)).ljust(60, b"\0")
+
+
 # ---- down -------------------------------------------------------------------------------
 
 
@@ -554,10 +623,12 @@ def test_a_client_that_takes_its_leave_is_answered() -> None:
     assert len(street.pppoe.calls) == 0
 
 
-def test_a_session_that_ends_here_takes_its_call_along() -> None:
+@pytest.mark.parametrize("cause", [CloseCause.DISCONNECTED, CloseCause.REFUSED])
+def test_a_session_that_ends_here_takes_its_call_along(cause: CloseCause) -> None:
+    """Also where a server that is asked again refuses it by now."""
     street = Street()
     caller = up(street)
-    street.end(caller.client, CloseCause.DISCONNECTED)
+    street.end(caller.client, cause)
     frames = street.settle()
     assert protocols(frames) == [Protocol.LCP]
     assert codes(frames) == [Code.PADT], "its last word is not one of a stranger"
@@ -616,6 +687,18 @@ def test_a_session_that_nobody_knows_is_told_so() -> None:
 
 
 # ---- another process --------------------------------------------------------------------
+
+
+def test_another_process_gives_no_number_that_a_mac_has_from_before() -> None:
+    street = Street(PppoeSettings(per_client=2))
+    before = up(street).client
+    (session,) = street.sessions.values()
+    street.pppoe = street.start()
+    street.pppoe.resume(replace(session, link=street.dialed()[0].link), street.now)
+    street.pppoe.calls._next_id[1] = before.pppoe  # as chance may have it
+    after = up(street).client
+    assert after.pppoe != before.pppoe
+    assert {call.client for call in street.pppoe.calls} == {before, after}
 
 
 def test_another_process_goes_on_and_nobody_notices() -> None:

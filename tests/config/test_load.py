@@ -646,6 +646,34 @@ def test_ms_chap_2_needs_a_server_that_can_check_it(file: Path) -> None:
         'pppoe.authentication: "ms-chap-2" takes a RADIUS server to check, and tenant default of port 1 has none: '
         'leave it out, or name a group with tenants.radius; "chap" and "pap" are checked here'
     ]
-    for good in (MS_CHAP + RADIUS, MS_CHAP.replace('["pppoe"]', '["ipoe"]'), MS_CHAP.replace('"ms-chap-2", ', "")):
+    asking_nobody = MS_CHAP.replace('"ms-chap-2", "chap"', "")
+    for good in (MS_CHAP + RADIUS, MS_CHAP.replace('["pppoe"]', '["ipoe"]'), asking_nobody):
+        file.write_text(good)
+        load(file)
+
+
+def test_services_have_to_fit_into_a_pado(file: Path) -> None:
+    asks_nobody = GOOD.replace('role = "subscriber"', PPPOE) + "[pppoe]\nauthentication = []\nservices = "
+    file.write_text(f"{asks_nobody}{['s' * 60] * 16}")
+    load(file)
+    assert problems(file, f"{asks_nobody}{['s' * 61] * 16}") == [
+        "pppoe.services: the names take 1040 octets of a PADO, and there is room for 1024"
+    ]
+
+
+def test_pppoe_that_asks_for_a_proof_needs_somebody_who_can_check_it(file: Path, tmp_path: Path) -> None:
+    users(tmp_path, ALICE, '"alice@isp.example" = "sesame"')
+    dialing = USERS.replace('role = "subscriber"', PPPOE)
+    subscribers, secrets = 'subscribers = "people.toml"\n', 'secrets = "people.secrets"\n'
+    nobody = (
+        "pppoe.authentication: nobody on port 1 can prove who it is: name the files of authorization.subscribers and "
+        "authorization.secrets, or a group with tenants.radius for tenant default; [] asks nobody"
+    )
+    without_users = dialing.replace(subscribers, "").replace(secrets, "")
+    assert problems(file, without_users) == [nobody]
+    assert problems(file, dialing.replace(subscribers, "")) == [nobody]
+    assert problems(file, dialing.replace(secrets, ""))[0] == nobody
+    by_realm = RADIUS.replace('radius = "isp"\n', "") + 'pool = "residential"\nrealms = ["isp.example"]\n'
+    for good in (dialing, without_users + RADIUS, without_users + by_realm):
         file.write_text(good)
         load(file)

@@ -27,7 +27,7 @@ from wayleave.io.writes import Write, erased, saved
 from wayleave.net import frame
 from wayleave.net.frame import ETHERTYPE_PPPOE_DISCOVERY
 from wayleave.net.mac import Mac
-from wayleave.net.units import MILLISECOND, SECOND
+from wayleave.net.units import MILLISECOND, SECOND, UtcNs
 from wayleave.session.model import NEVER, Client, CloseCause, Line, Phase, Session
 from wayleave.session.settings import PoolSettings
 from wayleave.session.table import Table
@@ -69,16 +69,14 @@ class Gateway:
             {1: Admission(3, True)},
             lambda session, before: self.pppoe.follow(session, before, self.clock.boot()),
         )
-        self.recovery = Recovery(self.engine, self.clock)
+        self.recovery = Recovery(self.engine, self.clock, self.pppoe.resume)
         self.recovery.restore(world.disk.load(self.clock))
         self.plane.repair([item for item in self.table if item.installed and item.live], self.clock.boot())
         self.recovery.took_over()
-        for session in self.table:
-            if session.installed and session.live:
-                self.pppoe.resume(session, self.clock.boot())
         self.end_turn()
 
     def receive(self, data: bytes) -> None:
+        """Take a frame; what came up at one moment is one turn."""
         outer, now = frame.decode(data), self.clock.boot()
         if len(outer.payload) < 4:
             return  # nothing that the data plane would send up
@@ -87,7 +85,6 @@ class Gateway:
         else:
             key = (1, *frame.vids(outer), outer.source, int.from_bytes(outer.payload[2:4]))
             self.pppoe.receive(key, outer.offset, data, now)
-        self.end_turn()
 
     def clear(self, session: Session, cause: CloseCause) -> None:
         self.engine.clear(session.id, cause, self.clock.boot())
@@ -197,6 +194,8 @@ class World:
             while self._due and self._due[0][0] <= self.clock.now:
                 _, _, what, arguments = heapq.heappop(self._due)
                 what(*arguments)
+            if self.gateway is not None:
+                self.gateway.end_turn()
             if self.gateway is not None and self.gateway.deadline and self.gateway.deadline <= self.clock.now:
                 self.gateway.due()
             for caller in self.callers:
@@ -205,6 +204,21 @@ class World:
             self.check()
 
     # ---- what goes wrong ----------------------------------------------------------------
+
+    def reboot(self, off: int) -> None:
+        """The machine is without power for a while: it comes back with empty tables, and in 1970."""
+        self.kill()
+        self._due.clear()
+        self.plane, self._right = Plane(SESSIONS), UtcNs(self.clock.utc() + off)
+        self.clock = self.clock.reboot(in_1970=True)
+        self.start()
+
+    def set_clock(self) -> None:
+        """The wall clock is right again, and the gateway sees that."""
+        assert self.gateway is not None
+        self.clock.wall = self._right
+        self.plane.install(self.gateway.recovery.settle(), self.clock.boot())
+        self.gateway.end_turn()
 
     def kill(self) -> None:
         """The process dies; what it had handed to the disk gets there or not."""
@@ -228,6 +242,7 @@ class World:
                 "renegotiates",
                 "is cleared",
                 "the process is killed",
+                "the power fails",
             )
         )
         self.happened[what] += 1
@@ -249,6 +264,10 @@ class World:
                 self.kill()
                 self.run(self.chance.randint(0, 5) * SECOND)
                 self.start()
+            case "the power fails":
+                self.reboot(self.chance.choice((0, 20, 600)) * SECOND)
+                self.run(self.chance.choice((0, 10, 200)) * SECOND)
+                self.set_clock()
 
     # ---- what must be true --------------------------------------------------------------
 
@@ -262,6 +281,7 @@ class World:
             if session.lease is not None and session.phase is not Phase.CLOSED:
                 other = held.setdefault(session.lease.address, session.client)
                 assert other == session.client, f"seed {self.seed}: {session.lease.address}: {other}, {session.client}"
+        assert gateway.engine.pools[POOL.name].pool.held == len(held), self.seed
         assert not gateway.engine.counts.unexpected, (self.seed, gateway.engine.counts.unexpected)
 
     def check_at_rest(self) -> None:

@@ -104,6 +104,14 @@ def test_a_user_comes_back_to_its_address_whatever_call_it_is() -> None:
     assert stage.on(3) == 2
 
 
+def test_who_hangs_up_in_the_moment_that_it_dials_takes_no_address_along() -> None:
+    stage = Dialing()
+    for call in range(1, 10):
+        assert stage.say(dials(call), (Client(LINE, A, call), life.HungUp(CloseCause.USER_REQUEST))) == []
+    assert (len(stage.table), stage.held) == (0, 0)
+    assert stage.on(10) == 2
+
+
 def test_an_address_that_is_on_its_way_back_is_nobodys_yet() -> None:
     """Access has who dials again wait until that is over: here it is only seen to that no two ever have one."""
     stage = Dialing()
@@ -184,6 +192,17 @@ def test_two_providers_may_call_their_subscribers_the_same() -> None:
     assert reply is not None
     assert reply.refusal is not None
     assert reply.refusal.why == "x has 1 sessions, and may have 1"
+
+
+def test_a_port_that_goes_while_a_server_is_asked_leaves_nobody_behind() -> None:
+    asked = Stage()
+    asked.engine._authorization.decide = lambda *_: None  # type: ignore[method-assign]
+    asked.say(discovers(A))
+    (session,) = asked.table
+    asked.ports = (2,)
+    asked.reload()
+    asked.engine.decided(session.id, session.since, Service(tenant="default", pool="home"), asked.clock.boot())
+    assert (len(asked.table), asked.engine.counts.refused) == (0, {"port-not-configured": 1})
 
 
 class Servers:

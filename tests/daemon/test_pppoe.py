@@ -72,6 +72,22 @@ def test_a_process_that_is_killed_costs_nobody_a_session() -> None:
     world.check_at_rest()
 
 
+def test_sessions_that_wait_for_the_clock_after_a_reboot_are_looked_after_once_it_is_set() -> None:
+    """Or whoever is gone by then would be served, and have its address, for ever."""
+    world = online(customers=2)
+    world.callers[1].switch_off()
+    world.reboot(off=30 * SECOND)
+    assert world.gateway is not None
+    assert len(world.gateway.recovery.unknown) == 2
+    world.set_clock()
+    world.check_at_rest()
+    world.run(150 * SECOND)
+    (session,) = world.gateway.table
+    assert session.client == world.callers[0].client
+    world.check_at_rest()
+    assert world.callers[0].addresses is not None
+
+
 def test_with_no_process_for_longer_than_the_promise_nobody_is_forwarded_and_all_dial_again() -> None:
     world = online(customers=2)
     caller = world.callers[0]

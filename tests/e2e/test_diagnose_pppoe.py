@@ -66,6 +66,7 @@ def test_a_wrong_password(lab: Lab) -> None:
     bob = lab.customers[BOB]
     assert dials(bob, secret="guess") in ("refused", "peer-terminated")
     assert "bob" in says(lab, bob, "wrong-password")
+    assert diagnose(lab, "bob")["verdict"] == "wrong-password", "the file has no more of it than this name"
     bob.pppoe("bob", "open")
     assert bob.ping(lab.server_address)
     says(lab, bob, "well")
@@ -77,6 +78,7 @@ def test_who_hung_up_and_who_fell_silent_has_ended(lab: Lab) -> None:
     assert bob.dialled is not None
     bob.dialled.hang_up()
     assert "user-request" in says(lab, bob, "ended")
+    assert diagnose(lab, "bob")["verdict"] == "ended"
     bob.pppoe("bob", "open")
     bob.forget()  # its power is gone
     assert "lost-carrier" in says(lab, bob, "ended")

@@ -79,7 +79,7 @@ def test_a_fault_of_the_machine_is_named_with_its_cure(
 
 
 def test_who_may_be_given_1500_octets_by_pppoe_needs_more_of_the_device(lab: Lab) -> None:
-    config = lab.config(subscriber={"protocols": ["pppoe"]}, more="[pppoe]\nmru = 1500\n")
+    config = lab.config(subscriber={"protocols": ["pppoe"]}, more="[pppoe]\nauthentication = []\nmru = 1500\n")
     status, lines = doctor(lab, config)
     assert status == 1
     (line,) = (line for line in lines if "MTU 1508 is under 1516" in line)

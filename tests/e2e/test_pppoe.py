@@ -296,3 +296,17 @@ def test_a_reload_counts_for_who_dials_next_and_costs_nobody_a_session(lab: Lab)
     finally:
         lab.gateway.config_file.write_text(before)
         bng(lab, "reload")
+
+
+def test_who_dialled_on_a_port_that_a_reload_takes_away_hears_of_it() -> None:
+    with Lab([DIALS]) as lab:
+        gateway, (customer,) = lab.gateway, lab.customers
+        gateway.namespace.ip("link add new0 mtu 1516 type veth peer name far0", "link set far0 up")
+        gateway.start(lab.config(subscriber=BOTH, more=PPPOE.replace("mru = 1500\n", "")))
+        customer.pppoe("alice", "sesame")
+        elsewhere = {**BOTH, "number": 2, "device": "new0"}
+        gateway.config_file.write_text(lab.config(subscriber=elsewhere, more=PPPOE.replace("mru = 1500\n", "")))
+        bng(lab, "reload")
+        assert not sessions(gateway)
+        assert customer.dialled is not None
+        assert customer.dialled.wait_event("down")["reason"] in ("peer-terminated", "padt")

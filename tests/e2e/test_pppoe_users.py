@@ -206,6 +206,20 @@ def test_a_controller_finds_a_user_by_its_name_and_changes_and_ends_it(lab: Lab)
     assert not sessions(lab.gateway)
 
 
+def test_a_restart_that_takes_pppoe_from_a_port_ends_who_dialled_there_and_it_is_accounted(lab: Lab) -> None:
+    server = RadiusServer(lab.router, USERS)
+    start(lab, "chap")
+    dial(lab.customers[0], "sesame")
+    wait_until(lambda: len(server.accounted()) == 2, lambda: f"On and Start: {server.accounted()}")
+    lab.gateway.stop()
+    lab.gateway.start(lab.gateway.config_file.read_text().replace('["pppoe"]', '["ipoe"]'))
+    wait_until(lambda: not sessions(lab.gateway), "nobody is served")
+    wait_until(lambda: len(server.accounted()) == 3, lambda: f"a Stop: {server.accounted()}")
+    *_, stop = server.accounted()
+    assert (stop["Acct-Status-Type"], stop["Acct-Terminate-Cause"]) == (["Stop"], ["NAS-Request"])
+    assert "port 1 does not serve PPPoE any more" in lab.gateway.log
+
+
 def test_a_realm_has_servers_of_its_own_and_is_taken_off(lab: Lab) -> None:
     ours, theirs = RadiusServer(lab.router, USERS), RadiusServer(lab.router, CAROL, auth=2812, acct=2813)
     more = section(

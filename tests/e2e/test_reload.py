@@ -272,6 +272,31 @@ def test_ports_come_and_go(lab: Lab) -> None:
     assert not (PINS / lab.instance / "links" / "port-2").exists()
 
 
+def test_with_the_first_port_of_pppoe_the_kernel_cuts_up_what_has_no_room_there(lab: Lab) -> None:
+    gateway = lab.gateway
+    gateway.namespace.ip("link add new0 mtu 1508 type veth peer name far0", "link set far0 up")
+    port = '[[ports]]\nnumber = 2\ndevice = "new0"\nrole = "subscriber"\nprotocols = ["pppoe"]\n'
+    for config, mtu in ((lab.config(more=port + "[pppoe]\nauthentication = []\n"), 1492), (lab.config(), 1500)):
+        reload(lab, config)
+        assert f"mtu lock {mtu}" in gateway.run("ip", "route", "show", str(lab.pools[0]))
+
+
+def test_a_larger_mru_takes_a_device_with_room_for_it(lab: Lab) -> None:
+    gateway = lab.gateway
+    gateway.namespace.ip("link add new0 mtu 1508 type veth peer name far0", "link set far0 up")
+    port = '[[ports]]\nnumber = 2\ndevice = "new0"\nrole = "subscriber"\nprotocols = ["pppoe"]\n'
+    plain, large = (lab.config(more=f"{port}[pppoe]\nauthentication = []\nmru = {mru}\n") for mru in (1492, 1500))
+    reload(lab, plain)
+    gateway.config_file.write_text(large)
+    for word in ("plan", "reload"):
+        told, _ = bng(lab, word)
+        assert not told["applied"]
+        (why,) = told["refused"]
+        assert why.startswith("ports[2]: new0 has MTU 1508: what its port carries needs 1516")
+    gateway.namespace.ip("link set new0 mtu 1516")
+    reload(lab, large)
+
+
 def test_a_hangup_reloads(lab: Lab) -> None:
     gateway = lab.gateway
     gateway.config_file.write_text(lab.config(more=more(OTHER, "business")))

@@ -6,6 +6,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from wayleave.net.mac import Mac
 from wayleave.net.units import SECOND, BootNs, Ns
@@ -13,7 +14,7 @@ from wayleave.session import lifecycle as life
 from wayleave.session.journal import ENDING, KINDS, ROOM, Journal
 from wayleave.session.lifecycle import Answer, Reply
 from wayleave.session.model import Client, CloseCause, Lease, Line, Link, Phase, Rate, Service, Session, Subnet
-from wayleave.session.recent import STRANGERS
+from wayleave.session.recent import CLIENTS, STRANGERS
 from wayleave.session.refusal import Reason, Refusal
 
 ADDRESS = IPv4Address("10.0.0.2")
@@ -130,6 +131,24 @@ def test_a_journal_goes_with_its_client() -> None:
     assert [entry.what for entry in journal.of_session(8)] == ["not-authorized", "ignored", "released"]
     journal.end(session(8))
     assert len(journal.of_stranger(client().key)) == 3
+
+
+def test_a_client_that_said_its_name_is_found_by_it_until_it_is_back_or_forgotten() -> None:
+    journal = Journal()
+    for number, name in ((1, "alice"), (2, "bob"), (3, "alice"), (4, "")):
+        journal.begin(number, client(number))
+        journal.note(number, ENDING, BootNs(number))
+        journal.end(session(number, number, link=Link(name=name)))
+    assert (journal.called("alice"), journal.called("bob")) == (client(3).key, client(2).key)
+    assert (journal.called("eve"), journal.called("")) == (None, None)
+    journal.begin(8, client(3))
+    assert journal.called("alice") is None
+    for number in range(CLIENTS + 1):
+        other = Client(Line(2, number % 4000 + 1), Mac(number.to_bytes(6, "big")))
+        journal.begin(9, other)
+        journal.end(replace(session(9, link=Link(name=str(number))), client=other))
+    assert journal.called("bob") is None
+    assert len(journal._called) == CLIENTS
 
 
 def test_a_line_that_makes_up_macs_leaves_other_lines_their_journals() -> None:

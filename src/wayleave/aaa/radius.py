@@ -10,7 +10,7 @@ it is. Without I/O: the exchanges that it asks are given, and what comes of them
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import partial
 from itertools import chain, islice
 from typing import NamedTuple, cast
@@ -117,11 +117,13 @@ class _Asked(Struct, frozen=True):
 class Deciders(Struct, frozen=True, kw_only=True):
     """Who decides about whom, as a configuration says it. `tenants` maps a port's number, `groups` a tenant.
 
-    `realms` maps the realms of users, whatever port they are on; `trusted`: ports whose access nodes are believed.
+    `realms` maps the realms of users, whatever port they are on; `trusted`: ports whose access nodes are believed;
+    `protocols`: what each port serves.
     """
 
     local: LocalAuthorization
     tenants: Mapping[int, str]
+    protocols: Mapping[int, Collection[str]]
     groups: Mapping[str, Terms]
     realms: Mapping[str, Terms] = {}
     known: Known
@@ -154,8 +156,11 @@ class Deciders(Struct, frozen=True, kw_only=True):
 
     def review(self, session: Session) -> Service | Refusal:
         """What a server decided stands until the session ends; the gateway itself is asked again."""
-        service, terms = session.service, self.group(session)
-        if service is not None and service.authority and session.client.line.port in self.tenants:
+        service, terms, port = session.service, self.group(session), session.client.line.port
+        protocol, spoken = ("ipoe", "IPoE") if session.link is None else ("pppoe", "PPPoE")
+        if port in self.protocols and protocol not in self.protocols[port]:
+            return Refusal(Reason.PORT_NOT_CONFIGURED, f"port {port} does not serve {spoken} any more")
+        if service is not None and service.authority and port in self.tenants:
             return service
         if terms is not None:
             why = f"the servers of {terms.name} decide about this client now: they are asked when it asks again"

@@ -30,7 +30,7 @@ from wayleave.session.model import Client, CloseCause, Line, Session, Used
 
 
 class Subject(Struct, frozen=True):
-    """Who is asked about. `circuit`, `remote` and `rates` are what its access node says, where that is believed.
+    """Who is asked about. `circuit`, `remote` and `figures` are what its access node says, where that is believed.
 
     `user` is what it says it is called, empty where nobody asked; `service` the one of PPPoE that it asked for.
     """
@@ -39,8 +39,8 @@ class Subject(Struct, frozen=True):
     gateway: str
     circuit: bytes = b""
     remote: bytes = b""
-    rates: tuple[tuple[str, int], ...] = ()
-    """Attributes and bits a second."""
+    figures: tuple[tuple[str, int], ...] = ()
+    """Attributes, and bits a second or milliseconds."""
     ppp: bool = False
     user: str = ""
     service: str = ""
@@ -92,19 +92,35 @@ def subject(session: Session, gateway: str, trusted: bool) -> Subject:
     except Malformed:
         return of
     of = replace(of, circuit=of.circuit or agent.circuit_id or b"", remote=agent.remote_id or b"")
-    return of if isinstance(agent, relay.RelayAgent) else replace(of, rates=_rates(agent))
+    return of if isinstance(agent, relay.RelayAgent) else replace(of, figures=_figures(agent))
 
 
-_RATES = {
-    Figure.ACTUAL_UPSTREAM: "Actual-Data-Rate-Upstream",
-    Figure.ACTUAL_DOWNSTREAM: "Actual-Data-Rate-Downstream",
+_KBIT, _MS = 1000, 1
+"""What an access node says is in kbit/s, or in ms; a server is told of bit/s, and of ms."""
+
+FIGURES = {
+    Figure.ACTUAL_UPSTREAM: ("Actual-Data-Rate-Upstream", _KBIT),
+    Figure.ACTUAL_DOWNSTREAM: ("Actual-Data-Rate-Downstream", _KBIT),
+    Figure.MINIMUM_UPSTREAM: ("Minimum-Data-Rate-Upstream", _KBIT),
+    Figure.MINIMUM_DOWNSTREAM: ("Minimum-Data-Rate-Downstream", _KBIT),
+    Figure.ATTAINABLE_UPSTREAM: ("Attainable-Data-Rate-Upstream", _KBIT),
+    Figure.ATTAINABLE_DOWNSTREAM: ("Attainable-Data-Rate-Downstream", _KBIT),
+    Figure.MAXIMUM_UPSTREAM: ("Maximum-Data-Rate-Upstream", _KBIT),
+    Figure.MAXIMUM_DOWNSTREAM: ("Maximum-Data-Rate-Downstream", _KBIT),
+    Figure.LOW_POWER_UPSTREAM: ("Minimum-Data-Rate-Upstream-Low-Power", _KBIT),
+    Figure.LOW_POWER_DOWNSTREAM: ("Minimum-Data-Rate-Downstream-Low-Power", _KBIT),
+    Figure.MAXIMUM_DELAY_UPSTREAM: ("Maximum-Interleaving-Delay-Upstream", _MS),
+    Figure.ACTUAL_DELAY_UPSTREAM: ("Actual-Interleaving-Delay-Upstream", _MS),
+    Figure.MAXIMUM_DELAY_DOWNSTREAM: ("Maximum-Interleaving-Delay-Downstream", _MS),
+    Figure.ACTUAL_DELAY_DOWNSTREAM: ("Actual-Interleaving-Delay-Downstream", _MS),
 }
+"""What a line is trained to and was configured for, as attributes. Source: RFC 4679 3.3.3 to 3.3.16."""
 
 
-def _rates(line: pppoe.LineInfo) -> tuple[tuple[str, int], ...]:
-    """What a line is trained to: said in kbit/s, to be told in bit/s, of which 32 bits hold 4.29 Gbit/s."""
-    said = ((name, line.figures.get(figure)) for figure, name in _RATES.items())
-    return tuple((name, min(kbit_s * 1000, 0xFFFFFFFF)) for name, kbit_s in said if kbit_s is not None)
+def _figures(line: pppoe.LineInfo) -> tuple[tuple[str, int], ...]:
+    """What is said of a line, as it is told: of rates 32 bits hold 4.29 Gbit/s."""
+    said = ((*row, line.figures.get(figure)) for figure, row in FIGURES.items())
+    return tuple((name, min(figure * times, 0xFFFFFFFF)) for name, times, figure in said if figure is not None)
 
 
 # ---- Attributes -------------------------------------------------------------------------
@@ -202,7 +218,7 @@ def _where(of: Subject, caller: Caller) -> list[Avp]:
         found.append(_avp("ADSL-Agent-Circuit-Id", fit_agent(of.circuit)))
     if of.remote:
         found.append(_avp("ADSL-Agent-Remote-Id", fit_agent(of.remote)))
-    found += [_avp(name, bits_s) for name, bits_s in of.rates]
+    found += [_avp(name, figure) for name, figure in of.figures]
     if of.ppp:
         found.append(_avp("Framed-Protocol", 1))
     return [(code, octets) for code, octets in found if octets]

@@ -34,8 +34,6 @@ class Call(Struct, gc=False, eq=False):
     client: Client
     header: bytes
     ppp: ppp.Session
-    most: int
-    """Octets of IP that the client's carrier takes."""
     agent: bytes = b""
     cookie: bytes = b""
     pads: bytes = b""
@@ -70,7 +68,7 @@ class Calls:
     def __init__(self, most: int, entropy: Entropy) -> None:
         self._most, self._entropy = most, entropy
         self._by_key: dict[Key, Call] = {}
-        self._by_station: dict[Key, list[Call]] = {}
+        self._by_station: dict[Client, list[Call]] = {}
         self._dialing: Counter[Line] = Counter()
         self._on_port: Counter[int] = Counter()
         self._next_id: dict[int, int] = {}
@@ -87,7 +85,7 @@ class Calls:
 
     def of_station(self, client: Client) -> list[Call]:
         """All of a MAC on a line, the oldest first."""
-        return list(self._by_station.get(client.station.key, ()))
+        return list(self._by_station.get(client.station, ()))
 
     @property
     def dialing(self) -> int:
@@ -108,11 +106,10 @@ class Calls:
         return None
 
     def new_id(self, client: Client) -> int:
-        """Return a session-id that this client does not have, and that its port did not give out for long."""
+        """Return a session-id that this MAC does not have on its VLAN, and that its port did not give out for long."""
         port = client.line.port
-        taken = {call.client.pppoe for call in self._by_station.get(client.station.key, ())}
         number = self._next_id.get(port) or int.from_bytes(self._entropy(2)) % LARGEST_SESSION_ID + 1
-        while number in taken:
+        while (*client.key[:4], number) in self._by_key:
             number = number % LARGEST_SESSION_ID + 1
         self._next_id[port] = number % LARGEST_SESSION_ID + 1
         return number
@@ -121,7 +118,7 @@ class Calls:
         """Take up a call, with a session of the domain that it carries already or not."""
         client = call.client
         self._by_key[client.key] = call
-        self._by_station.setdefault(client.station.key, []).append(call)
+        self._by_station.setdefault(client.station, []).append(call)
         self._on_port[client.line.port] += 1
         if call.served is None:
             self._dials(client.line, 1)
@@ -145,10 +142,10 @@ class Calls:
             self._dials(client.line, -1)
         del self._by_key[client.key]
         self._on_port[client.line.port] -= 1
-        others = self._by_station[client.station.key]
+        others = self._by_station[client.station]
         others.remove(call)
         if not others:
-            del self._by_station[client.station.key]
+            del self._by_station[client.station]
 
     # ---- time ---------------------------------------------------------------------------
 

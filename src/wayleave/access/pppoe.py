@@ -32,7 +32,7 @@ from wayleave.net.units import MILLISECOND, SECOND, BootNs, Ns, after
 from wayleave.proto.ppp import session as ppp
 from wayleave.proto.ppp.auth import ChapMd5, MsChap2, Pap
 from wayleave.proto.ppp.ipcp import Addresses, IpcpServer
-from wayleave.proto.ppp.ipv6cp import Identifiers, Ipv6cpServer
+from wayleave.proto.ppp.ipv6cp import Identifiers, Ipv6cpServer, made_up
 from wayleave.proto.ppp.lcp import Entropy
 from wayleave.proto.ppp.news import (
     Authenticate,
@@ -143,7 +143,7 @@ class Pppoe:
         self._send, self._unheard, self._turned_away = send, unheard, turned_away
         self._key = entropy(KEY)
         self.calls = Calls(most, entropy)
-        self._leaving: dict[Key, set[Key]] = {}  # sessions on their way out
+        self._leaving: dict[Client, set[Key]] = {}  # sessions on their way out
         self._delayed: list[tuple[BootNs, int, Client, bytes]] = []
         self._serial = count()
         self._told: list[tuple[Client, Event]] = []
@@ -277,7 +277,6 @@ class Pppoe:
             client,
             _with_type(header, ETHERTYPE_PPPOE_SESSION),
             ppp.Session(self._ppp, self._entropy, confirmed.max_payload),
-            confirmed.max_payload,
             agent,
             confirmed.cookie,
             discovery.established(confirmed, client.pppoe),
@@ -288,8 +287,10 @@ class Pppoe:
         self._say(client, "pads", header + call.pads)
 
     def _hang_up(self, port: int, outer: Frame, padt: Packet, data: bytes) -> None:
+        """End a call by its client's word; not if an access node says that it is another circuit's."""
         call = self.calls.get((port, *frame.vids(outer), outer.source, padt.session_id))
-        if call is None:
+        caller, _ = self._caller(port, outer, padt)
+        if call is None or caller not in (call.client.station, Ignored.NO_CIRCUIT_ID):
             self._ignore(port, data, Ignored.UNKNOWN_SESSION)
             return
         self.heard["padt"] += 1
@@ -339,7 +340,7 @@ class Pppoe:
                 case Up(peer_mru):
                     call.link = Link(
                         magic=call.ppp.link.magic if call.ppp.link is not None else b"",
-                        mru=min(peer_mru, call.most),
+                        mru=peer_mru,
                         service=call.link.service,
                     )
                 case Authenticate():
@@ -379,7 +380,7 @@ class Pppoe:
             agent=call.agent,
         )
         call.asked_at = now
-        if self._known(call.client) is None and call.client.station.key not in self._leaving:
+        if self._known(call.client) is None and call.client.station not in self._leaving:
             self._told.append((call.client, dialed))
         else:
             call.waiting = dialed
@@ -425,7 +426,7 @@ class Pppoe:
 
     def _networks(self, session: Session) -> tuple[ppp.Network, ...]:
         timers = self._ppp.timers
-        own, suggested = self._entropy(8), self._entropy(8)
+        own, suggested = made_up(self._entropy(8)), made_up(self._entropy(8))
         ip4 = self._addresses(session)
         return (
             IpcpServer(timers, own=ip4.own, peer=ip4.peer, dns=ip4.dns),
@@ -447,14 +448,15 @@ class Pppoe:
         call = self.calls.get(session.client.key)
         if call is None or call.waiting is not None:
             return
-        if (before is None or before.live) and session.cause not in (CloseCause.REFUSED, CloseCause.NO_ADDRESS):
+        turned_away = session.lease is None and session.cause in (CloseCause.REFUSED, CloseCause.NO_ADDRESS)
+        if (before is None or before.live) and not turned_away:  # who is hears it by `reply`
             mine = call.served == session.id if call.served is not None else call.asked_at != NEVER
             if mine:
                 self._end(call, session.cause.value if session.cause is not None else "", now)
 
     def _leave(self, session: Session) -> None:
         """Have a client that dials again wait until its last session is gone, and its address free again."""
-        mine = session.client.station.key
+        mine = session.client.station
         leaving = self._leaving.setdefault(mine, set())
         if session.phase is not Phase.CLOSED:
             leaving.add(session.client.key)
@@ -517,7 +519,6 @@ class Pppoe:
             client,
             session.encapsulation,
             ppp.Session(self._ppp, self._entropy, link.mru),
-            link.mru,
             session.agent,
             link=link,
             served=session.id,

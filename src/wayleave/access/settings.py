@@ -80,6 +80,9 @@ class PortSettings(Leaf):
             yield "line", '"circuit" needs trusted = true: the circuit-id tells the lines apart'
 
 
+MOST_SERVICES = 1024
+"""Octets of a PADO for services: a third of it is left to its other tags, and to what clients have echoed."""
+
 _METHODS = {"chap": Authentication.CHAP_MD5, "ms-chap-2": Authentication.MS_CHAP_2, "pap": Authentication.PAP}
 
 
@@ -104,6 +107,14 @@ class PppoeSettings(Leaf):
     per_client: int = Field(
         default=1, ge=1, le=64, description="sessions of one MAC on a line; one more replaces the oldest"
     )
+
+    def rules(self) -> tuple[Rule, ...]:
+        return (self._services_fit,)
+
+    def _services_fit(self) -> Iterator[Problem]:
+        octets = sum(4 + len(name.encode()) for name in self.services)
+        if octets > MOST_SERVICES:
+            yield "services", f"the names take {octets} octets of a PADO, and there is room for {MOST_SERVICES}"
 
     def demands(self) -> tuple[Authentication, ...]:
         """How clients may say who they are."""

@@ -210,7 +210,10 @@ async def _find(gateway: Diagnosing, whom: Whom) -> tuple[str, Client | None, Se
     served = await first(gateway.table, Filter(mac=str(of))) if of is not None else None
     if served is not None:  # on another line, or it would be found by the subscriber's name
         return f"subscriber {entry.name}", served.client, served, entry
-    client = _latest(gateway, lambda key: key[3] == of if of is not None else _is_on(key, line))
+    named = gateway.journal.called(entry.user) if entry.user is not None else None
+    client = client_of(named) if named is not None else None
+    if client is None:
+        client = _latest(gateway, lambda key: key[3] == of if of is not None else _is_on(key, line))
     if client is None and line is not None:
         client = Client(line, _NOBODY if of is None else of)
     return f"subscriber {entry.name}", client, _session(gateway, client), entry

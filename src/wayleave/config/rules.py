@@ -80,16 +80,26 @@ def _has_a_pool(path: str, group: GroupSettings, tree: Configuration) -> Iterato
 
 
 def _pppoe(tree: Configuration) -> Iterator[Problem]:
-    """Complain of a proof that nobody can check: of MS-CHAPv2 on a port whose tenant asks no RADIUS server."""
-    if "ms-chap-2" not in tree.pppoe.authentication:
-        return
+    """Complain of a proof that nobody can check on a port whose tenant asks no RADIUS server."""
+    yield from rules_of("pppoe", tree.pppoe)
+    methods = tree.pppoe.authentication
     asking = {tenant.name for tenant in tree.tenants if tenant.radius is not None}
+    users = tree.authorization.subscribers is not None and tree.authorization.secrets is not None
+    checked = not methods or users or any(group.realms for group in tree.radius.groups)
     for port in tree.ports:
-        if port.role == "subscriber" and "pppoe" in port.protocols and port.tenant not in asking:
+        if port.role != "subscriber" or "pppoe" not in port.protocols or port.tenant in asking:
+            continue
+        if "ms-chap-2" in methods:
             yield (
                 "pppoe.authentication",
                 f'"ms-chap-2" takes a RADIUS server to check, and tenant {port.tenant} of port {port.number} has none: '
                 'leave it out, or name a group with tenants.radius; "chap" and "pap" are checked here',
+            )
+        elif not checked:
+            yield (
+                "pppoe.authentication",
+                f"nobody on port {port.number} can prove who it is: name the files of authorization.subscribers and "
+                f"authorization.secrets, or a group with tenants.radius for tenant {port.tenant}; [] asks nobody",
             )
 
 

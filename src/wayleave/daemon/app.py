@@ -129,7 +129,7 @@ class Gateway:
         except BaseException:
             self.plane.abandon()
             raise
-        self.recovery = Recovery(self.engine, self.clock)
+        self.recovery = Recovery(self.engine, self.clock, self.pppoe.resume)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._alarm = Alarm(self.clock.boot, self._on_deadline)
         self._watch = devices.LinkWatch()
@@ -137,7 +137,7 @@ class Gateway:
         self._stopping = asyncio.Event()
         self.store_failed: str | None = None
         self._supervisor = Supervisor()
-        self.links = HostLinks(self.tenants.values(), self.plane, lambda: self.settings.pools, self._own_changed)
+        self.links = HostLinks(self.tenants.values(), self.plane, lambda: self.settings, self._own_changed)
         self._local: dict[tuple[Tenant, IPv4Address], int] = {}
         self.repaired: list[str] = []
 
@@ -165,7 +165,6 @@ class Gateway:
         for number, device in found.items():
             self.attach(self.ports[number], device)
         self.recovery.took_over()
-        self._resume_calls()
         self.plane.forget_others()
         logs.LINES.flush()
 
@@ -314,13 +313,6 @@ class Gateway:
                 told.append(item)
         self.engine.take(told, self.clock.boot())
         self.end_turn()
-
-    def _resume_calls(self) -> None:
-        """Go on with the sessions of PPPoE that the disk has: their clients notice nothing."""
-        now = self.clock.boot()
-        for session in self.table:
-            if session.link is not None and session.installed and session.live:
-                self.pppoe.resume(session, now)
 
     def _transition(self, session: Session, before: Session | None) -> None:
         self.authority.transition(session, before)

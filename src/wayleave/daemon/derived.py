@@ -17,11 +17,9 @@ from wayleave.config.schema import Configuration
 from wayleave.daemon.engine import Admission
 from wayleave.daemon.review import PoolTerms
 from wayleave.dataplane import abi
-from wayleave.net.frame import ETHERNET_MTU
 from wayleave.net.secret import Secret
 from wayleave.net.units import Ns
 from wayleave.proto.dhcp4.options import by_code as options_by_code
-from wayleave.proto.pppoe.packet import PLAIN_MRU
 from wayleave.session.model import Client, Subnet, Tenant
 from wayleave.session.pool import Pool
 from wayleave.session.settings import PoolSettings
@@ -60,10 +58,8 @@ def derive(settings: Configuration, subscribers: Sequence[Subscriber], passwords
 
 
 def tenants(settings: Configuration) -> list[Tenant]:
-    """Return the tenants by number. Where a port serves PPPoE, anybody's pool may have clients of 1,492 octets."""
-    pppoe = any("pppoe" in port.protocols for port in settings.ports)
-    mtu = PLAIN_MRU if pppoe else ETHERNET_MTU
-    return [Tenant(item.name, number, item.table, mtu) for number, item in enumerate(settings.tenants)]
+    """Return the tenants by number."""
+    return [Tenant(item.name, number, item.table) for number, item in enumerate(settings.tenants)]
 
 
 def _deciders(settings: Configuration, subscribers: Sequence[Subscriber], passwords: Mapping[str, Secret]) -> Deciders:
@@ -81,6 +77,7 @@ def _deciders(settings: Configuration, subscribers: Sequence[Subscriber], passwo
             passwords,
         ),
         tenants=tenants,
+        protocols={port.number: port.protocols if port.role == "subscriber" else () for port in settings.ports},
         groups={item.name: groups[item.radius] for item in settings.tenants if item.radius is not None},
         realms={realm.lower(): groups[group.name] for group in settings.radius.groups for realm in group.realms},
         known=Known(services, pools, frozenset(item.name for item in settings.tenants)),

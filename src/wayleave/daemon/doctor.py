@@ -192,8 +192,8 @@ def _host_links(settings: Configuration) -> Findings:
         if who is not None:
             yield Finding(Level.BAD, what, f"{ours}: {who.says}", who.cure)
         elif needed:
-            yield from _host_link(tenant, what, routed(settings.pools, tenant))
-        yield from _in_the_way(tenant, routed(settings.pools, tenant))
+            yield from _host_link(tenant, what, routed(settings, tenant))
+        yield from _in_the_way(tenant, routed(settings, tenant))
 
 
 def _in_the_way(tenant: Tenant, pools: Sequence[hostlink.Routed]) -> Findings:

@@ -373,6 +373,8 @@ class Engine:
             if type(event) in NOTED or not effects:
                 self.journal.event(session, event, self._now)
             self._settle(changed, session, effects, event)
+        elif isinstance(event, lifecycle.Allocated):
+            self._free(event.lease, quarantine=False)  # its client hung up in the turn that found it an address
 
     def _settle(
         self,
@@ -495,7 +497,12 @@ class Engine:
             if len(others) >= service.sessions:
                 why = f"{service.subscriber} has {len(others)} sessions, and may have {service.sessions}"
                 return lifecycle.Denied(self._counted(Refusal(Reason.SUBSCRIBER_FULL, why)))
-        port = self._admission[session.client.line.port]
+        number = session.client.line.port
+        port = self._admission.get(number)
+        if port is None:  # it went while a server was asked
+            return lifecycle.Denied(
+                self._counted(Refusal(Reason.PORT_NOT_CONFIGURED, f"port {number} is not configured"))
+            )
         room = self.table.room_for(session, service.limit or port.clients, self._now, self._seen)
         if room is True:
             return lifecycle.Granted(service, proof)

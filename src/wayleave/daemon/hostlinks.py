@@ -16,6 +16,7 @@ from typing import NamedTuple
 import structlog
 
 from wayleave.access.settings import LAST_PORT
+from wayleave.config.schema import Configuration
 from wayleave.daemon import logs
 from wayleave.dataplane import abi
 from wayleave.dataplane.maps import TableFull
@@ -25,6 +26,8 @@ from wayleave.dataplane.rows import pack_prefixes
 from wayleave.io import devices, hostlink
 from wayleave.io.hostlink import HostLink, Routed
 from wayleave.io.occupant import Occupant, occupant
+from wayleave.net.frame import ETHERNET_MTU
+from wayleave.proto.pppoe.packet import PLAIN_MRU
 from wayleave.session.model import Tenant
 from wayleave.session.settings import PoolSettings
 
@@ -39,20 +42,20 @@ NOWHERE = IPv4Address(0)
 
 
 class HostLinks:
-    """Each tenant's link. `pools` are those of the configuration as it is; `own` hears of the machine's addresses when
-    they have become others."""
+    """Each tenant's link. `settings`: the configuration as it is; `own` hears of the machine's addresses when they have
+    become others."""
 
     def __init__(
         self,
         tenants: Collection[Tenant],
         plane: DataPlane,
-        pools: Callable[[], Collection[PoolSettings]],
+        settings: Callable[[], Configuration],
         own: Callable[[Collection[IPv4Address]], None],
     ) -> None:
         self.ends: dict[Tenant, HostLink] = {}
         self.changing = asyncio.Lock()
         """Held by who changes links: a reload has them carry the pools of two configurations for a while."""
-        self._tenants, self._plane, self._pools, self._own = tenants, plane, pools, own
+        self._tenants, self._plane, self._settings, self._own = tenants, plane, settings, own
         self._addresses: set[IPv4Address] = set()
         self._faults: dict[Tenant, str] = {}
         self._hint = asyncio.Event()
@@ -63,16 +66,16 @@ class HostLinks:
             link = hostlink.find(tenant.name)
             if link is not None and (who := self._occupant(tenant, link)) is not None:
                 raise devices.DeviceError(f"the host link {link.kernel.name}: {link.ours.name}: {who}")
-            self.ends[tenant] = hostlink.ensure(tenant.name, tenant.table, routed(self._pools(), tenant))
+            self.ends[tenant] = hostlink.ensure(tenant.name, tenant.table, routed(self._settings(), tenant))
         self._addresses = set(hostlink.addresses())
         self.tell(self._addresses)
 
     def tell(self, addresses: Iterable[IPv4Address]) -> None:
         """Tell the data plane of each link, and of what a tenant may know; `addresses` are the local kernel's."""
-        pools = self._pools()
-        own = [IPv4Network(address) for address in own_addresses(pools, addresses)]
+        settings = self._settings()
+        own = [IPv4Network(address) for address in own_addresses(settings.pools, addresses)]
         for tenant, link in self.ends.items():
-            mine = routed(pools, tenant)
+            mine = routed(settings, tenant)
             networks = [pool.network for pool in mine]
             row = abi.Tenant(
                 tenant.table,
@@ -138,7 +141,7 @@ class HostLinks:
         loop, (kernel, _) = asyncio.get_running_loop(), hostlink.names(tenant.name)
         missing: list[str] = []
         try:
-            look = await loop.run_in_executor(None, _put_back, tenant, routed(self._pools(), tenant))
+            look = await loop.run_in_executor(None, _put_back, tenant, routed(self._settings(), tenant))
             missing = look.missing + self._take_up(tenant, look)
             if self._addresses != (now := set(look.addresses)):
                 self._addresses = now
@@ -197,9 +200,10 @@ def number_of(tenant: Tenant) -> int:
     return LAST_PORT + 1 + tenant.number
 
 
-def routed(pools: Iterable[PoolSettings], tenant: Tenant) -> list[Routed]:
-    """A tenant's pools as its host link sees them."""
-    return [Routed(pool.network, pool.gateway, tenant.mtu) for pool in pools if pool.tenant == tenant.name]
+def routed(settings: Configuration, tenant: Tenant) -> list[Routed]:
+    """A tenant's pools as its host link sees them. Where a port serves PPPoE, any may have clients of 1,492 octets."""
+    mtu = PLAIN_MRU if any("pppoe" in port.protocols for port in settings.ports) else ETHERNET_MTU
+    return [Routed(pool.network, pool.gateway, mtu) for pool in settings.pools if pool.tenant == tenant.name]
 
 
 def own_addresses(pools: Iterable[PoolSettings], addresses: Iterable[IPv4Address]) -> list[IPv4Address]:

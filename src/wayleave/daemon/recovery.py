@@ -7,7 +7,7 @@ promise is what may be forwarded; a client that does not renew is gone a lease f
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import structlog
@@ -34,10 +34,18 @@ class Unknown:
 
 
 class Recovery:
-    """Brings the engine's table to what the store says. `unknown` are the sessions that wait for the clock."""
+    """Brings the engine's table to what the store says. `unknown` are the sessions that wait for the clock.
 
-    def __init__(self, engine: Engine, clock: Clock) -> None:
-        self._engine, self._clock = engine, clock
+    `resume` takes up the link of each client of PPP whose session goes on: it notices nothing.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        clock: Clock,
+        resume: Callable[[Session, BootNs], None] = lambda _session, _now: None,
+    ) -> None:
+        self._engine, self._clock, self._resume = engine, clock, resume
         self.unknown: dict[int, Unknown] = {}
         self._restored_at = BootNs(0)
 
@@ -73,8 +81,7 @@ class Recovery:
             assert session.lease is not None
             leased = BootNs(min(session.lease.promise_until, after(session.leased_until, late)))
             later = replace(session, leased_until=leased)
-            later = replace(later, deadline=wake_at(later))
-            self._engine.table.put(later, now)
+            self._go_on(replace(later, deadline=wake_at(later)), now)
 
     def settle(self) -> list[Session]:
         """Once the clock is plausible, find out which promises of before the reboot still stand.
@@ -99,5 +106,11 @@ class Recovery:
             if until > now:
                 known = replace(known, installed=True)
                 standing.append(known)
-            self._engine.table.put(known, now)
+            self._go_on(known, now)
         return standing
+
+    def _go_on(self, session: Session, now: BootNs) -> None:
+        """Store a session as it is known now, and take up its link if it is served."""
+        self._engine.table.put(session, now)
+        if session.installed and session.link is not None:
+            self._resume(session, now)

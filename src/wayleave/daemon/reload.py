@@ -32,7 +32,6 @@ from wayleave.io.devices import DeviceError
 from wayleave.io.hostlink import HostLink, Routed
 from wayleave.proto.dhcp4.standing import StandingReply
 from wayleave.session.model import Phase, Session, Tenant
-from wayleave.session.settings import PoolSettings
 
 log = structlog.get_logger()
 
@@ -124,7 +123,7 @@ class Reloader:
             return [
                 standing
                 for tenant in tenants
-                for standing in hostlink.in_the_way(tenant.name, tenant.table, routed(settings.pools, tenant))
+                for standing in hostlink.in_the_way(tenant.name, tenant.table, routed(settings, tenant))
             ]
         except DeviceError as error:
             return [str(error)]
@@ -159,34 +158,38 @@ class Reloader:
         removed = gateway.ports.keys() - derived.ports.keys()
         tenants = [tenant for tenant in gateway.tenants.values() if self._links_differ(tenant, derived.settings)]
         try:
-            links = await loop.run_in_executor(None, self._links, tenants, (*before.pools, *derived.settings.pools))
+            links = await loop.run_in_executor(None, self._links, tenants, before, derived.settings)
             addresses = await loop.run_in_executor(None, hostlink.addresses)
             self._attach(derived, added)
         except (DeviceError, TableFull, OSError) as error:
             told.refused.append(error.strerror if isinstance(error, OSError) and error.strerror else str(error))
-            await self._relink(tenants, before.pools)
+            await self._relink(tenants, before)
             return
         gone = {pool.gateway for pool in before.pools}
         self._commit(derived, links, [address for address in addresses if address not in gone])
         await self._review(told)
+        gateway.end_turn()  # what clients on removed ports are told leaves while those are there
         for number in removed:
             gateway.detach(number)
-        await self._relink(tenants, derived.settings.pools)
+        await self._relink(tenants, derived.settings)
         gateway.end_turn()
 
     def _links_differ(self, tenant: Tenant, settings: Configuration) -> bool:
-        return set(routed(self._gateway.settings.pools, tenant)) != set(routed(settings.pools, tenant))
+        return set(routed(self._gateway.settings, tenant)) != set(routed(settings, tenant))
 
-    def _links(self, tenants: Sequence[Tenant], pools: Sequence[PoolSettings]) -> dict[Tenant, HostLink]:
-        """Have host links carry these pools and no others. Blocks. Raises: DeviceError."""
+    def _links(self, tenants: Sequence[Tenant], *by: Configuration) -> dict[Tenant, HostLink]:
+        """Have host links carry the pools of these configurations and no others. Blocks. Raises: DeviceError."""
         return {
-            tenant: hostlink.ensure(tenant.name, tenant.table, _distinct(routed(pools, tenant))) for tenant in tenants
+            tenant: hostlink.ensure(
+                tenant.name, tenant.table, _distinct(pool for settings in by for pool in routed(settings, tenant))
+            )
+            for tenant in tenants
         }
 
-    async def _relink(self, tenants: Sequence[Tenant], pools: Sequence[PoolSettings]) -> None:
-        """Take away from host links what these pools do not need. What is left over does no harm."""
+    async def _relink(self, tenants: Sequence[Tenant], settings: Configuration) -> None:
+        """Take away from host links what this configuration does not need. What is left over does no harm."""
         try:
-            await asyncio.get_running_loop().run_in_executor(None, self._links, tenants, pools)
+            await asyncio.get_running_loop().run_in_executor(None, self._links, tenants, settings)
         except DeviceError as error:
             log.error("host-link-not-cleared", why=str(error))
 

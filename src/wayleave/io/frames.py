@@ -7,6 +7,7 @@ from changing hands at every frame.
 from __future__ import annotations
 
 import ctypes
+import errno
 import socket
 import struct
 
@@ -17,6 +18,8 @@ _SLOT = 2048
 _IOVEC = struct.Struct("@PN")
 _MSGHDR = struct.Struct("@PIPNPNiIxxxx")  # struct mmsghdr: msghdr, then the octets sent
 _LIBC = ctypes.CDLL(None, use_errno=True)
+_FULL = (errno.EAGAIN, errno.ENOBUFS)
+"""Why the kernel takes no more, whatever comes next."""
 
 
 class Port:
@@ -47,16 +50,17 @@ class Port:
         self.waiting = index + 1
 
     def flush(self) -> int:
-        """Send the batch; returns how many frames the kernel took."""
+        """Send the batch; returns how many frames the kernel took. One that it refuses costs no other its way."""
         count, self.waiting = self.waiting, 0
-        taken = 0
-        while taken < count:
+        at = taken = 0
+        while at < count:
             done = _LIBC.sendmmsg(
-                self._socket.fileno(), ctypes.c_void_p(self._address + taken * _MSGHDR.size), count - taken, 0
+                self._socket.fileno(), ctypes.c_void_p(self._address + at * _MSGHDR.size), count - at, 0
             )
-            if done <= 0:
+            if done <= 0 and ctypes.get_errno() in _FULL:
                 break
-            taken += done
+            taken += max(done, 0)
+            at += max(done, 1)
         return taken
 
     def close(self) -> None:

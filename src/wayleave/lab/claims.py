@@ -117,7 +117,7 @@ class Story:
     def _users(self) -> Section:
         """Write the file of who may dial, and that of the passwords; returns the keys that name them."""
         people, secrets = self.lab.folder / "subscribers.toml", self.lab.folder / "subscribers.secrets"
-        people.write_text(section("[[subscribers]]", {"name": USER, "user": USER}))
+        people.write_text(section("[[subscribers]]", {"name": USER, "user": USER, "pool": "residential"}))
         secrets.touch(0o600)
         secrets.write_text(f'{USER} = "{PASSWORD}"\n')
         return {"subscribers": people, "secrets": secrets}

@@ -9,6 +9,7 @@ where a kind of entry is added; those that follow from an event or an answer say
 from __future__ import annotations
 
 import struct
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from enum import Enum, auto
 from ipaddress import IPv4Address
@@ -20,7 +21,7 @@ from wayleave.net.units import SECOND, BootNs
 from wayleave.session import lifecycle
 from wayleave.session.lifecycle import Answer, Event, Reply
 from wayleave.session.model import NEVER, Client, Session
-from wayleave.session.recent import Recent
+from wayleave.session.recent import CLIENTS, Recent
 from wayleave.session.refusal import Reason, Refusal
 from wayleave.session.table import Key
 
@@ -177,6 +178,7 @@ class Journal:
     def __init__(self) -> None:
         self._of: dict[int, bytes] = {}
         self._recent: Recent[bytes] = Recent()
+        self._called: OrderedDict[str, Key] = OrderedDict()
 
     # ---- in -----------------------------------------------------------------------------
 
@@ -221,7 +223,13 @@ class Journal:
 
     def end(self, session: Session) -> None:
         """A session is gone: its journal stays, among those most recently seen."""
-        self._recent.put(session.client.station.key, self._of.pop(session.id, b""))
+        key = session.client.station.key
+        self._recent.put(key, self._of.pop(session.id, b""))
+        if session.link is not None and session.named:
+            self._called[session.link.name] = key
+            self._called.move_to_end(session.link.name)
+            if len(self._called) > CLIENTS:
+                self._called.popitem(last=False)
 
     # ---- out ----------------------------------------------------------------------------
 
@@ -236,6 +244,11 @@ class Journal:
     def strangers(self) -> Iterator[Key]:
         """Clients without a session that are remembered, those seen last first."""
         return reversed(self._recent)
+
+    def called(self, name: str) -> Key | None:
+        """The client that said last that it is called so, of those without a session that are remembered."""
+        key = self._called.get(name)
+        return key if key is not None and self._recent.get(key) is not None else None
 
     @property
     def octets(self) -> int:

@@ -78,15 +78,11 @@ class Client(Struct, frozen=True, gc=False):
 
 
 class Tenant(Struct, frozen=True):
-    """A provider with its own route table, pools and authorization. `number` stands in BPF keys.
-
-    `mtu`: octets of IP in a packet that the kernel itself sends to its clients, or fragments for them.
-    """
+    """A provider with its own route table, pools and authorization. `number` stands in BPF keys."""
 
     name: str
     number: int
     table: int
-    mtu: int = 1500
 
 
 LEAST_RATE, MOST_RATE = 8_000, 400_000_000_000

@@ -176,6 +176,15 @@ def test_no_resources():
     assert (pads.session_id, pads.first(AC_SYSTEM_ERROR)) == (0, b"full")
 
 
+def test_a_refusal_is_never_too_long_for_the_line() -> None:
+    """Or the client would hear nothing, and the frame be refused by the device."""
+    long = asked(padr((HOST_UNIQ, bytes(1445))))
+    pads = refused(long, AC_SYSTEM_ERROR, "port 511 has no room: 65535 sessions are there")
+    assert len(pads) <= 1500
+    assert answer(pads).first(AC_SYSTEM_ERROR) == b""
+    assert answer(pads).first(HOST_UNIQ) == bytes(1445)
+
+
 @pytest.mark.parametrize(
     ("asks", "reason"),
     [

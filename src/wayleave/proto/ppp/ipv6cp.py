@@ -16,6 +16,8 @@ from wayleave.proto.ppp.automaton import Automaton
 from wayleave.proto.ppp.packet import Option, Protocol
 
 ZERO = bytes(8)
+_UNIVERSAL = 0x02
+"""Of the first octet: the identifier is no other's in the world."""
 
 
 class Kind(IntEnum):
@@ -29,6 +31,14 @@ class Identifiers(Struct, frozen=True, gc=False):
 
     own: bytes
     peer: bytes
+
+
+def made_up(entropy: bytes) -> bytes:
+    """Return an identifier made of eight octets that nobody can foresee: one that says of itself that it is local.
+
+    Source: RFC 5072 4.1: its u bit is zero.
+    """
+    return bytes((entropy[0] & ~_UNIVERSAL, *entropy[1:]))
 
 
 class Ipv6cpServer(Automaton, kw_only=True, gc=False):

@@ -168,11 +168,13 @@ def established(confirmed: Confirmed, session_id: int) -> bytes:
 def refused(confirmed: Confirmed, error: TagType, why: str) -> bytes:
     """Return the PADS that gives a client no session. `error`: SERVICE_NAME_ERROR or AC_SYSTEM_ERROR.
 
+    What the client has us echo may leave no room for `why`, which is for people.
+
     Source: RFC 2516 5.4 and appendix A.
     """
-    return encode(
-        Code.PADS, 0, [(SERVICE_NAME.number, confirmed.service), (error.number, why.encode()), *confirmed.echo]
-    )
+    service = (SERVICE_NAME.number, confirmed.service)
+    pads = encode(Code.PADS, 0, [service, (error.number, why.encode()), *confirmed.echo])
+    return pads if len(pads) <= _ROOM else encode(Code.PADS, 0, [service, (error.number, b""), *confirmed.echo])
 
 
 def ended(session_id: int, why: str = "") -> bytes:
