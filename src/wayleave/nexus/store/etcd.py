@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing, contextmanager, suppress
 from typing import Any
 
 import grpc
@@ -194,7 +194,7 @@ class EtcdStore:
         while True:
             member = self._asked()
             if await member.ready(TRY_S):
-                with suppress(_Lost):
+                with suppress(_Lost), self._unless_closed():
                     async with aclosing(_follow(member, *interval(prefix), seen)) as told:
                         async for changes, revision in told:
                             if changes:
@@ -233,10 +233,8 @@ class EtcdStore:
             if await member.ready(min(left, TRY_S)):
                 timeout = left if once else min(left, TRY_S)
                 try:
-                    return await getattr(member, method)(request, timeout=timeout, metadata=_NEEDS_LEADER)
-                except asyncio.CancelledError:
-                    self._asked()  # also what calls end with when their channel is closed
-                    raise
+                    with self._unless_closed():
+                        return await getattr(member, method)(request, timeout=timeout, metadata=_NEEDS_LEADER)
                 except grpc.aio.AioRpcError as error:
                     why = self._judged(member, error, once)
             await self._leave(member)
@@ -270,6 +268,15 @@ class EtcdStore:
         if self._closed.is_set():
             raise Unavailable("the store was closed")
         return self._members[0]
+
+    @contextmanager
+    def _unless_closed(self) -> Iterator[None]:
+        """Calls whose channel is closed end as if their task were cancelled: say what it is. Raises: Unavailable."""
+        try:
+            yield
+        except asyncio.CancelledError:
+            self._asked()
+            raise
 
     async def _leave(self, member: _Member) -> None:
         """Ask another in a moment."""
