@@ -300,7 +300,10 @@ async def _follow(
     changes: list[Change] = []
     try:
         create = {"key": begin, "range_end": end, "start_revision": seen, "progress_notify": True, "fragment": True}
-        await stream.write(WatchRequest(create_request=create))
+        try:
+            await asyncio.wait_for(stream.write(WatchRequest(create_request=create)), ANSWER_S)
+        except TimeoutError:  # as where the channel was closed under it
+            raise _Lost from None
         while True:
             answer = await _heard(stream)
             if answer.compact_revision:

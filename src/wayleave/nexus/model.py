@@ -1,0 +1,114 @@
+"""What Nexus keeps, and under which keys. Values are JSON.
+
+    pool/NAME                              Pool
+    block/POOL/INDEX                       Ownership    there from its first owner on, for ever: the fence must not fall
+    node/NAME                              Node
+    hold/NAME/EPOCH                        Hold         there for as long as the epoch may own anything
+    held/NAME/EPOCH/POOL/INDEX             the fence    a block, found by its owner
+
+Numbers in keys are written so that their order is that of the keys. `held` is written with `block` in one commit.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from wayleave.net.units import Ns
+
+POOLS, BLOCKS, NODES, HOLDS, HELD = "pool/", "block/", "node/", "hold/", "held/"
+
+
+class Kind(StrEnum):
+    """What a pool is of."""
+
+    IPV4 = "ipv4"
+    IPV6 = "ipv6"
+    """Prefixes, to be delegated."""
+    VLAN = "vlan"
+
+
+class Pool(Struct, frozen=True):
+    """What gateways share. `space` is a network, or of VLANs `FIRST-LAST`; a block is `block` units of it.
+
+    A unit is an address or a VLAN; of IPv6 it is a prefix of length `unit`, which the others have as 0.
+    """
+
+    name: str
+    kind: Kind
+    space: str
+    block: int
+    unit: int = 0
+
+
+class Node(Struct, frozen=True):
+    """A gateway: the epoch of its hold. It grows, and is never given twice."""
+
+    epoch: int
+
+
+class Hold(Struct, frozen=True):
+    """The right of an epoch to its blocks; every renewal writes it anew. `duration` is what its gateway was told."""
+
+    duration: Ns
+    beat: int
+
+
+class Ownership(Struct, frozen=True):
+    """Whose a block is: an epoch's of a node. It is nobody's if `node` is empty, or if that epoch has no hold."""
+
+    node: str
+    epoch: int
+    fence: int
+
+
+def pool_key(name: str) -> str:
+    return f"{POOLS}{name}"
+
+
+def block_key(pool: str, index: int) -> str:
+    return f"{BLOCKS}{pool}/{index:08x}"
+
+
+def node_key(node: str) -> str:
+    return f"{NODES}{node}"
+
+
+def hold_key(node: str, epoch: int) -> str:
+    return f"{HOLDS}{node}/{epoch:08x}"
+
+
+def held_prefix(node: str, epoch: int) -> str:
+    return f"{HELD}{node}/{epoch:08x}/"
+
+
+def held_key(node: str, epoch: int, pool: str, index: int) -> str:
+    return f"{held_prefix(node, epoch)}{pool}/{index:08x}"
+
+
+def of_held_key(key: str) -> tuple[str, int]:
+    """Return the pool and the index that a `held` key names."""
+    _, _, _, pool, index = key.split("/")
+    return pool, int(index, 16)
+
+
+def of_hold_key(key: str) -> tuple[str, int]:
+    """Return the node and the epoch that a `hold` key names."""
+    _, node, epoch = key.split("/")
+    return node, int(epoch, 16)
+
+
+Record = TypeVar("Record", bound=Struct)
+
+
+def encode(record: Struct) -> bytes:
+    """Return a record as it is stored."""
+    return msgspec.json.encode(record)
+
+
+def decode(kind: type[Record], value: bytes) -> Record:
+    """Read a record. Raises: msgspec.ValidationError: somebody else has written to the store."""
+    return msgspec.json.decode(value, type=kind)

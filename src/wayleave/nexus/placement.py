@@ -1,0 +1,34 @@
+"""Which block of a pool a gateway tries first: rendezvous hashing, in two levels.
+
+Every gateway has an order of its own over all blocks, and keeps it whichever gateways come and go; so two that claim at
+once seldom meet, and one that lost everything asks for the same blocks again. It is a preference and no more: who owns
+a block is decided by the store (`holding`).
+
+Blocks are ranked in groups of 256, then within their group, so that the first few of 65,536 take one ranking of
+groups and one of blocks. Source: Thaler and Ravishankar, "Using name-based mappings to increase hit rates" (1998).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+GROUP = 256
+
+
+def order(node: str, pool: str, count: int) -> Iterator[int]:
+    """Yield all indices of `count` blocks, the one that `node` prefers first."""
+    for group in _ranked(node, f"{pool}/groups", range((count + GROUP - 1) // GROUP)):
+        start = group * GROUP
+        yield from _ranked(node, pool, range(start, min(start + GROUP, count)))
+
+
+def _ranked(node: str, space: str, indices: range) -> list[int]:
+    keyed = hashlib.blake2b(f"{node}\0{space}\0".encode(), digest_size=8)
+
+    def weight(index: int) -> bytes:
+        mixed = keyed.copy()
+        mixed.update(index.to_bytes(4, "big"))
+        return mixed.digest()
+
+    return sorted(indices, key=weight)
