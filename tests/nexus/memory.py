@@ -36,7 +36,7 @@ class MemoryStore:
     async def page(self, prefix: str, after: str = "", limit: int = 1000) -> Page:
         def found() -> Page:
             keys = sorted(key for key in self.entries if key.startswith(prefix) and key > after)
-            return Page([self.entries[key] for key in keys[:limit]], len(keys) > limit)
+            return Page([self.entries[key] for key in keys[:limit]], self._revision, len(keys) > limit)
 
         page: Page = await Op(found)
         return page
