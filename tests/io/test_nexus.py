@@ -344,7 +344,9 @@ def test_a_view_that_makes_no_sense_is_an_error_in_words(tmp_path: Path, what: s
     play(tmp_path, story)
 
 
-async def first(changes: AsyncGenerator[tuple[int, tuple[Change, ...]], None], count: int) -> list[tuple[int, tuple[Change, ...]]]:
+async def first(
+    changes: AsyncGenerator[tuple[int, tuple[Change, ...]], None], count: int
+) -> list[tuple[int, tuple[Change, ...]]]:
     """The first so many that say something."""
     found = []
     async with aclosing(changes) as stream, asyncio.timeout(10):

@@ -116,7 +116,7 @@ asyncio.run(replica.replace(9, {f"new{n}": value % f"new{n}".encode() for n in r
 """
 
 
-@pytest.mark.parametrize("at", [0, 1, 5, 20, 60, 200])
+@pytest.mark.parametrize("at", [0, 1, 5, 20, 60, 150])
 def test_a_kill_in_the_middle_of_a_whole_view_leaves_the_old_one(tmp_path: Path, at: int) -> None:
     """At a step of SQLite's own, which counts its instructions."""
     before = {f"old{number}": entry(f"old{number}") for number in range(500)}
