@@ -20,6 +20,8 @@ from msgspec import Struct
 from wayleave.net.units import Ns
 
 POOLS, BLOCKS, NODES, HOLDS, HELD = "pool/", "block/", "node/", "hold/", "held/"
+NEXUS = "nexus"
+"""The name under which Nexus owns blocks itself; no gateway has it."""
 
 
 class Kind(StrEnum):
@@ -29,12 +31,17 @@ class Kind(StrEnum):
     IPV6 = "ipv6"
     """Prefixes, to be delegated."""
     VLAN = "vlan"
+    """Single ones, or pairs of an S-VID and a C-VID."""
+    PORTS = "ports"
+    """Ranges of ports of public IPv4 addresses."""
 
 
 class Pool(Struct, frozen=True):
-    """What gateways share. `space` is a network, or of VLANs `FIRST-LAST`; a block is `block` units of it.
+    """What gateways share. `space` is a network, or of VLANs `FIRST-LAST`, of S- and C-VIDs `FIRST-LAST.FIRST-LAST`.
 
-    A unit is an address or a VLAN; of IPv6 it is a prefix of length `unit`, which the others have as 0.
+    A block is `block` units of it. A unit is an address, a VLAN or a pair of them; of IPv6 it is a prefix of length
+    `unit`; of ports it is a range of `unit` ports of an address, and a block is all ranges of `block` addresses. The
+    others have no `unit`. `tenant`: no two pools of addresses of one overlap. `closed`: nobody gets more of it.
     """
 
     name: str
@@ -42,6 +49,8 @@ class Pool(Struct, frozen=True):
     space: str
     block: int
     unit: int = 0
+    tenant: str = ""
+    closed: bool = False
 
 
 class Node(Struct, frozen=True):
