@@ -10,9 +10,10 @@ from msgspec import structs
 
 from wayleave.net.units import SECOND, Ns
 from wayleave.nexus import holding, model
-from wayleave.nexus.holding import ATTEMPTS, MOST_A_CLAIM, OWN_EPOCH, Holding, Terms
+from wayleave.nexus.holding import MOST_A_CLAIM, OWN_EPOCH, Holding, Terms
 from wayleave.nexus.model import NEXUS, Hold, Kind, Ownership, Pool
 from wayleave.nexus.placement import order
+from wayleave.nexus.records import ATTEMPTS
 from wayleave.nexus.refusal import Absent, Busy, Fenced, Refused
 from wayleave.nexus.store.port import Store
 from wayleave.proto.nexus.messages import Block, Claim, Claimed, GiveBack, Held, Renew

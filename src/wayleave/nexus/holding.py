@@ -33,13 +33,12 @@ from wayleave.net.units import SECOND, Ns
 from wayleave.nexus import model
 from wayleave.nexus.model import NEXUS, Hold, Node, Ownership, Pool
 from wayleave.nexus.placement import order
-from wayleave.nexus.refusal import Absent, Busy, Fenced, Refused
+from wayleave.nexus.records import ATTEMPTS, again
+from wayleave.nexus.refusal import Absent, Fenced, Refused
 from wayleave.nexus.spaces import Space, space
 from wayleave.nexus.store.port import Conflict, Delete, Entry, Is, Put, Store, entries
 from wayleave.proto.nexus.messages import Block, Claim, Claimed, GiveBack, Held, Renew
 
-ATTEMPTS = 16
-"""How often something is tried while others get in between: each time somebody got on."""
 MOST_A_CLAIM = 16
 PROBES = 8
 """Blocks that are tried before the whole pool is looked at."""
@@ -67,14 +66,13 @@ class Holding:
         It never lasts less than the gateway was told before: it may have promised addresses up to then.
         """
         _no_gateway_is_nexus(node)
-        for _ in range(ATTEMPTS):
-            try:
-                epoch, hold = await (self._renewed(node, asked.epoch) if asked.epoch else self._begun(node))
-            except Conflict:
-                continue
-            blocks = [block async for block in self._blocks(node, epoch)]
-            return Held(epoch, hold.beat, hold.duration, tuple(blocks))
-        raise Busy(f"hold of {node}: others came in between {ATTEMPTS} times; ask again")
+
+        async def renewed() -> tuple[int, Hold]:
+            return await (self._renewed(node, asked.epoch) if asked.epoch else self._begun(node))
+
+        epoch, hold = await again(renewed, f"hold of {node}")
+        blocks = [block async for block in self._blocks(node, epoch)]
+        return Held(epoch, hold.beat, hold.duration, tuple(blocks))
 
     async def _renewed(self, node: str, epoch: int) -> tuple[int, Hold]:
         record, hold = await self._present(node, epoch)

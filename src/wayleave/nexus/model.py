@@ -1,10 +1,14 @@
 """What Nexus keeps, and under which keys. Values are JSON.
 
     pool/NAME                              Pool
+    plan/TENANT                            Plan         its pools of addresses, none of which overlap
     block/POOL/INDEX                       Ownership    there from its first owner on, for ever: the fence must not fall
     node/NAME                              Node
     hold/NAME/EPOCH                        Hold         there for as long as the epoch may own anything
     held/NAME/EPOCH/POOL/INDEX             the fence    a block, found by its owner
+    unit/POOL/NUMBER                       Unit         there from its first holder on, for ever
+    lease/POOL/NUMBER                      Lease        of a unit whose time is limited
+    last/POOL/HOLDER                       the number   of the unit that it has, or had
 
 Numbers in keys are written so that their order is that of the keys. `held` is written with `block` in one commit.
 """
@@ -19,7 +23,8 @@ from msgspec import Struct
 
 from wayleave.net.units import Ns
 
-POOLS, BLOCKS, NODES, HOLDS, HELD = "pool/", "block/", "node/", "hold/", "held/"
+POOLS, PLANS, BLOCKS, NODES, HOLDS, HELD = "pool/", "plan/", "block/", "node/", "hold/", "held/"
+UNITS, LEASES, LASTS = "unit/", "lease/", "last/"
 NEXUS = "nexus"
 """The name under which Nexus owns blocks itself; no gateway has it."""
 
@@ -53,6 +58,12 @@ class Pool(Struct, frozen=True):
     closed: bool = False
 
 
+class Plan(Struct, frozen=True):
+    """The networks of a tenant's pools of addresses, by the pools' names."""
+
+    networks: dict[str, str]
+
+
 class Node(Struct, frozen=True):
     """A gateway: the epoch of its hold. It grows, and is never given twice."""
 
@@ -74,8 +85,44 @@ class Ownership(Struct, frozen=True):
     fence: int
 
 
+class Mode(StrEnum):
+    """How long a unit is its holder's."""
+
+    STICKY = "sticky"
+    """Until it is released; then it gets the same again, while that is free."""
+    SESSION = "session"
+    """Until it is released."""
+    TTL = "ttl"
+    """Until it has not been renewed for as long as was said."""
+    RESERVATION = "reservation"
+    """Until the operator deletes it."""
+
+
+class Unit(Struct, frozen=True):
+    """Whose a unit is; nobody's, if `holder` is empty. `fence` grows with every time that it is given to somebody.
+
+    `request` tells a question that is repeated from another one.
+    """
+
+    holder: str
+    fence: int
+    mode: Mode = Mode.SESSION
+    request: str = ""
+
+
+class Lease(Struct, frozen=True):
+    """For how long a unit is its holder's from when it asked last; every renewal writes it anew."""
+
+    duration: Ns
+    beat: int
+
+
 def pool_key(name: str) -> str:
     return f"{POOLS}{name}"
+
+
+def plan_key(tenant: str) -> str:
+    return f"{PLANS}{tenant}"
 
 
 def block_key(pool: str, index: int) -> str:
@@ -96,6 +143,28 @@ def held_prefix(node: str, epoch: int) -> str:
 
 def held_key(node: str, epoch: int, pool: str, index: int) -> str:
     return f"{held_prefix(node, epoch)}{pool}/{index:08x}"
+
+
+def units_prefix(pool: str) -> str:
+    return f"{UNITS}{pool}/"
+
+
+def unit_key(pool: str, number: int) -> str:
+    return f"{units_prefix(pool)}{number:016x}"
+
+
+def lease_key(pool: str, number: int) -> str:
+    return f"{LEASES}{pool}/{number:016x}"
+
+
+def last_key(pool: str, holder: str) -> str:
+    return f"{LASTS}{pool}/{holder}"
+
+
+def of_unit_key(key: str) -> tuple[str, int]:
+    """Return the pool and the number that a `unit` or a `lease` key names."""
+    _, pool, number = key.split("/")
+    return pool, int(number, 16)
 
 
 def of_held_key(key: str) -> tuple[str, int]:
