@@ -7,6 +7,8 @@ import socket
 import ssl
 from pathlib import Path
 
+from msgspec import Struct
+
 from wayleave.io.secrets import SecretError, read_private
 
 KEY_MOST = 1 << 16
@@ -70,7 +72,18 @@ def _of_file(error: OSError) -> str:
     return "there is nothing of the kind in it" if isinstance(error, ssl.SSLError) else _plain(error)
 
 
-def in_words(error: BaseException | None, where: str, name: str) -> str:
+class Peer(Struct, frozen=True):
+    """What is on the other side: what it speaks, and what to do if its certificate is of another name."""
+
+    speaks: str
+    rename: str
+
+
+RADSEC = Peer("RadSec", "set server_name to a name or an address that it has")
+NEXUS = Peer("HTTPS", "write a name or an address that it has into nexus.servers")
+
+
+def in_words(error: BaseException | None, where: str, name: str, peer: Peer) -> str:
     """Say why there is no connection to `where`, or no more, and what to do. `name`: what the server's certificate
     has to be of. None: the other side has closed it.
     """
@@ -78,11 +91,13 @@ def in_words(error: BaseException | None, where: str, name: str) -> str:
         case None:
             return "the server closed the connection"
         case ssl.SSLCertVerificationError():
-            return _UNVERIFIED.get(error.verify_code, f"its certificate: {error.verify_message}").format(name=name)
+            return _UNVERIFIED.get(error.verify_code, f"its certificate: {error.verify_message}").format(
+                name=name, peer=peer
+            )
         case ssl.SSLError():
-            return _REASONS.get(error.reason or "", f"TLS fails: {error.reason or error}")
+            return _REASONS.get(error.reason or "", f"TLS fails: {error.reason or error}").format(peer=peer)
         case ConnectionRefusedError():
-            return f"nothing listens at {where}: is the server up, and does it speak RadSec there?"
+            return f"nothing listens at {where}: is the server up, and does it speak {peer.speaks} there?"
         case TimeoutError():
             return f"no answer from {where}: is there a way to it, and does no firewall stop TCP?"
         case ConnectionError():
@@ -99,7 +114,7 @@ def _plain(error: OSError) -> str:
 
 
 _UNKNOWN_CA = "its certificate is of a CA that is not in `ca`: put that CA's certificate there"
-_ANOTHER_NAME = "its certificate is not of {name}: set server_name to a name or an address that it has"
+_ANOTHER_NAME = "its certificate is not of {name}: {peer.rename}"
 _UNVERIFIED = {
     9: "its certificate is not valid yet: is this machine's clock right?",
     10: "its certificate has expired: it needs a new one (or is this machine's clock wrong?)",
@@ -122,6 +137,6 @@ _REASONS = {
     "SSLV3_ALERT_HANDSHAKE_FAILURE": "the server refuses to speak TLS with this gateway: its log says why",
     "TLSV1_ALERT_PROTOCOL_VERSION": "the server speaks no TLS as new as 1.2",
     "UNSUPPORTED_PROTOCOL": "the server speaks no TLS as new as 1.2",
-    "WRONG_VERSION_NUMBER": "what answers there does not speak TLS: is it the port of RadSec?",
+    "WRONG_VERSION_NUMBER": "what answers there does not speak TLS: is it the port of {peer.speaks}?",
 }
 """By OpenSSL's reasons: alerts are what the other side says."""
