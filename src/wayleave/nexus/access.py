@@ -21,11 +21,15 @@ from fastapi import Depends, Request
 from msgspec import Struct
 
 from wayleave.net.units import SECOND, BootNs, UtcNs
-from wayleave.nexus.problems import Forbidden, TooLarge, TooMany, refusal
+from wayleave.nexus.problems import TooLarge, TooMany, refusal
+from wayleave.nexus.refusal import Forbidden
 from wayleave.session.settings import parse_name
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from wayleave.nexus.service import Service
+    from wayleave.nexus.settings import LimitSettings
 
 MOST_BODY = 1 << 20
 """Octets of a request's body."""
@@ -114,37 +118,38 @@ class Gate:
     Beneath it `request.state.peer` is who asks.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        rate: int,
-        burst: int,
-        boot: Callable[[], BootNs],
-        utc: Callable[[], UtcNs],
-    ) -> None:
-        self._app, self._rate, self._burst = app, rate, burst
-        self._boot, self._utc = boot, utc
+    def __init__(self, app: ASGIApp, limits: LimitSettings, service: Service) -> None:
+        self._app, self._rate, self._burst = app, limits.rate, limits.burst
+        self._boot, self._utc, self._answers = service.boot, service.utc, service.counts.answers
         self._buckets: dict[tuple[Role, str], Bucket] = {}
         """One for each that has a certificate of the operator's CA: they are as many as it has issued."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request (ASGI)."""
-        try:
-            scope["state"]["peer"] = self._admitted(scope["state"].get("certificate") or {})
-        except (Forbidden, TooMany) as error:
-            await refusal(error)(scope, receive, send)
-        else:
-            await self._app(scope, _bounded(receive), send)
+        role = "unknown"
 
-    def _admitted(self, certificate: Mapping[str, Any]) -> Peer:
-        peer = peer_of(certificate)
+        async def counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._answers[role, str(message["status"])] += 1
+            await send(message)
+
+        try:
+            peer = peer_of(scope["state"]["certificate"])
+            role = peer.role
+            self._admit(peer)
+        except (Forbidden, TooMany) as error:
+            await refusal(error)(scope, receive, counted)
+        else:
+            scope["state"]["peer"] = peer
+            await self._app(scope, _bounded(receive), counted)
+
+    def _admit(self, peer: Peer) -> None:
         if self._utc() >= peer.until:
             raise Forbidden(f"the certificate of {peer} has expired: it needs a new one, and a new connection")
         now = self._boot()
         bucket = self._buckets.setdefault((peer.role, peer.name), Bucket(self._rate, self._burst, now))
         if wait := bucket.take(now):
             raise TooMany(f"{peer} asks more than {self._rate} times a second", -(-wait // SECOND))
-        return peer
 
 
 def _bounded(receive: Receive) -> Callable[[], Awaitable[Message]]:

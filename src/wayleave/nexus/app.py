@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 
 from wayleave import __version__
+from wayleave.nexus.metrics import CONTENT_TYPE, exposition
 from wayleave.nexus.problems import answer_problems
-from wayleave.nexus.routes import hold
+from wayleave.nexus.routes import addresses, audit, blocks, changes, hold, nodes, view
 from wayleave.nexus.service import Service
 
-RESOURCES = (hold,)
+RESOURCES = (hold, view, nodes, addresses, blocks, changes, audit)
 """A module a resource, each with `routes(service)`."""
 
 
@@ -34,5 +35,9 @@ def local(service: Service) -> FastAPI:
     @app.get("/readyz")
     async def readyz() -> dict[str, object]:
         return {"ready": True, "revision": await service.store.revision()}
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        return Response(exposition(service.counts), media_type=CONTENT_TYPE)
 
     return app

@@ -22,7 +22,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from wayleave.nexus import model
-from wayleave.nexus.holding import ATTEMPTS, Busy
+from wayleave.nexus.records import ATTEMPTS
+from wayleave.nexus.refusal import Busy
 from wayleave.nexus.store.port import Conflict, Delete, Is, Put, Store
 
 AUDIT, HEAD = "audit/", "audited"

@@ -48,7 +48,8 @@ def init(folder: Path, name: str, days: int) -> Path:
 def issue(folder: Path, role: str, name: str, addresses: tuple[str, ...], days: int, again: bool = False) -> Path:
     """Make a certificate of the folder's CA, `NAME.pem` and `NAME.key`; returns its path.
 
-    `addresses`: names and addresses that clients call a server by. `again`: another one stands there, and is replaced.
+    `addresses`: names and addresses that clients call a server by. With `days=-1` it has expired. `again`: another one
+    stands there, and is replaced.
 
     Raises: CertificateError.
     """
@@ -76,14 +77,15 @@ def issue(folder: Path, role: str, name: str, addresses: tuple[str, ...], days: 
 
 def _begun(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: int) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
+    end = now + timedelta(days=days)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _EARLY)
-        .not_valid_after(now + timedelta(days=days))
+        .not_valid_before(min(now, end) - _EARLY)
+        .not_valid_after(end)
     )
 
 

@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from wayleave.nexus.store.port import FIRST, Change, Compacted, Store
+from wayleave.nexus.store.port import FIRST, Change, Compacted, Store, Unavailable
 
 KEPT = 20_000
 """Changes that are kept for those who come back: at least half as many."""
@@ -74,7 +74,7 @@ class Feed:
         return sum(map(len, self._streams.values()))
 
     async def run(self) -> None:
-        """Watch, for ever. Raises: Unavailable when the store is closed."""
+        """Watch, for ever. Raises: Unavailable, if the store does not answer at first, or is closed."""
         after = max(FIRST, await self._store.revision() - KEPT // 2)
         while True:
             self._begin = self.position = after
@@ -110,7 +110,7 @@ class Feed:
     def listen(self, prefix: str, after: int, cut: Callable[[], None]) -> Iterator[Stream]:
         """Yield a stream of what changes behind revision `after` under a prefix that ends with a slash.
 
-        `cut` ends its connection. Raises: Compacted.
+        `cut` ends its connection. Raises: Compacted, Unavailable.
         """
         self.check(after)
         stream = Stream(self, prefix, after, cut)
@@ -125,7 +125,9 @@ class Feed:
                 del self._streams[prefix]
 
     def check(self, after: int) -> None:
-        """Raises: Compacted, if what changed behind a revision is not kept."""
+        """Raises: Compacted, if what changed behind a revision is not kept; Unavailable, if nothing was seen yet."""
+        if not self._begin:
+            raise Unavailable("the store has not been seen yet: is it running?")
         if after < self._begin:
             raise Compacted(self._begin)
 

@@ -1,12 +1,10 @@
 """What Nexus answers when the answer is no: application/problem+json (RFC 9457), out of what rooms raise.
 
-A problem is called as its exception's class is, in small letters: `Fenced` is `urn:wayleave:nexus:fenced`. So an
-exception of the `Refused` family is a problem by itself: it has a status, and a text that says what to do.
+An exception of the `Refused` family is a problem by itself: it has a status, a name, and a text that says what to do.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 import structlog
@@ -15,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as NotServed
 
-from wayleave.nexus.holding import Refused
+from wayleave.nexus.refusal import Refused
 from wayleave.nexus.store.port import Compacted, Conflict, Unavailable
 from wayleave.session.wording import plainly
 
@@ -25,16 +23,10 @@ MEDIA_TYPE = "application/problem+json"
 _URN = "urn:wayleave:nexus:"
 
 
-class Forbidden(Refused):
-    """Whoever asks may not."""
-
-    status = 403
-
-
 class TooMany(Refused):
     """Whoever asks does so too often. `wait_s`: for how long it may not, in seconds."""
 
-    status = 429
+    status, name = 429, "too-many"
 
     def __init__(self, why: str, wait_s: int) -> None:
         super().__init__(why)
@@ -57,12 +49,7 @@ def problem(name: str, status: int, detail: str, headers: Mapping[str, str] | No
 def refusal(error: Refused) -> JSONResponse:
     """Return what an exception of the family answers."""
     headers = {"Retry-After": str(error.wait_s)} if isinstance(error, TooMany) else {}
-    return problem(named(error), error.status, str(error), headers)
-
-
-def named(error: Exception) -> str:
-    """Return what a problem is called: `TooMany` is `too-many`."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "-", type(error).__name__).lower()
+    return problem(error.name, error.status, str(error), headers)
 
 
 async def _refused(_: Request, error: Exception) -> JSONResponse:

@@ -8,7 +8,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 from ssl import SSLContext
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ from wayleave.nexus import logs
 from wayleave.nexus.access import Gate
 from wayleave.nexus.app import application, local
 from wayleave.nexus.connection import MOST_HEAD, Connection
+from wayleave.nexus.feed import Feed
 from wayleave.nexus.holding import Terms
 from wayleave.nexus.reclaim import Observer
 from wayleave.nexus.service import Service
@@ -39,6 +40,8 @@ log = structlog.get_logger()
 LOOKS = 20
 """So many times is a hold looked at while it lasts, and at least every `SELDOM`."""
 SELDOM = Ns(5 * SECOND)
+KEPT = Ns(3600 * SECOND)
+"""For how long at least a revision can be read, and watched from."""
 
 
 class ListenError(Exception):
@@ -70,34 +73,66 @@ async def _run(settings: NexusSettings, folder: Path) -> None:
     context = server_context(*files, "nexus")
     outer, inner = _listen(settings.listen, "nexus.listen"), _listen(settings.local, "nexus.local")
     store = open_store(settings, folder)
-    try:
-        service = Service(store, Terms(settings.hold), boot, utc)
-        limits = settings.limits
-        guarded = Gate(application(service), limits.rate, limits.burst, boot, utc)
-        async with asyncio.TaskGroup() as tasks:
-            servers = [_Server.over_tls(guarded, context), _Server.plain(local(service))]
-            for server, listener in zip(servers, (outer, inner), strict=True):
-                tasks.create_task(server.serve(sockets=[listener]))
-            tasks.create_task(_reclaim(Observer(store, settings.grace), settings.hold, stopping))
-            log.info("serving", listen=settings.listen, local=settings.local)
-            await stopping.wait()
-            for server in servers:
-                server.should_exit = True
-    finally:
-        await store.close()
+    service = Service(store, Terms(settings.hold), boot, utc)
+    servers = (
+        _Server.over_tls(Gate(application(service), settings.limits, service), context),
+        _Server.plain(local(service)),
+    )
+    works = (_follow(service.feed), _reclaim(Observer(store, settings.grace), settings.hold, service), _compact(store))
+    async with AsyncExitStack() as held:
+        held.push_async_callback(store.close)
+        working = asyncio.gather(*works)
+        serving = asyncio.gather(
+            *(server.serve(sockets=[each]) for server, each in zip(servers, (outer, inner), strict=True))
+        )
+        log.info("serving", listen=settings.listen, local=settings.local)
+        stop = asyncio.ensure_future(stopping.wait())
+        await asyncio.wait((stop, working, serving), return_when=asyncio.FIRST_COMPLETED)
+        service.feed.end()
+        for server in servers:
+            server.should_exit = True
+        await serving
+        working.cancel()
+        with suppress(asyncio.CancelledError):
+            await working
     log.info("stopped")
 
 
-async def _reclaim(observer: Observer, hold: Ns, stopping: asyncio.Event) -> None:
-    """End holds whose time is over, until told to stop. A store that does not answer is asked again."""
-    while not stopping.is_set():
+async def _reclaim(observer: Observer, hold: Ns, service: Service) -> None:
+    """End holds whose time is over, for ever. A store that does not answer is asked again."""
+    while True:
         try:
             for key in await observer.look(boot):
+                service.counts.ended += 1
                 log.info("hold-ended", hold=key)
+            service.counts.holds = len(observer)
         except Unavailable as error:
             log.warning("store-unavailable", why=str(error))
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stopping.wait(), min(SELDOM, hold // LOOKS) / SECOND)
+        await _pause(min(SELDOM, Ns(hold // LOOKS)))
+
+
+async def _follow(feed: Feed) -> None:
+    """Watch the store for all that listen, for ever. One that does not answer at first is asked again."""
+    while True:
+        try:
+            await feed.run()
+        except Unavailable as error:
+            log.warning("store-unavailable", why=str(error))
+        await _pause(SECOND)
+
+
+async def _compact(store: Store) -> None:
+    """Have the store forget what was before the last `KEPT`, for ever."""
+    while True:
+        with suppress(Unavailable):
+            before = await store.revision()
+            await _pause(KEPT)
+            await store.compact(before)
+
+
+async def _pause(length: Ns) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(asyncio.Event().wait(), length / SECOND)
 
 
 def boot() -> BootNs:

@@ -11,9 +11,10 @@ from msgspec.structs import replace
 from wayleave.nexus import model
 from wayleave.nexus.access import AsNode, AsReader
 from wayleave.nexus.model import Node, NodeState
-from wayleave.nexus.routes.wire import After, Limit, Listed, Wire, found, listed
+from wayleave.nexus.records import find
+from wayleave.nexus.routes.wire import After, Limit, Wire
 from wayleave.nexus.service import Service
-from wayleave.nexus.store.port import Entry, Put
+from wayleave.nexus.store.port import Put
 
 
 class NodeView(Struct, frozen=True):
@@ -23,6 +24,14 @@ class NodeView(Struct, frozen=True):
     epoch: int
     holds: bool
     state: NodeState | None
+
+
+class Nodes(Struct, frozen=True):
+    """A page of them."""
+
+    items: tuple[NodeView, ...]
+    revision: int
+    after: str | None
 
 
 def routes(service: Service) -> APIRouter:
@@ -43,17 +52,18 @@ def routes(service: Service) -> APIRouter:
         await store.commit([], [Put(model.state_key(node.name), model.encode(heard))])
 
     @router.get("/nodes")
-    async def nodes(_: AsReader, after: After = "", limit: Limit = 100) -> Annotated[Listed[NodeView], Wire]:
+    async def nodes(_: AsReader, after: After = "", limit: Limit = 100) -> Annotated[Nodes, Wire]:
         """List the gateways that ever had a hold."""
         page = await store.page(model.NODES, f"{model.NODES}{after}" if after else "", limit)
         names = [entry.key.removeprefix(model.NODES) for entry in page.entries]
-        items = [await seen(name, model.decode(Node, entry.value)) for name, entry in zip(names, page.entries)]
-        return Listed(items, names[-1] if page.more else None, page.revision)
+        known = [model.decode(Node, entry.value) for entry in page.entries]
+        items = [await seen(*one) for one in zip(names, known, strict=True)]
+        return Nodes(tuple(items), page.revision, names[-1] if page.more else None)
 
     @router.get("/nodes/{name}")
     async def node(_: AsReader, name: str) -> Annotated[NodeView, Wire]:
         """One gateway."""
-        entry = await found(store, model.node_key(name), f"node {name}")
-        return await seen(name, model.decode(Node, entry.value))
+        found = await find(store, Node, model.node_key(name), f"node {name}")
+        return await seen(name, found.record)
 
     return router

@@ -8,22 +8,17 @@ So the records that rooms keep and gateways read are what the OpenAPI document d
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, get_origin
 
 import msgspec
 from fastapi import Depends, Header, Query, Response
-from msgspec import Struct
 from pydantic_core import core_schema
 
-from wayleave.nexus import model
-from wayleave.nexus.holding import Absent, Refused
-from wayleave.nexus.store.port import Entry, Store
+from wayleave.nexus.refusal import Refused
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
     from pydantic_core import CoreSchema
-
-Record = TypeVar("Record", bound=Struct)
 
 MOST_A_PAGE = 1000
 
@@ -69,30 +64,6 @@ def _resolved(schema: Any, parts: dict[str, Any]) -> Any:
 
 After = Annotated[str, Query(description="the name that the last page ended with")]
 Limit = Annotated[int, Query(ge=1, le=MOST_A_PAGE)]
-
-
-class Listed(Struct, Generic[Record], frozen=True):
-    """A page. `after`: what the next one is asked for with, none if this is the last; `revision`: as of when it is."""
-
-    items: list[Record]
-    after: str | None
-    revision: int
-
-
-async def listed(store: Store, prefix: str, kind: type[Record], after: str, limit: int) -> Listed[Record]:
-    """Return a page of the records under a prefix. Raises: Unavailable."""
-    page = await store.page(prefix, f"{prefix}{after}" if after else "", limit)
-    items = [model.decode(kind, entry.value) for entry in page.entries]
-    last = page.entries[-1].key.removeprefix(prefix) if page.more else None
-    return Listed(items, last, page.revision)
-
-
-async def found(store: Store, key: str, what: str) -> Entry:
-    """Return what is there. `what` is its name, for people. Raises: Absent, Unavailable."""
-    entry = await store.get(key)
-    if entry is None:
-        raise Absent(f"there is no {what}")
-    return entry
 
 
 def tag(said: Response, revision: int) -> None:
