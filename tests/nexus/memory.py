@@ -33,7 +33,7 @@ class MemoryStore:
         found: Entry | None = await Op(lambda: self.entries.get(key))
         return found
 
-    async def page(self, prefix: str, after: str = "", limit: int = 1000) -> Page:
+    async def page(self, prefix: str, after: str = "", limit: int = 1000, at: int = 0) -> Page:  # noqa: ARG002
         def found() -> Page:
             keys = sorted(key for key in self.entries if key.startswith(prefix) and key > after)
             return Page([self.entries[key] for key in keys[:limit]], self._revision, len(keys) > limit)

@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wayleave.net.units import MILLISECOND, SECOND, BootNs, Ns
-from wayleave.nexus.holding import Fenced, Holding, Refused, Terms
+from wayleave.nexus.holding import Holding, Terms
 from wayleave.nexus.model import Kind, Pool
 from wayleave.nexus.reclaim import Observer
+from wayleave.nexus.refusal import Fenced, Refused
 from wayleave.nexus.store.port import Conflict, Unavailable
 from wayleave.proto.nexus.holder import Holder, News, Request, Standing
 from wayleave.proto.nexus.messages import Block, Claim, GiveBack, Renew

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 
 import pytest
+from msgspec import structs
 
 from wayleave.net.units import SECOND, Ns
-from wayleave.nexus import model
-from wayleave.nexus.holding import ATTEMPTS, MOST_A_CLAIM, Absent, Busy, Fenced, Holding, Refused, Terms
-from wayleave.nexus.model import Kind, Pool
+from wayleave.nexus import holding, model
+from wayleave.nexus.holding import MOST_A_CLAIM, OWN_EPOCH, Holding, Terms
+from wayleave.nexus.model import NEXUS, Hold, Kind, Ownership, Pool
 from wayleave.nexus.placement import order
+from wayleave.nexus.records import ATTEMPTS
+from wayleave.nexus.refusal import Absent, Busy, Fenced, Refused
+from wayleave.nexus.store.port import Store
 from wayleave.proto.nexus.messages import Block, Claim, Claimed, GiveBack, Held, Renew
 
 from .memory import MemoryStore, finished
 
 POOL, BLOCKS = "residential", 16
+RESIDENTIAL = Pool(POOL, Kind.IPV4, "100.64.0.0/26", 4)
 HOLD = Ns(100 * SECOND)
 
 
@@ -24,7 +30,7 @@ class Nexus:
 
     def __init__(self) -> None:
         self.store = MemoryStore()
-        self.store.add_pool(Pool(POOL, Kind.IPV4, "100.64.0.0/26", 4))
+        self.store.add_pool(RESIDENTIAL)
         self.holding = Holding(self.store, Terms(HOLD))
 
     def renew(self, node: str, epoch: int = 0, between: Callable[[], None] = lambda: None) -> Held:
@@ -138,3 +144,79 @@ def test_what_makes_no_sense_is_refused_in_words(nexus: Nexus) -> None:
         nexus.claim("edge-1", 1, 0)
     with pytest.raises(Fenced):
         nexus.claim("edge-3", 1)
+
+
+def test_a_hold_never_lasts_less_than_its_gateway_was_told(nexus: Nexus) -> None:
+    """It promised addresses up to then; what it was told less of, it was told more of before."""
+    nexus.renew("edge-1")
+    nexus.holding.terms = Terms(Ns(HOLD // 2))
+    assert nexus.renew("edge-1", 1).duration == HOLD
+    record = model.decode(Hold, nexus.store.entries[model.hold_key("edge-1", 1)].value)
+    assert record == Hold(HOLD, 1)
+    nexus.holding.terms = Terms(Ns(HOLD * 2))
+    assert nexus.renew("edge-1", 1).duration == 2 * HOLD
+    nexus.holding.terms = Terms(Ns(HOLD // 2))
+    assert nexus.renew("edge-2").duration == HOLD // 2
+
+
+def test_a_pool_that_is_closed_meanwhile_gives_nothing(nexus: Nexus) -> None:
+    """The claim has seen it open, and is about to commit."""
+    nexus.renew("edge-1")
+    steps = count()
+
+    def between() -> None:
+        if next(steps) == 5:  # pool, record, hold, pool, block, …
+            nexus.store.add_pool(structs.replace(RESIDENTIAL, closed=True))
+
+    assert finished(nexus.holding.claim("edge-1", Claim(1, POOL)), between).blocks == ()
+    assert not any(key.startswith(model.BLOCKS) for key in nexus.store.entries)
+
+
+def test_who_looked_at_a_full_pool_tries_what_was_free_before_it_looks_again(
+    nexus: Nexus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = []
+
+    async def owned(store: Store, pool: str) -> dict[int, Ownership]:
+        looks.append(pool)
+        return await look(store, pool)
+
+    look = holding.owned
+    monkeypatch.setattr(holding, "owned", owned)
+    held = nexus.renew("edge-2")
+    theirs = {block.index: block for block in nexus.claim("edge-2", 1, BLOCKS).blocks}
+    *_, last, fourth, third, second, first = order("edge-1", POOL, BLOCKS)
+    for index in (first, second, third, fourth):
+        nexus.give_back("edge-2", held, theirs[index])
+    nexus.renew("edge-1")
+    looks.clear()
+    assert [block.index for _ in range(4) for block in nexus.claim("edge-1", 1).blocks] == [
+        fourth,
+        third,
+        second,
+        first,
+    ]
+    assert len(looks) == 1
+    nexus.give_back("edge-2", held, theirs[last])
+    assert [block.index for block in nexus.claim("edge-1", 1).blocks] == [last], "what was free before is not all"
+    assert nexus.claim("edge-1", 1).blocks == ()
+
+
+def test_what_nexus_owns_itself_no_gateway_gets(nexus: Nexus) -> None:
+    assert finished(nexus.holding.own(POOL, 3)) == Block(POOL, 3, "100.64.0.12", "100.64.0.15", 1)
+    assert finished(nexus.holding.own(POOL, 3)) is None
+    nexus.renew("edge-1")
+    got = nexus.claim("edge-1", 1, BLOCKS).blocks
+    assert {block.index for block in got} == set(range(BLOCKS)) - {3}
+    assert finished(nexus.holding.own(POOL, 4)) is None
+
+
+def test_no_gateway_has_the_name_of_nexus(nexus: Nexus) -> None:
+    finished(nexus.holding.own(POOL, 3))
+    for ask in (
+        nexus.holding.renew(NEXUS, Renew(OWN_EPOCH)),
+        nexus.holding.claim(NEXUS, Claim(OWN_EPOCH, POOL)),
+        nexus.holding.give_back(NEXUS, GiveBack(OWN_EPOCH, 0, POOL, 3, 1)),
+    ):
+        with pytest.raises(Refused, match="no gateway"):
+            finished(ask)

@@ -16,6 +16,13 @@ def test_an_order_has_every_block_once(node: str, count: int) -> None:
     assert sorted(order(node, "residential", count)) == list(range(count))
 
 
+def test_an_order_among_some_is_that_of_all_without_the_others() -> None:
+    some = {3, 700, 5, 255, 256}
+    assert list(order("edge-1", "residential", 1_000, some)) == [
+        index for index in order("edge-1", "residential", 1_000) if index in some
+    ]
+
+
 def test_it_is_the_same_each_time_and_another_for_each_gateway_and_pool() -> None:
     orders = [tuple(order(node, pool, 64)) for node in ("edge-1", "edge-2") for pool in ("a", "b")]
     assert len(set(orders)) == 4

@@ -10,11 +10,12 @@ from msgspec import structs
 
 from tests.conftest import PROFILE
 from wayleave.nexus import model, reclaim
-from wayleave.nexus.holding import Fenced, Holding
+from wayleave.nexus.holding import Holding
 from wayleave.nexus.model import Hold, Ownership
 from wayleave.nexus.reclaim import Observer
+from wayleave.nexus.refusal import Fenced
 from wayleave.nexus.store.port import Delete, Entry, Is, Put
-from wayleave.proto.nexus.messages import Claim, GiveBack
+from wayleave.proto.nexus.messages import Block, Claim, GiveBack
 
 from .memory import MemoryStore
 from .simulation import Violation, World
@@ -33,14 +34,14 @@ def test_no_unit_ever_has_two_holders(seed: int) -> None:
 def _hash_as_reservation(patch: pytest.MonkeyPatch) -> None:
     """The block that a gateway prefers is its own, whoever has it."""
 
-    async def taken(self: Holding, node: str, asked: Claim, index: int) -> int:
+    async def taken(self: Holding, node: str, asked: Claim, index: int) -> Block:
         await self._present(node, asked.epoch)
         changes = [
             Put(model.block_key(asked.pool, index), model.encode(Ownership(node, asked.epoch, 1))),
             Put(model.held_key(node, asked.epoch, asked.pool, index), b"1"),
         ]
         await self._store.commit([], changes)
-        return 1
+        return Block(asked.pool, index, "", "", 1)
 
     patch.setattr(Holding, "_taken", taken)
 

@@ -38,12 +38,12 @@ from wayleave.api.schema import (
 )
 from wayleave.api.search import Filter, NotOne, search
 from wayleave.config.load import FILES_MAX, Files
-from wayleave.config.wording import plainly
 from wayleave.io import devices
 from wayleave.net.ipv4 import Address4
 from wayleave.net.mac import Mac
 from wayleave.net.units import SECOND, Ns
 from wayleave.session.model import Phase, Session
+from wayleave.session.wording import plainly
 
 if TYPE_CHECKING:
     from wayleave.access.ipoe import Ipoe

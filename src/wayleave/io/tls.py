@@ -1,4 +1,4 @@
-"""TLS as a client that shows a certificate, and what it says when it goes wrong, in words that say what to do."""
+"""TLS between two that both show a certificate, and what it says when it goes wrong, in words that say what to do."""
 
 from __future__ import annotations
 
@@ -24,6 +24,24 @@ def client_context(certificate: Path, key: Path, ca: Path, setting: str) -> ssl.
     Files are read now and not again. `setting`: of whom they are. Raises: SecretError.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    _load(context, certificate, key, ca, setting)
+    return context
+
+
+def server_context(certificate: Path, key: Path, ca: Path, setting: str) -> ssl.SSLContext:
+    """Return what lets on clients alone that show a certificate of `ca`, and shows them ours; TLS 1.2 at least.
+
+    No session is resumed: each connection's certificate is looked at anew. As `client_context` otherwise.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.num_tickets = 0
+    context.options |= ssl.OP_NO_TICKET
+    _load(context, certificate, key, ca, setting)
+    return context
+
+
+def _load(context: ssl.SSLContext, certificate: Path, key: Path, ca: Path, setting: str) -> None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     read_private(key, f"{setting}.key", "the private key, PEM,", KEY_MOST)
     try:
@@ -40,7 +58,6 @@ def client_context(certificate: Path, key: Path, ca: Path, setting: str) -> ssl.
                 f"{setting}.key", f"{key} is not the key of {certificate}", "give the two that belong together"
             ) from None
         raise SecretError(f"{setting}.certificate, key", f"{certificate}, {key}: {_of_file(error)}", PEM) from None
-    return context
 
 
 class _LockedError(Exception):

@@ -12,8 +12,11 @@ No address has two owners, whatever is lost, repeated, late, or runs at once, si
 * a hold lapses by a commit that expects that nobody renewed it since an observer (`reclaim`) first saw it so, and that
   has watched it for longer than its gateway, which counts from before it asked, believes in it;
 * a block that its gateway gave back is taken only as long as nobody has renewed the hold since, so not late;
+* a claim expects its pool as it was read, so that a pool which is closed, to be deleted (`pools`), gives no more;
 * an epoch is never given again. Who lost its disk begins another, and what the last one owns stays its own until
   that lapses: there may be subscribers who live there.
+
+Nexus itself has a hold too, which nobody ends: what it hands out unit by unit (`allocations`) lies in its own blocks.
 
 Coroutines that await the store and nothing else: whoever drives them has the clock.
 """
@@ -21,48 +24,26 @@ Coroutines that await the store and nothing else: whoever drives them has the cl
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable
 from itertools import islice
 
 from msgspec import Struct
 
 from wayleave.net.units import SECOND, Ns
 from wayleave.nexus import model
-from wayleave.nexus.model import Hold, Node, Ownership, Pool
+from wayleave.nexus.model import NEXUS, Hold, Node, Ownership, Pool
 from wayleave.nexus.placement import order
+from wayleave.nexus.records import ATTEMPTS, again
+from wayleave.nexus.refusal import Absent, Fenced, Refused
 from wayleave.nexus.spaces import Space, space
 from wayleave.nexus.store.port import Conflict, Delete, Entry, Is, Put, Store, entries
 from wayleave.proto.nexus.messages import Block, Claim, Claimed, GiveBack, Held, Renew
 
-ATTEMPTS = 16
-"""How often something is tried while others get in between: each time somebody got on."""
 MOST_A_CLAIM = 16
 PROBES = 8
 """Blocks that are tried before the whole pool is looked at."""
-
-
-class Refused(Exception):
-    """Nothing was done; the text says why, and what to do. `status` is HTTP's."""
-
-    status = 400
-
-
-class Fenced(Refused):
-    """The epoch is not the gateway's any more: nothing that it owned is its own."""
-
-    status = 409
-
-
-class Absent(Refused):
-    """There is nothing of that name."""
-
-    status = 404
-
-
-class Busy(Refused):
-    """Others got in between every time."""
-
-    status = 503
+OWN_EPOCH = 1
+"""Of Nexus's own hold: as it never ends, there is no other."""
 
 
 class Terms(Struct, frozen=True):
@@ -76,33 +57,40 @@ class Holding:
 
     def __init__(self, store: Store, terms: Terms = Terms()) -> None:
         self._store, self.terms = store, terms
+        self._free: dict[str, set[int]] = {}
+        """Blocks of rather full pools that nobody owned when this looked last: where to try first, and no more."""
 
     async def renew(self, node: str, asked: Renew) -> Held:
-        """Let the hold of `node` last on, or begin one where it has none. Raises: Fenced, Busy, Unavailable."""
-        for _ in range(ATTEMPTS):
-            try:
-                epoch, beat = await (self._renewed(node, asked.epoch) if asked.epoch else self._begun(node))
-            except Conflict:
-                continue
-            blocks = [block async for block in self._blocks(node, epoch)]
-            return Held(epoch, beat, self.terms.hold, tuple(blocks))
-        raise Busy(f"hold of {node}: others came in between {ATTEMPTS} times; ask again")
+        """Let the hold of `node` last on, or begin one where it has none. Raises: Fenced, Busy, Unavailable.
 
-    async def _renewed(self, node: str, epoch: int) -> tuple[int, int]:
+        It never lasts less than the gateway was told before: it may have promised addresses up to then.
+        """
+        _no_gateway_is_nexus(node)
+
+        async def renewed() -> tuple[int, Hold]:
+            return await (self._renewed(node, asked.epoch) if asked.epoch else self._begun(node))
+
+        epoch, hold = await again(renewed, f"hold of {node}")
+        blocks = [block async for block in self._blocks(node, epoch)]
+        return Held(epoch, hold.beat, hold.duration, tuple(blocks))
+
+    async def _renewed(self, node: str, epoch: int) -> tuple[int, Hold]:
         record, hold = await self._present(node, epoch)
-        beat = model.decode(Hold, hold.value).beat + 1
-        changed = Put(hold.key, model.encode(Hold(self.terms.hold, beat)))
+        before = model.decode(Hold, hold.value)
+        renewed = Hold(max(self.terms.hold, before.duration), before.beat + 1)
+        changed = Put(hold.key, model.encode(renewed))
         await self._store.commit([Is(record.key, record.revision), Is(hold.key, hold.revision)], [changed])
-        return epoch, beat
+        return epoch, renewed
 
-    async def _begun(self, node: str) -> tuple[int, int]:
+    async def _begun(self, node: str) -> tuple[int, Hold]:
         key = model.node_key(node)
         found = await self._store.get(key)
         epoch = model.decode(Node, found.value).epoch + 1 if found else 1
-        hold = Put(model.hold_key(node, epoch), model.encode(Hold(self.terms.hold, 0)))
+        begun = Hold(self.terms.hold, 0)
+        hold = Put(model.hold_key(node, epoch), model.encode(begun))
         expects = [Is(key, found.revision if found else 0), Is(hold.key, 0)]
         await self._store.commit(expects, [Put(key, model.encode(Node(epoch))), hold])
-        return epoch, 0
+        return epoch, begun
 
     async def _present(self, node: str, epoch: int) -> tuple[Entry, Entry]:
         """Return a gateway's record and its hold. Raises: Fenced unless `epoch` is the present one, and stands."""
@@ -121,64 +109,68 @@ class Holding:
             yield Block(name, index, *spaces[name].bounds(index), int(entry.value))
 
     async def _space(self, pool: str) -> Space:
-        found = await self._store.get(model.pool_key(pool))
+        return space(model.decode(Pool, (await self._pool(pool)).value))
+
+    async def _pool(self, name: str) -> Entry:
+        found = await self._store.get(model.pool_key(name))
         if found is None:
-            raise Absent(f"there is no pool {pool}")
-        return space(model.decode(Pool, found.value))
+            raise Absent(f"there is no pool {name}")
+        return found
 
     async def claim(self, node: str, asked: Claim) -> Claimed:
         """Give `node` blocks of a pool: those that it prefers, of those that nobody owns.
 
         Raises: Fenced, Absent, Busy, Unavailable: it may own them then, and hears of them when it renews.
         """
+        _no_gateway_is_nexus(node)
         if not 1 <= asked.count <= MOST_A_CLAIM:
             raise Refused(f"count: from 1 to {MOST_A_CLAIM} blocks can be claimed at once")
-        ground = await self._space(asked.pool)
-        wanted = order(node, asked.pool, ground.blocks)
-        got = await self._first(node, asked, ground, islice(wanted, PROBES), asked.count)
-        if len(got) < asked.count:  # the pool is rather full: see what of it is not
-            owned = await self._owned(asked.pool)
-            rest = (index for index in wanted if index not in owned)
-            got += await self._first(node, asked, ground, rest, asked.count - len(got))
+        blocks = (await self._space(asked.pool)).blocks
+        got = await self._first(node, asked, islice(order(node, asked.pool, blocks), PROBES), asked.count)
+        looked = False
+        while len(got) < asked.count and not looked:  # the pool is rather full: see what of it is not
+            free = self._free.get(asked.pool)
+            if not free:
+                free = set(range(blocks)) - (await owned(self._store, asked.pool)).keys()
+                self._free[asked.pool], looked = free, True
+            rest = order(node, asked.pool, blocks, free)
+            got += await self._first(node, asked, rest, asked.count - len(got))
         return Claimed(tuple(got))
 
-    async def _first(self, node: str, asked: Claim, ground: Space, wanted: Iterator[int], count: int) -> list[Block]:
+    async def _first(self, node: str, asked: Claim, wanted: Iterable[int], count: int) -> list[Block]:
         """Take the first `count` blocks of `wanted` that can be had, or as many as there are."""
         got: list[Block] = []
         for index in wanted:
-            fence = await self._tried(node, asked, index)
-            if fence is not None:
-                got.append(Block(asked.pool, index, *ground.bounds(index), fence))
+            block = await self._tried(node, asked, index)
+            self._free.get(asked.pool, set()).discard(index)
+            if block is not None:
+                got.append(block)
                 if len(got) == count:
                     break
         return got
 
-    async def _owned(self, pool: str) -> set[int]:
-        """The blocks of a pool that somebody owned while this looked; what changes meanwhile is found by trying."""
-        holds = {entry.key async for entry in entries(self._store, model.HOLDS)}
-        found: set[int] = set()
-        async for entry in entries(self._store, f"{model.BLOCKS}{pool}/"):
-            ownership = model.decode(Ownership, entry.value)
-            if ownership.node and model.hold_key(ownership.node, ownership.epoch) in holds:
-                found.add(int(entry.key.rpartition("/")[2], 16))
-        return found
-
-    async def _tried(self, node: str, asked: Claim, index: int) -> int | None:
-        """Take a block; returns its fence, or None if it is somebody's."""
+    async def _tried(self, node: str, asked: Claim, index: int) -> Block | None:
+        """Take a block; None if it is somebody's."""
         for _ in range(ATTEMPTS):
             with contextlib.suppress(Conflict):
                 return await self._taken(node, asked, index)
         return None
 
-    async def _taken(self, node: str, asked: Claim, index: int) -> int | None:
-        """The same, once. Raises: Conflict, Fenced."""
+    async def _taken(self, node: str, asked: Claim, index: int) -> Block | None:
+        """The same, once. Raises: Conflict, Fenced, Absent."""
         record, hold = await self._present(node, asked.epoch)
+        of = await self._pool(asked.pool)
+        pool = model.decode(Pool, of.value)
+        ground = space(pool)
         key = model.block_key(asked.pool, index)
         found = await self._store.get(key)
         last = model.decode(Ownership, found.value) if found else Ownership("", 0, 0)
+        if pool.closed or index >= ground.blocks:
+            return None
         expects = [
             Is(record.key, record.revision),
             Is(hold.key, hold.revision),
+            Is(of.key, of.revision),
             Is(key, found.revision if found else 0),
         ]
         changes: list[Put | Delete] = []
@@ -192,13 +184,21 @@ class Holding:
         changes.append(Put(key, model.encode(Ownership(node, asked.epoch, fence))))
         changes.append(Put(model.held_key(node, asked.epoch, asked.pool, index), b"%d" % fence))
         await self._store.commit(expects, changes)
-        return fence
+        return Block(asked.pool, index, *ground.bounds(index), fence)
+
+    async def own(self, pool: str, index: int) -> Block | None:
+        """Have Nexus itself own a block; None if it is somebody's. Raises: Absent, Unavailable."""
+        if await self._store.get(model.hold_key(NEXUS, OWN_EPOCH)) is None:
+            with contextlib.suppress(Conflict):
+                await self._begun(NEXUS)
+        return await self._tried(NEXUS, Claim(OWN_EPOCH, pool), index)
 
     async def give_back(self, node: str, asked: GiveBack) -> None:
         """Take back a block. One that is not its own (any more) is as it should be.
 
         Raises: Fenced; Refused if the hold was renewed since; Unavailable.
         """
+        _no_gateway_is_nexus(node)
         _, hold = await self._present(node, asked.epoch)
         late = Refused(f"hold of {node}: renewed since {asked.beat}; renew, and give back what is still too much")
         if model.decode(Hold, hold.value).beat != asked.beat:
@@ -216,3 +216,19 @@ class Holding:
             await self._store.commit([Is(hold.key, hold.revision), Is(key, found.revision)], changes)
         except Conflict:
             raise late from None
+
+
+async def owned(store: Store, pool: str) -> dict[int, Ownership]:
+    """The blocks of a pool that were owned while this looked, and whose; what changes meanwhile is found by trying."""
+    holds = {entry.key async for entry in entries(store, model.HOLDS)}
+    found: dict[int, Ownership] = {}
+    async for entry in entries(store, f"{model.BLOCKS}{pool}/"):
+        ownership = model.decode(Ownership, entry.value)
+        if ownership.node and model.hold_key(ownership.node, ownership.epoch) in holds:
+            found[int(entry.key.rpartition("/")[2], 16)] = ownership
+    return found
+
+
+def _no_gateway_is_nexus(node: str) -> None:
+    if node == NEXUS:
+        raise Refused(f"{NEXUS}: is Nexus's own name, and no gateway's; give the gateway another certificate")

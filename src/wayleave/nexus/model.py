@@ -1,10 +1,17 @@
 """What Nexus keeps, and under which keys. Values are JSON.
 
     pool/NAME                              Pool
+    plan/TENANT                            Plan         its pools of addresses, none of which overlap
     block/POOL/INDEX                       Ownership    there from its first owner on, for ever: the fence must not fall
     node/NAME                              Node
+    state/NAME                             NodeState    as the gateway last told
     hold/NAME/EPOCH                        Hold         there for as long as the epoch may own anything
     held/NAME/EPOCH/POOL/INDEX             the fence    a block, found by its owner
+    unit/POOL/NUMBER                       Unit         there from its first holder on, for ever
+    lease/POOL/NUMBER                      Lease        of a unit whose time is limited
+    last/POOL/HOLDER                       the number   of the unit that it has, or had
+    address/POOL/ADDRESS                   Assignment   whose a subscriber's address is or last was, as its gateway told
+    view/NODE/SUBSCRIBER                   what the gateway has to know, as `aaa.local.Subscriber` is written
 
 Numbers in keys are written so that their order is that of the keys. `held` is written with `block` in one commit.
 """
@@ -12,14 +19,20 @@ Numbers in keys are written so that their order is that of the keys. `held` is w
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from wayleave.net.units import Ns
 
-POOLS, BLOCKS, NODES, HOLDS, HELD = "pool/", "block/", "node/", "hold/", "held/"
+POOLS, PLANS, BLOCKS, NODES, HOLDS, HELD = "pool/", "plan/", "block/", "node/", "hold/", "held/"
+UNITS, LEASES, LASTS = "unit/", "lease/", "last/"
+STATES, ADDRESSES, VIEWS = "state/", "address/", "view/"
+Moment = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)$")]
+"""As in RFC 3339."""
+NEXUS = "nexus"
+"""The name under which Nexus owns blocks itself; no gateway has it."""
 
 
 class Kind(StrEnum):
@@ -29,12 +42,17 @@ class Kind(StrEnum):
     IPV6 = "ipv6"
     """Prefixes, to be delegated."""
     VLAN = "vlan"
+    """Single ones, or pairs of an S-VID and a C-VID."""
+    PORTS = "ports"
+    """Ranges of ports of public IPv4 addresses."""
 
 
 class Pool(Struct, frozen=True):
-    """What gateways share. `space` is a network, or of VLANs `FIRST-LAST`; a block is `block` units of it.
+    """What gateways share. `space` is a network, or of VLANs `FIRST-LAST`, of S- and C-VIDs `FIRST-LAST.FIRST-LAST`.
 
-    A unit is an address or a VLAN; of IPv6 it is a prefix of length `unit`, which the others have as 0.
+    A block is `block` units of it. A unit is an address, a VLAN or a pair of them; of IPv6 it is a prefix of length
+    `unit`; of ports it is a range of `unit` ports of an address, and a block is all ranges of `block` addresses. The
+    others have no `unit`. `tenant`: no two pools of addresses of one overlap. `closed`: nobody gets more of it.
     """
 
     name: str
@@ -42,12 +60,47 @@ class Pool(Struct, frozen=True):
     space: str
     block: int
     unit: int = 0
+    tenant: str = ""
+    closed: bool = False
+
+
+class Plan(Struct, frozen=True):
+    """The networks of a tenant's pools of addresses, by the pools' names."""
+
+    networks: dict[str, str]
 
 
 class Node(Struct, frozen=True):
     """A gateway: the epoch of its hold. It grows, and is never given twice."""
 
     epoch: int
+
+
+class PoolUse(Struct, frozen=True):
+    """How full a pool of a gateway is, in addresses."""
+
+    pool: str
+    held: int
+    size: int
+
+
+class NodeState(Struct, frozen=True):
+    """What a gateway tells of itself: `at`, and Nexus `heard` it then."""
+
+    version: str
+    sessions: int
+    pools: tuple[PoolUse, ...]
+    at: Moment
+    heard: str = ""
+
+
+class Assignment(Struct, frozen=True):
+    """Whose an address is, since `at` (`began`), or was until then (`ended`)."""
+
+    subscriber: str
+    node: str
+    state: Literal["began", "ended"]
+    at: Moment
 
 
 class Hold(Struct, frozen=True):
@@ -65,8 +118,44 @@ class Ownership(Struct, frozen=True):
     fence: int
 
 
+class Mode(StrEnum):
+    """How long a unit is its holder's."""
+
+    STICKY = "sticky"
+    """Until it is released; then it gets the same again, while that is free."""
+    SESSION = "session"
+    """Until it is released."""
+    TTL = "ttl"
+    """Until it has not been renewed for as long as was said."""
+    RESERVATION = "reservation"
+    """Until the operator deletes it."""
+
+
+class Unit(Struct, frozen=True):
+    """Whose a unit is; nobody's, if `holder` is empty. `fence` grows with every time that it is given to somebody.
+
+    `request` tells a question that is repeated from another one.
+    """
+
+    holder: str
+    fence: int
+    mode: Mode = Mode.SESSION
+    request: str = ""
+
+
+class Lease(Struct, frozen=True):
+    """For how long a unit is its holder's from when it asked last; every renewal writes it anew."""
+
+    duration: Ns
+    beat: int
+
+
 def pool_key(name: str) -> str:
     return f"{POOLS}{name}"
+
+
+def plan_key(tenant: str) -> str:
+    return f"{PLANS}{tenant}"
 
 
 def block_key(pool: str, index: int) -> str:
@@ -75,6 +164,18 @@ def block_key(pool: str, index: int) -> str:
 
 def node_key(node: str) -> str:
     return f"{NODES}{node}"
+
+
+def state_key(node: str) -> str:
+    return f"{STATES}{node}"
+
+
+def address_key(pool: str, address: str) -> str:
+    return f"{ADDRESSES}{pool}/{address}"
+
+
+def view_prefix(node: str) -> str:
+    return f"{VIEWS}{node}/"
 
 
 def hold_key(node: str, epoch: int) -> str:
@@ -87,6 +188,28 @@ def held_prefix(node: str, epoch: int) -> str:
 
 def held_key(node: str, epoch: int, pool: str, index: int) -> str:
     return f"{held_prefix(node, epoch)}{pool}/{index:08x}"
+
+
+def units_prefix(pool: str) -> str:
+    return f"{UNITS}{pool}/"
+
+
+def unit_key(pool: str, number: int) -> str:
+    return f"{units_prefix(pool)}{number:016x}"
+
+
+def lease_key(pool: str, number: int) -> str:
+    return f"{LEASES}{pool}/{number:016x}"
+
+
+def last_key(pool: str, holder: str) -> str:
+    return f"{LASTS}{pool}/{holder}"
+
+
+def of_unit_key(key: str) -> tuple[str, int]:
+    """Return the pool and the number that a `unit` or a `lease` key names."""
+    _, pool, number = key.split("/")
+    return pool, int(number, 16)
 
 
 def of_held_key(key: str) -> tuple[str, int]:

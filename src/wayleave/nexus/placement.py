@@ -11,19 +11,23 @@ groups and one of blocks. Source: Thaler and Ravishankar, "Using name-based mapp
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 
 GROUP = 256
 
 
-def order(node: str, pool: str, count: int) -> Iterator[int]:
-    """Yield all indices of `count` blocks, the one that `node` prefers first."""
+def order(node: str, pool: str, count: int, among: Container[int] | None = None) -> Iterator[int]:
+    """Yield the indices of `count` blocks, the one that `node` prefers first: all, or those of `among`.
+
+    The latter are asked for a group at a time, as it comes to it.
+    """
     for group in _ranked(node, f"{pool}/groups", range((count + GROUP - 1) // GROUP)):
         start = group * GROUP
-        yield from _ranked(node, pool, range(start, min(start + GROUP, count)))
+        indices = range(start, min(start + GROUP, count))
+        yield from _ranked(node, pool, indices if among is None else [index for index in indices if index in among])
 
 
-def _ranked(node: str, space: str, indices: range) -> list[int]:
+def _ranked(node: str, space: str, indices: Iterable[int]) -> list[int]:
     keyed = hashlib.blake2b(f"{node}\0{space}\0".encode(), digest_size=8)
 
     def weight(index: int) -> bytes:

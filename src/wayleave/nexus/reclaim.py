@@ -20,42 +20,69 @@ from wayleave.nexus.model import Hold
 from wayleave.nexus.store.port import Conflict, Delete, Entry, Is, Store, entries
 from wayleave.proto.nexus.holder import RATE_ERROR
 
+GRACE = Ns(600 * SECOND)
 _SWEPT_AT_ONCE = 100
 
 
 class Seen(Struct, frozen=True, gc=False):
-    """A hold as it was first seen: the revision that it was written at, and when that was."""
+    """An entry as it was first seen: the revision that it was written at, and when that was."""
 
     revision: int
     at: BootNs
 
 
-class Observer:
-    """Watches the holds of a store. `grace` is added to what arithmetic demands: time for people, and for surprises."""
+class Watched:
+    """Entries that are over when nobody has written them for as long as they last, and `grace` besides.
 
-    def __init__(self, store: Store, grace: Ns = Ns(600 * SECOND), rate_error: int = RATE_ERROR) -> None:
-        self._store, self._grace, self._rate_error = store, grace, rate_error
+    `duration` reads from an entry how long that is.
+    """
+
+    def __init__(self, store: Store, prefix: str, duration: Callable[[Entry], Ns], grace: Ns, rate_error: int) -> None:
+        self._store, self._prefix, self._duration = store, prefix, duration
+        self._grace, self._rate_error = grace, rate_error
         self._seen: dict[str, Seen] = {}
 
-    async def look(self, clock: Callable[[], BootNs]) -> list[str]:
-        """Look at every hold, and end those whose time is over; returns their keys. Raises: Unavailable."""
-        ended: list[str] = []
+    def __len__(self) -> int:
+        return len(self._seen)
+
+    async def over(self, clock: Callable[[], BootNs]) -> list[Entry]:
+        """Look at all of them; returns those whose time is over, as they were seen. Raises: Unavailable."""
+        over: list[Entry] = []
         found: set[str] = set()
-        async for entry in entries(self._store, model.HOLDS):
+        async for entry in entries(self._store, self._prefix):
             now = clock()  # behind the reading: what it found was written before that
             found.add(entry.key)
-            if self._over(entry, now) and await self._lapse(entry):
-                ended.append(entry.key)
+            if self._is_over(entry, now):
+                over.append(entry)
         self._seen = {key: seen for key, seen in self._seen.items() if key in found}
-        return ended
+        return over
 
-    def _over(self, entry: Entry, now: BootNs) -> bool:
+    def _is_over(self, entry: Entry, now: BootNs) -> bool:
         seen = self._seen.get(entry.key)
         if seen is None or seen.revision != entry.revision:
             self._seen[entry.key] = Seen(entry.revision, now)
             return False
-        duration = model.decode(Hold, entry.value).duration
-        return now - seen.at > watched(duration, self._rate_error, self._grace)
+        return now - seen.at > watched(self._duration(entry), self._rate_error, self._grace)
+
+
+class Observer:
+    """Watches the holds of a store. `grace` is added to what arithmetic demands: time for people, and for surprises.
+
+    Nexus's own hold is not of a gateway, and nobody ends it.
+    """
+
+    def __init__(self, store: Store, grace: Ns = GRACE, rate_error: int = RATE_ERROR) -> None:
+        self._store = store
+        self._watched = Watched(store, model.HOLDS, _duration, grace, rate_error)
+
+    def __len__(self) -> int:
+        """How many holds there were at the last look."""
+        return len(self._watched)
+
+    async def look(self, clock: Callable[[], BootNs]) -> list[str]:
+        """Look at every hold, and end those whose time is over; returns their keys. Raises: Unavailable."""
+        over = [entry for entry in await self._watched.over(clock) if model.of_hold_key(entry.key)[0] != model.NEXUS]
+        return [entry.key for entry in over if await self._lapse(entry)]
 
     async def _lapse(self, entry: Entry) -> bool:
         """End a hold that is still as it was seen. Its blocks are free from then on."""
@@ -73,6 +100,10 @@ class Observer:
             page = await self._store.page(prefix, "", _SWEPT_AT_ONCE)
             await self._store.commit([], [Delete(entry.key) for entry in page.entries])
             more = page.more
+
+
+def _duration(hold: Entry) -> Ns:
+    return model.decode(Hold, hold.value).duration
 
 
 def watched(duration: Ns, rate_error: int, grace: Ns) -> Ns:

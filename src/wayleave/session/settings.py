@@ -28,7 +28,7 @@ class Senseless(AttributeError):
 class Leaf(BaseModel):
     """A part of the configuration: unknown keys are errors, no value is bent into another type, none changes.
 
-    One that was read from a file with faults has no attribute for a value that makes no sense (`config.partial`).
+    One that was read from a file with faults has no attribute for a value that makes no sense (`session.partial`).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True)
