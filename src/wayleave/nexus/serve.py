@@ -123,11 +123,13 @@ async def _follow(feed: Feed) -> None:
 
 async def _compact(store: Store) -> None:
     """Have the store forget what was before the last `KEPT`, for ever."""
+    before = 0
     while True:
+        await _pause(KEPT)
         with suppress(Unavailable):
+            if before:
+                await store.compact(before)
             before = await store.revision()
-            await _pause(KEPT)
-            await store.compact(before)
 
 
 async def _pause(length: Ns) -> None:
