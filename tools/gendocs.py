@@ -27,7 +27,6 @@ from wayleave.api.verdicts import RULES
 from wayleave.config.changes import restart_of
 from wayleave.config.jsonschema import schema, written
 from wayleave.config.schema import Configuration
-from wayleave.config.wording import section_of
 from wayleave.dataplane.abi import Dhcp4Result, DropReason
 from wayleave.dataplane.counters import spoken
 from wayleave.net.mac import Mac
@@ -46,6 +45,7 @@ from wayleave.session.model import (
     Session,
     Subnet,
 )
+from wayleave.session.wording import section_of
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "docs" / "reference"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.config.test_load import GOOD, RADIUS
+from tests.config.test_load import GOOD, NEXUS, RADIUS
 from wayleave.aaa.local import Subscriber
 from wayleave.config.changes import NAMED, changes, password_changes, subscriber_changes
 from wayleave.config.load import load
@@ -49,6 +49,7 @@ CHANGES: dict[str, tuple[str, str, list[tuple[str, bool]]]] = {
     "a limit": ('role = "subscriber"', 'role = "subscriber"\nclients = 1', [("ports[1].clients: 8 → 1", False)]),
     "a tenant": ("[authorization]", '[[tenants]]\nname = "default"\n[[tenants]]\nname = "b"\n[authorization]', [
         ("tenants[b]: is new", True)]),
+    "where Nexus is": ("[authorization]", f"{NEXUS}[authorization]", [("nexus: is new", True)]),
     "a service": ("[authorization]", '[[tenants]]\nname = "default"\nservices = ["udp/53"]\n[authorization]', [
         ('tenants[default].services: [] → ["udp/53"]', False)]),
 }  # fmt: skip
@@ -71,6 +72,15 @@ def test_rates_and_lengths_of_time_are_told_as_the_file_has_them(tmp_path: Path)
         'services[gold].down: "100M" → "200M"',
         "services[gold].burst_down: absent → 20000",
         'services[gold].session_timeout: "2h" → "90s"',
+    ]
+
+
+def test_a_nexus_that_is_another_or_gone_is_told(tmp_path: Path) -> None:
+    old, gone = read(tmp_path, GOOD + NEXUS), read(tmp_path, GOOD)
+    new = read(tmp_path, GOOD + NEXUS.replace('"bng1.pem"', '"bng2.pem"'))
+    assert [(str(change), bool(change.restart)) for change in (*changes(old, new), *changes(old, gone))] == [
+        ('nexus.certificate: "bng1.pem" → "bng2.pem"', True),
+        ("nexus: is gone", True),
     ]
 
 

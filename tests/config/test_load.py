@@ -9,6 +9,7 @@ import pytest
 
 from wayleave.config.load import ConfigurationError, load, read
 from wayleave.daemon.derived import derive
+from wayleave.io.settings import Server
 from wayleave.net.mac import Mac
 from wayleave.net.units import SECOND
 from wayleave.session.model import Client, Line, Service
@@ -467,6 +468,48 @@ def test_what_makes_no_sense_is_not_said_to_be_missing_as_well(file: Path, was: 
 
 def test_an_empty_file_lacks_everything(file: Path) -> None:
     assert problems(file, "") == ["gateway: is missing", "ports: is missing", "pools: is missing"]
+
+
+NEXUS = """
+[nexus]
+servers = ["https://nexus.example:7443", "https://[2001:db8::1]:7443"]
+certificate = "bng1.pem"
+key = "/etc/wayleave/bng1.key"
+ca = "ca.pem"
+"""
+
+
+def test_nexus_is_absent_or_said_whole(file: Path, tmp_path: Path) -> None:
+    file.write_text(GOOD)
+    assert load(file).settings.nexus is None
+    file.write_text(GOOD + NEXUS)
+    nexus = load(file).settings.nexus
+    assert nexus is not None
+    assert nexus.ends == (Server("nexus.example", 7443), Server("2001:db8::1", 7443))
+    assert [str(end) for end in nexus.ends] == list(nexus.servers)
+    assert nexus.pem(tmp_path) == (tmp_path / "bng1.pem", Path("/etc/wayleave/bng1.key"), tmp_path / "ca.pem")
+    assert problems(file, f"{GOOD}\n[nexus]\nservers = []\n") == [
+        "nexus.servers: must not be empty",
+        *(f"nexus.{key}: is missing" for key in ("certificate", "key", "ca")),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("server", "why"),
+    [
+        ("http://nexus.example:7443", '"http://nexus.example:7443" would be asked in the clear, by anybody: write https://'),
+        ("nexus.example", '"nexus.example" is no server: write https://HOST:PORT, IPv6 in brackets: '
+         "https://[2001:db8::1]:7443"),
+        ("https://2001:db8::1", '"https://2001:db8::1" is no server: write https://HOST:PORT, IPv6 in brackets: '
+         "https://[2001:db8::1]:7443"),
+        ("https://a/b", '"https://a/b" is no server: write https://HOST:PORT, IPv6 in brackets: https://[2001:db8::1]:7443'),
+        ("https://[2001:db8::1::]:7443", "2001:db8::1:: is no IPv6 address"),
+        ("https://nexus.example:0", "0 is no port: there are 1 to 65535"),
+        ("https://nexus.example:7443/", "https://nexus.example:7443/ is there twice: leave one out"),
+    ],
+)  # fmt: skip
+def test_where_nexus_cannot_be_is_refused_in_words(file: Path, server: str, why: str) -> None:
+    assert problems(file, GOOD + NEXUS.replace('"https://[', f'"{server}", "https://[')) == [f"nexus.servers: {why}"]
 
 
 def radius_server(file: Path, text: str) -> list[str]:

@@ -273,6 +273,7 @@ TERMINATED = {
     CloseCause.LOST_CARRIER: 2,
     CloseCause.NOT_NEGOTIATED: 8,  # Port-Error
     CloseCause.RECONFIGURED: 10,  # NAS-Request
+    CloseCause.BLOCK_LOST: 10,
 }
 """Acct-Terminate-Cause of every way in which a session ends (RFC 2866 5.10)."""
 

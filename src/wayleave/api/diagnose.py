@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from wayleave.api.explain import from_client
 from wayleave.api.facts import Facts, Heard, PortFacts
 from wayleave.api.journal import EntryView, client_of, entries_of, entry_views, heard_last
+from wayleave.api.nexus import NexusView
 from wayleave.api.radius import ServerView, servers, view_server
 from wayleave.api.rules.rule import seen_dropped
 from wayleave.api.search import Filter, first
@@ -86,6 +87,8 @@ class Diagnosing(Protocol):
     def dropped(self) -> Drops: ...
 
     def pool_views(self) -> list[PoolView]: ...
+
+    def nexus_view(self) -> NexusView | None: ...
 
 
 class DiagnosisView(BaseModel):
@@ -165,6 +168,7 @@ async def answer(gateway: Diagnosing, whom: Whom, to: IPv4Address) -> DiagnosisV
             store_failed=gateway.store_failed,
             clock_awaited=session is not None and gateway.awaits_clock(session.id),
             pool=_pool(gateway.pool_views(), pool),
+            nexus=gateway.nexus_view(),
             seen=counters.seen(session.id) if session is not None else NEVER,
             usage=counters.usage(session.id, session.since) if session is not None else None,
             asking=counters.asking(session.id, session.since) if session is not None else Asking(),

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from wayleave.aaa.local import Subscriber
 from wayleave.access.demux import Ignored
+from wayleave.api.nexus import NexusView
 from wayleave.api.radius import ServerView
 from wayleave.api.schema import PoolView
 from wayleave.dataplane.abi import DropReason
@@ -15,6 +16,7 @@ from wayleave.dataplane.counters import Asking, Usage
 from wayleave.dataplane.explain import Explanation
 from wayleave.dataplane.samples import Drop
 from wayleave.io.routes import NextHop
+from wayleave.net.duration import spoken_duration
 from wayleave.net.units import SECOND, BootNs, Ns
 from wayleave.session.journal import ENDING, Entry
 from wayleave.session.model import NEVER, Client, Line, Phase, Session
@@ -83,6 +85,8 @@ class Facts(Struct, frozen=True, kw_only=True):
     clock_awaited: bool
     """Its lease is of before a reboot, and the wall clock does not say yet whether it stands."""
     pool: PoolView | None
+    nexus: NexusView | None
+    """Nexus, if there is one."""
     seen: BootNs
     """When a packet of it was last let through; NEVER: none."""
     usage: Usage | None
@@ -140,6 +144,15 @@ class Facts(Struct, frozen=True, kw_only=True):
         ago = (self.now - there.at) // SECOND
         seen = f"it was heard on line {there.client.line} {ago} s ago ({there.says})"
         return f"{seen}, {here} {self.client.line}, where its session is"
+
+    @property
+    def partitioned(self) -> str | None:
+        """That Nexus does not answer, and for how long the gateway goes on without it."""
+        nexus = self.nexus
+        if nexus is None or not nexus.partitioned or self.pool is None or self.pool.nexus is None:
+            return None
+        lasts = f"its blocks last {spoken_duration(nexus.hold_s * SECOND)}" if nexus.hold_s else "its blocks are over"
+        return f"Nexus has not answered for {spoken_duration(nexus.since_s * SECOND)} ({nexus.why}); {lasts}"
 
     @property
     def over_rate(self) -> str | None:

@@ -52,6 +52,7 @@ class Reading:
         self.counters = gateway.plane.counters
         self.happenings: dict[str, Any] = gateway.happenings()
         self.pools = gateway.pool_views()
+        self.nexus = gateway.nexus_view()
         self.radius = view_radius(gateway.authority, gateway.clock.boot())
 
     def counted(self, *path: str) -> Samples:
@@ -130,6 +131,21 @@ def _oldest(now: Reading) -> Samples:
     return (((item.group,), item.oldest_s or 0) for item in now.radius.backlogs)
 
 
+def _nexus(name: str) -> Callable[[Reading], Samples]:
+    """A field of what Nexus is to the gateway; nothing where there is none."""
+    return lambda now: [] if now.nexus is None else [((), float(getattr(now.nexus, name)))]
+
+
+def _shares(now: Reading) -> Samples:
+    for share in now.nexus.shares if now.nexus is not None else ():
+        for what in ("size", "held", "spare", "reserve"):
+            yield (share.pool, what), getattr(share, what)
+
+
+def _blocks(now: Reading) -> Samples:
+    return (((share.pool,), len(share.blocks)) for share in (now.nexus.shares if now.nexus is not None else ()))
+
+
 METRICS = (
     Metric("wayleave_info", "gauge", "1, with the version", ("version",), lambda _: [((__version__,), 1)]),
     Metric(
@@ -194,6 +210,20 @@ METRICS = (
     Metric(
         "wayleave_standing_replies", "gauge", "different DHCP replies that the data plane gives by itself", (),
         lambda now: [((), len(now.gateway.plane.tables.replies))],
+    ),
+    Metric("wayleave_nexus_partitioned", "gauge", "whether Nexus does not answer", (), _nexus("partitioned")),
+    Metric(
+        "wayleave_nexus_hold_seconds", "gauge", "how long the gateway's blocks are its own if Nexus stays silent", (),
+        _nexus("hold_s"),
+    ),
+    Metric(
+        "wayleave_nexus_waiting_sessions", "gauge", "sessions that wait until Nexus confirms their blocks", (),
+        _nexus("waiting"),
+    ),
+    Metric("wayleave_nexus_blocks", "gauge", "blocks that the gateway has, by shared pool", ("pool",), _blocks),
+    Metric(
+        "wayleave_nexus_addresses", "gauge", "addresses of these blocks, and what is to be in hand", ("pool", "state"),
+        _shares,
     ),
     Metric("wayleave_sessions", "gauge", "sessions, by phase", ("phase",), _phases),
     Metric(

@@ -22,6 +22,7 @@ from wayleave.api.diagnose import answer as diagnosed
 from wayleave.api.explain import Absent, Question, Verdict, answer
 from wayleave.api.journal import JournalsView, JournalView, of_session, of_strangers
 from wayleave.api.metrics import CONTENT_TYPE, exposition
+from wayleave.api.nexus import NexusView
 from wayleave.api.radius import RadiusView, view_radius
 from wayleave.api.schema import (
     DhcpView,
@@ -37,12 +38,12 @@ from wayleave.api.schema import (
 )
 from wayleave.api.search import Filter, NotOne, search
 from wayleave.config.load import FILES_MAX, Files
-from wayleave.config.wording import plainly
 from wayleave.io import devices
 from wayleave.net.ipv4 import Address4
 from wayleave.net.mac import Mac
 from wayleave.net.units import SECOND, Ns
 from wayleave.session.model import Phase, Session
+from wayleave.session.wording import plainly
 
 if TYPE_CHECKING:
     from wayleave.access.ipoe import Ipoe
@@ -83,6 +84,8 @@ class Running(Diagnosing, Protocol):
     def stop(self) -> None: ...
 
     def pool_views(self) -> list[PoolView]: ...
+
+    def nexus_view(self) -> NexusView | None: ...
 
     def happenings(self) -> dict[str, Any]: ...
 
@@ -216,6 +219,13 @@ def application(gateway: Running, configuration: Changing) -> FastAPI:
     @app.get("/radius")
     async def radius() -> RadiusView:
         return view_radius(gateway.authority, gateway.clock.boot())
+
+    @app.get("/nexus")
+    async def nexus() -> NexusView:
+        found = gateway.nexus_view()
+        if found is None:
+            raise HTTPException(404, "this gateway has no Nexus: its pools are its own")
+        return found
 
     @app.get("/drops")
     async def drops() -> dict[str, int]:

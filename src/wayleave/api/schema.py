@@ -54,6 +54,9 @@ class PoolView(BaseModel):
     size: int
     held: int
     quarantined: int
+    nexus: str | None = Field(
+        default=None, description="Nexus' name of it, where gateways share it: `size` is what this one has"
+    )
 
 
 class PortView(BaseModel):

@@ -32,7 +32,13 @@ def diagnose(facts: Facts) -> Diagnosis:
     for rule in RULES:
         says = rule.finds(facts)
         if says is not None:
-            odd = (facts.subscriber_elsewhere, facts.reservation_elsewhere, facts.heard_elsewhere, facts.over_rate)
+            odd = (
+                facts.subscriber_elsewhere,
+                facts.reservation_elsewhere,
+                facts.heard_elsewhere,
+                facts.over_rate,
+                facts.partitioned,
+            )
             beside = [note for note in odd if note not in (None, says)]
             return Diagnosis(rule.name, says, rule.means, rule.cure_for(facts), beside)
     raise AssertionError("the last rule applies to everybody")

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Literal
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, Parameter
 
 from wayleave import __version__
 from wayleave.cli.client import DEFAULT_CONFIG, ApiError, Misused
-from wayleave.cli.refusal import from_one, told
+from wayleave.cli.entry import enter
+from wayleave.cli.refusal import from_one
 from wayleave.cli.show import show
 from wayleave.cli.target import Target, find, find_id, whom
-from wayleave.cli.terminal import all_written, aside, document, nobody_reads, refuse, remark, say
+from wayleave.cli.terminal import aside, document, refuse, say
 from wayleave.cli.watch import with_seconds
 from wayleave.cli.words import age, several
 
@@ -304,25 +304,7 @@ def clear_session(which: str, /, *, target: Target | None = None) -> int:
 
 def main() -> None:
     """Entry point."""
-    try:
-        _run(sys.argv[1:])
-    except BrokenPipeError:
-        nobody_reads()
-        sys.exit(128 + signal.SIGPIPE)  # as a shell says of what that signal ends
-
-
-def _run(words: list[str]) -> NoReturn:
-    """Run a command, and have all be written that it prints."""
-    try:
-        sys.exit(app(with_seconds(words), exit_on_error=False, print_error=False))
-    except CycloptsError as error:
-        remark(told(error))
-        sys.exit(2)
-    except ApiError as error:
-        refuse(str(error))
-        sys.exit(error.status)
-    finally:
-        all_written()
+    enter(app, with_seconds(sys.argv[1:]))
 
 
 if __name__ == "__main__":

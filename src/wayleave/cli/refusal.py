@@ -15,6 +15,8 @@ from cyclopts.exceptions import (
     ValidationError,
 )
 
+from wayleave.cli import terminal
+
 _KINDS: dict[object, str] = {int: "a whole number", float: "a number"}
 
 
@@ -27,7 +29,7 @@ def from_one(_: object, number: int) -> None:
 def told(error: CycloptsError) -> str:
     """Say it in one line."""
     what = _what(error)
-    command = " ".join(("bng", *(error.command_chain or ())))
+    command = " ".join((terminal.program, *(error.command_chain or ())))
     return f"{what}{' ' if what.endswith('?') else '; '}`{command} --help` says what there is"
 
 

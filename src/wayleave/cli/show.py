@@ -285,6 +285,41 @@ def pools(*, target: View | None = None) -> int:
 
 @show.command
 @watched
+def nexus(*, target: View | None = None) -> int:
+    """Whether Nexus answers, what blocks it leases to this gateway, and how long they last without it."""
+    target = target or View()
+    found = target.call("GET", "/nexus")
+    if target.as_json:
+        target.print(found, (), ())
+        return 0
+    answers = "answers" if not found["why"] else f"does not answer: {found['why']}"
+    rows = [
+        (found["server"], f"{answers}, for {age(found['since_s'])}"),
+        ("epoch", found["epoch"] or "none: Nexus has leased nothing yet"),
+        ("its blocks last, without Nexus", age(found["hold_s"]) if found["hold_s"] else "no longer: they are over"),
+    ]
+    if found["waiting"]:
+        rows.append(("sessions that wait for Nexus to confirm their blocks", found["waiting"]))
+    table(("", ""), rows)
+    say()
+    columns = ("pool", "blocks", "size", "held", "spare", "reserve", "lasts")
+    shares = [
+        (item["pool"], len(item["blocks"]), *(item[key] for key in columns[2:6]), age(item["lasts_s"]))
+        for item in found["shares"]
+    ]
+    table(columns, shares)
+    say()
+    blocks = [
+        (item["pool"], block["first"], block["last"], block["fence"])
+        for item in found["shares"]
+        for block in item["blocks"]
+    ]
+    table(("pool", "first", "last", "fence"), blocks)
+    return 0
+
+
+@show.command
+@watched
 def ports(*, target: View | None = None) -> int:
     """The ports: their devices' state, how the program is attached (`no`: it is not), how many sessions are there."""
     target = target or View()

@@ -14,6 +14,9 @@ from typing import Any, TextIO
 
 from wayleave.net.printable import printable
 
+program = "bng"
+"""Which command speaks."""
+
 
 def say(words: str = "") -> None:
     """Print a line."""
@@ -27,7 +30,7 @@ def aside(words: str) -> None:
 
 def remark(words: str) -> None:
     """Say something beside what was asked for."""
-    aside(f"bng: {words}")
+    aside(f"{program}: {words}")
 
 
 def refuse(words: str) -> None:

@@ -54,8 +54,10 @@ def _between(prefix: str, old: BaseModel, new: BaseModel) -> Iterator[Change]:
         if was == now:
             continue
         restart = restart_of(type(new), info, absent=now is None)
-        if isinstance(now, BaseModel):
+        if isinstance(was, BaseModel) and isinstance(now, BaseModel):
             yield from _between(path, was, now)
+        elif isinstance(was, BaseModel) or isinstance(now, BaseModel):
+            yield Change(path, "is gone" if now is None else "is new", restart)
         elif isinstance(now, tuple) and any(isinstance(item, Leaf) for item in (*was, *now)):
             yield from _among(path, was, now, restart)
         elif isinstance(now, dict):

@@ -16,13 +16,13 @@ from msgspec import Struct
 from pydantic import ValidationError
 
 from wayleave.aaa.local import Subscriber
-from wayleave.config.partial import partial
 from wayleave.config.rules import contradictions, contradictions_of, unproven
 from wayleave.config.schema import Configuration, SubscribersFile
-from wayleave.config.wording import Places, what
 from wayleave.io.secrets import SecretError, read_private
 from wayleave.net.secret import Secret
+from wayleave.session.partial import partial
 from wayleave.session.settings import Leaf, Problem
+from wayleave.session.wording import Places, what
 
 Tree = TypeVar("Tree", bound=Leaf)
 

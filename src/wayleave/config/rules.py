@@ -29,7 +29,19 @@ SERVICES_MAX = 8
 
 def contradictions(tree: Configuration) -> Iterator[Problem]:
     """Yield what one value alone cannot know to be wrong. Those of `tree` that make no sense are not asked about."""
-    for rule in (_tenants, _services, _ports, _roles, _pools, _default, _default_service, _sold, _radius, _pppoe):
+    for rule in (
+        _tenants,
+        _services,
+        _ports,
+        _roles,
+        _pools,
+        _default,
+        _default_service,
+        _sold,
+        _radius,
+        _pppoe,
+        _nexus,
+    ):
         yield from sensible(rule(tree))
 
 
@@ -101,6 +113,11 @@ def _pppoe(tree: Configuration) -> Iterator[Problem]:
                 f"nobody on port {port.number} can prove who it is: name the files of authorization.subscribers and "
                 f"authorization.secrets, or a group with tenants.radius for tenant {port.tenant}; [] asks nobody",
             )
+
+
+def _nexus(tree: Configuration) -> Iterator[Problem]:
+    if tree.nexus is not None:
+        yield from rules_of("nexus", tree.nexus)
 
 
 def _keeps_what_is_proven(path: str, group: GroupSettings, tree: Configuration) -> Iterator[Problem]:

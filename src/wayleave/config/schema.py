@@ -10,6 +10,7 @@ from wayleave.aaa.local import AuthorizationSettings, Subscriber
 from wayleave.aaa.settings import RadiusSettings, ServiceSettings
 from wayleave.access.settings import PortSettings, PppoeSettings
 from wayleave.dataplane.settings import PuntSettings
+from wayleave.io.settings import NexusSettings
 from wayleave.session.settings import AT_START, Leaf, NameText, PoolSettings, TenantSettings
 
 SOCKET_PATH_MAX = 107
@@ -91,6 +92,7 @@ class Configuration(Leaf):
     pppoe: PppoeSettings = PppoeSettings()
     services: tuple[ServiceSettings, ...] = ()
     radius: RadiusSettings = RadiusSettings()
+    nexus: NexusSettings | None = Field(default=None, json_schema_extra=AT_START)
     punt: PuntSettings = PuntSettings()
     log: LogSettings = LogSettings()
 

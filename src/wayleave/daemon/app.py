@@ -25,15 +25,18 @@ from wayleave.access.ipoe import Ipoe
 from wayleave.access.pppoe import Pppoe
 from wayleave.access.settings import PortSettings, least_mtu
 from wayleave.api.capture import Captures
+from wayleave.api.nexus import NexusView, nexus_view
 from wayleave.api.schema import PoolView
 from wayleave.config.load import Loaded
 from wayleave.daemon import logs
 from wayleave.daemon.authority import Authority
+from wayleave.daemon.blocks import Blocks, bounds
 from wayleave.daemon.carriers import Carriers
 from wayleave.daemon.derived import derive, tenants
 from wayleave.daemon.ending import end_sessions
 from wayleave.daemon.engine import BATCH, Engine
 from wayleave.daemon.hostlinks import HostLinks, own_addresses
+from wayleave.daemon.nexus import Nexus
 from wayleave.daemon.recovery import Recovery
 from wayleave.dataplane import abi, objects
 from wayleave.dataplane.maps import TableFull
@@ -45,14 +48,18 @@ from wayleave.io import devices, hostlink, machine
 from wayleave.io.alarm import Alarm
 from wayleave.io.clock import Clock
 from wayleave.io.frames import Transmitter
+from wayleave.io.nexus import Connection
 from wayleave.io.occupant import Occupant, occupant
 from wayleave.io.store import Store
 from wayleave.io.supervisor import Supervisor
+from wayleave.io.tls import client_context
 from wayleave.io.writes import Write, erased, saved
 from wayleave.net.mac import Mac
 from wayleave.net.units import BootNs
+from wayleave.proto.nexus.messages import Block
 from wayleave.session import lifecycle
 from wayleave.session.model import Client, CloseCause, Phase, Session, Tenant
+from wayleave.session.refusal import Reason, Refusal
 from wayleave.session.table import Table
 
 log = structlog.get_logger()
@@ -110,9 +117,10 @@ class Gateway:
             self.clock.boot,
             self.ipoe.standing if settings.gateway.kernel_dhcp else no_standing_reply,
         )
+        self.blocks = Blocks(self.store.standing(), self.store, self._end_blocks, self._blocks_changed)
         self.engine = Engine(
             self.table,
-            derived.pools,
+            self.blocks.equip(settings.pools, derived.pools),
             self.authority.authorizer,
             self.store,
             self.plane,
@@ -138,7 +146,10 @@ class Gateway:
         self._stopping = asyncio.Event()
         self.store_failed: str | None = None
         self._supervisor = Supervisor()
-        self.links = HostLinks(self.tenants.values(), self.plane, lambda: self.settings, self._own_changed)
+        self.links = HostLinks(
+            self.tenants.values(), self.plane, lambda: self.settings, self._own_changed, self.blocks.networks
+        )
+        self.nexus = self._nexus(folder)
         self._local: dict[tuple[Tenant, IPv4Address], int] = {}
         self.repaired: list[str] = []
 
@@ -275,6 +286,8 @@ class Gateway:
         await self._stopping.wait()
         self._supervisor.stopping()
         keeping.cancel()
+        if self.nexus is not None:
+            self.nexus.close()
         self.captures.stop()
         loop.remove_reader(self.plane.ring.fileno())
         loop.remove_reader(self._watch.fileno())
@@ -370,6 +383,7 @@ class Gateway:
         if error is not None:
             log.error("store-failed", why=error, writes=len(group))
         self.authority.recorded(group, error)  # first: it is to know what the engine tries again
+        self.blocks.recorded(group, error)
         self.engine.recorded(sessions, erased(group), error, self.clock.boot())
         self.end_turn()
 
@@ -387,13 +401,51 @@ class Gateway:
         self.engine.review(self.clock.boot())
         self.store.follow_clock()
         self.authority.every_second()
-        if self.recovery.unknown and self.clock.plausible:
-            self._clock_is_set()
+        if self.nexus is not None:
+            self.nexus.pump()
+        if self.recovery.unknown:
+            self._settle()
         logs.LINES.flush()
 
-    def _clock_is_set(self) -> None:
-        self.plane.install(self.recovery.settle(), self.clock.boot())
+    def _settle(self) -> None:
+        known = self.recovery.settle()
+        if known:
+            self.plane.install(known, self.clock.boot())
         self.end_turn()
+
+    # ---- blocks of Nexus ----------------------------------------------------------------
+
+    def _nexus(self, folder: Path) -> Nexus | None:
+        if self.settings.nexus is None:
+            return None
+        settings = self.settings.nexus
+        context = client_context(*settings.pem(folder), "nexus")
+        return Nexus(self.blocks, Connection(settings.ends, context, self.clock.boot), self.clock, self.end_turn)
+
+    def nexus_view(self) -> NexusView | None:
+        """How the gateway does toward Nexus; None: it has none."""
+        if self.nexus is None:
+            return None
+        now = self.clock.boot()
+        waiting = len(self.recovery.unknown) - self.recovery.awaiting_clock
+        return nexus_view(self.nexus.connection.state, self.blocks, waiting, now)
+
+    def _end_blocks(self, blocks: Sequence[Block]) -> None:
+        """These blocks are not the gateway's any more: who lives there is gone."""
+        ranges = [(block.pool, *bounds(block)) for block in blocks]
+        shared = {item.name: item.nexus for item in self.settings.pools if item.nexus is not None}
+        lost = Refusal(Reason.NO_BLOCK, "its block is not this gateway's any more")
+        for session in list(self.table):
+            lease = session.lease
+            if lease is None or session.cause is not None:
+                continue
+            of = shared.get(lease.pool)
+            if any(of == pool and first <= lease.address <= last for pool, first, last in ranges):
+                self.engine.clear(session.id, CloseCause.BLOCK_LOST, self.clock.boot(), lost)
+
+    def _blocks_changed(self) -> None:
+        log.info("blocks", **{name: len(self.blocks.of(name)) for name in self.blocks.shares})
+        self.links.hint()
 
     # ---- devices that come and go -------------------------------------------------------
 
@@ -435,7 +487,7 @@ class Gateway:
 
     def awaits_clock(self, id_: int) -> bool:
         """Whether a session's lease is of before a reboot, and nobody knows yet whether it stands."""
-        return id_ in self.recovery.unknown
+        return self.recovery.awaits_clock(id_)
 
     def unready(self) -> list[str]:
         """Why customers cannot all be served now; nothing: they can."""
@@ -447,8 +499,10 @@ class Gateway:
         why += self.links.faults()
         if self.store_failed is not None:
             why.append(f"the lease store failed: {self.store_failed}: newcomers are refused")
-        if self.recovery.unknown:
-            why.append(f"{len(self.recovery.unknown)} leases wait for the wall clock to be set")
+        if waiting := self.recovery.awaiting_clock:
+            why.append(f"{waiting} leases wait for the wall clock to be set")
+        if self.blocks.shares and not self.blocks.holder.stands(self.clock.boot()):
+            why.append("nothing of the shared pools is this gateway's now: `bng show nexus`")
         return why
 
     def pool_views(self) -> list[PoolView]:
@@ -462,6 +516,7 @@ class Gateway:
                 size=self.engine.pools[item.name].pool.size,
                 held=self.engine.pools[item.name].pool.held,
                 quarantined=self.engine.pools[item.name].pool.quarantined,
+                nexus=item.nexus,
             )
             for item in self.settings.pools
         ]

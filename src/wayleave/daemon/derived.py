@@ -136,7 +136,7 @@ def terms_of(pool: PoolSettings, subscribers: Sequence[Subscriber]) -> PoolTerms
         return None
 
     return PoolTerms(
-        Pool(pool.name, Subnet(pool.network, pool.gateway), frozenset(excluded), reserved),
+        Pool(pool.name, Subnet(pool.network, pool.gateway), frozenset(excluded), reserved, pool.nexus is not None),
         pool.lease,
         pool.promise,
         pool.quarantine,

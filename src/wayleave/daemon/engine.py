@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from itertools import count, islice
 
-from msgspec.structs import astuple
+from msgspec.structs import astuple, replace
 
 from wayleave.daemon.review import Outcome, PoolTerms, as_told, no_pool, review
 from wayleave.net.units import SECOND, BootNs, Ns, after
@@ -369,12 +369,26 @@ class Engine:
             self._review(id_)
         session = self.table.get(id_)
         if session is not None:
+            session = self._tenured(session)
             changed, effects = lifecycle.advance(session, event, self._now)
             if type(event) in NOTED or not effects:
                 self.journal.event(session, event, self._now)
             self._settle(changed, session, effects, event)
         elif isinstance(event, lifecycle.Allocated):
             self._free(event.lease, quarantine=False)  # its client hung up in the turn that found it an address
+
+    def tenure(self, session: Session) -> BootNs:
+        """Until when a session's address is the gateway's to promise; NEVER: without end."""
+        if session.lease is not None:
+            terms = self._home(session.lease)
+        else:
+            terms = self.pools.get(session.service.pool) if session.service is not None else None
+        return BootNs(max(terms.tenure(), 1)) if terms is not None and terms.tenure is not None else NEVER
+
+    def _tenured(self, session: Session) -> Session:
+        """A session that knows its tenure."""
+        until = self.tenure(session)
+        return session if session.tenure == until else replace(session, tenure=until)
 
     def _settle(
         self,
@@ -525,6 +539,9 @@ class Engine:
         terms = self.pools.get(service.pool)
         if terms is None:
             return lifecycle.Exhausted(self._counted(no_pool(service)))
+        if terms.tenure is not None and terms.tenure() <= self._now:
+            why = f"nothing of pool {service.pool} is this gateway's now: `bng show nexus` says since when, and why"
+            return lifecycle.Exhausted(self._counted(Refusal(Reason.NO_BLOCK, why)))
         reserved = terms.reservation(session.client) if service.address is None else service.address
         try:
             if reserved is not None and effect.exact and session.wanted != reserved:

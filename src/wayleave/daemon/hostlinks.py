@@ -43,7 +43,7 @@ NOWHERE = IPv4Address(0)
 
 class HostLinks:
     """Each tenant's link. `settings`: the configuration as it is; `own` hears of the machine's addresses when they have
-    become others."""
+    become others; `blocks`: what the gateway has of a shared pool."""
 
     def __init__(
         self,
@@ -51,11 +51,13 @@ class HostLinks:
         plane: DataPlane,
         settings: Callable[[], Configuration],
         own: Callable[[Collection[IPv4Address]], None],
+        blocks: Callable[[str], Sequence[IPv4Network]],
     ) -> None:
         self.ends: dict[Tenant, HostLink] = {}
         self.changing = asyncio.Lock()
         """Held by who changes links: a reload has them carry the pools of two configurations for a while."""
         self._tenants, self._plane, self._settings, self._own = tenants, plane, settings, own
+        self._blocks = blocks
         self._addresses: set[IPv4Address] = set()
         self._faults: dict[Tenant, str] = {}
         self._hint = asyncio.Event()
@@ -66,7 +68,7 @@ class HostLinks:
             link = hostlink.find(tenant.name)
             if link is not None and (who := self._occupant(tenant, link)) is not None:
                 raise devices.DeviceError(f"the host link {link.kernel.name}: {link.ours.name}: {who}")
-            self.ends[tenant] = hostlink.ensure(tenant.name, tenant.table, routed(self._settings(), tenant))
+            self.ends[tenant] = hostlink.ensure(tenant.name, tenant.table, self.routed(self._settings(), tenant))
         self._addresses = set(hostlink.addresses())
         self.tell(self._addresses)
 
@@ -87,6 +89,10 @@ class HostLinks:
                 *pack_prefixes(collapse_addresses(networks + own)),
             )
             self._plane.set_tenant(tenant, row)
+
+    def routed(self, settings: Configuration, tenant: Tenant) -> list[Routed]:
+        """A tenant's pools as its host link sees them, with the blocks that there are of shared ones."""
+        return routed(settings, tenant, self._blocks)
 
     def attach(self) -> None:
         """Put the program on them all. Raises: DeviceError, TableFull."""
@@ -141,7 +147,7 @@ class HostLinks:
         loop, (kernel, _) = asyncio.get_running_loop(), hostlink.names(tenant.name)
         missing: list[str] = []
         try:
-            look = await loop.run_in_executor(None, _put_back, tenant, routed(self._settings(), tenant))
+            look = await loop.run_in_executor(None, _put_back, tenant, self.routed(self._settings(), tenant))
             missing = look.missing + self._take_up(tenant, look)
             if self._addresses != (now := set(look.addresses)):
                 self._addresses = now
@@ -200,10 +206,21 @@ def number_of(tenant: Tenant) -> int:
     return LAST_PORT + 1 + tenant.number
 
 
-def routed(settings: Configuration, tenant: Tenant) -> list[Routed]:
+def no_blocks(_name: str) -> Sequence[IPv4Network]:
+    """What is known of shared pools where no gateway runs."""
+    return ()
+
+
+def routed(
+    settings: Configuration, tenant: Tenant, blocks: Callable[[str], Sequence[IPv4Network]] = no_blocks
+) -> list[Routed]:
     """A tenant's pools as its host link sees them. Where a port serves PPPoE, any may have clients of 1,492 octets."""
     mtu = PLAIN_MRU if any(port.serves("pppoe") for port in settings.ports) else ETHERNET_MTU
-    return [Routed(pool.network, pool.gateway, mtu) for pool in settings.pools if pool.tenant == tenant.name]
+    return [
+        Routed(pool.network, pool.gateway, mtu, None if pool.nexus is None else tuple(blocks(pool.nexus)))
+        for pool in settings.pools
+        if pool.tenant == tenant.name
+    ]
 
 
 def own_addresses(pools: Iterable[PoolSettings], addresses: Iterable[IPv4Address]) -> list[IPv4Address]:

@@ -24,7 +24,7 @@ from wayleave.daemon import logs
 from wayleave.daemon.app import Gateway, no_standing_reply
 from wayleave.daemon.derived import Derived, derive
 from wayleave.daemon.engine import REVIEWS
-from wayleave.daemon.hostlinks import own_addresses, routed
+from wayleave.daemon.hostlinks import own_addresses
 from wayleave.daemon.review import Outcome, review
 from wayleave.dataplane.maps import TableFull
 from wayleave.io import devices, hostlink
@@ -123,7 +123,9 @@ class Reloader:
             return [
                 standing
                 for tenant in tenants
-                for standing in hostlink.in_the_way(tenant.name, tenant.table, routed(settings, tenant))
+                for standing in hostlink.in_the_way(
+                    tenant.name, tenant.table, self._gateway.links.routed(settings, tenant)
+                )
             ]
         except DeviceError as error:
             return [str(error)]
@@ -175,13 +177,17 @@ class Reloader:
         gateway.end_turn()
 
     def _links_differ(self, tenant: Tenant, settings: Configuration) -> bool:
-        return set(routed(self._gateway.settings, tenant)) != set(routed(settings, tenant))
+        return set(self._gateway.links.routed(self._gateway.settings, tenant)) != set(
+            self._gateway.links.routed(settings, tenant)
+        )
 
     def _links(self, tenants: Sequence[Tenant], *by: Configuration) -> dict[Tenant, HostLink]:
         """Have host links carry the pools of these configurations and no others. Blocks. Raises: DeviceError."""
         return {
             tenant: hostlink.ensure(
-                tenant.name, tenant.table, _distinct(pool for settings in by for pool in routed(settings, tenant))
+                tenant.name,
+                tenant.table,
+                _distinct(pool for settings in by for pool in self._gateway.links.routed(settings, tenant)),
             )
             for tenant in tenants
         }
@@ -222,7 +228,8 @@ class Reloader:
         )
         gateway.plane.standing = _standing(derived, gateway.ipoe)
         gateway.authority.reconfigure(derived.deciders)
-        gateway.engine.reconfigure(derived.pools, gateway.authority.authorizer, derived.admission)
+        pools = gateway.blocks.equip(derived.settings.pools, derived.pools)
+        gateway.engine.reconfigure(pools, gateway.authority.authorizer, derived.admission)
         holders = filter(None, map(gateway.engine.holder, own_addresses(gateway.settings.pools, addresses)))
         gateway.engine.review(now, only=[session.id for session in holders])  # their rows make room for the gateway's
         gateway.links.ends |= links

@@ -32,6 +32,8 @@ class PoolTerms:
     horizon: Ns
     quarantine: Ns
     reservation: Callable[[Client], IPv4Address | None]
+    tenure: Callable[[], BootNs] | None = None
+    """Until when what it has is the gateway's; None: without end, it is shared with nobody."""
 
 
 class Outcome(Enum):
@@ -89,7 +91,7 @@ def no_pool(granted: Service) -> Refusal:
 
 def _serves(terms: PoolTerms, address: IPv4Address) -> bool:
     subnet = terms.pool.subnet
-    return address in subnet.network and address != subnet.gateway
+    return address in subnet.network and address != subnet.gateway and terms.pool.has(address)
 
 
 def _why_not(client: Client, lease: Lease, granted: Service, home: PoolTerms) -> Refusal | None:
@@ -98,7 +100,8 @@ def _why_not(client: Client, lease: Lease, granted: Service, home: PoolTerms) ->
     if static is not None and static != lease.address:
         return Refusal(Reason.ADDRESS_NOT_ITS_OWN, f"its address is {static} now")
     if not _serves(home, lease.address):
-        return Refusal(Reason.ADDRESS_NOT_FREE, f"{lease.address} is not one of pool {granted.pool}")
+        where = "no block of this gateway's in" if lease.address in home.pool.network else "not one of"
+        return Refusal(Reason.ADDRESS_NOT_FREE, f"{lease.address} is {where} pool {granted.pool}")
     if static is None and not home.pool.gives(lease.address):
         return Refusal(Reason.ADDRESS_NOT_FREE, f"{lease.address} is excluded or reserved now")
     return None

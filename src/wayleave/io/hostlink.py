@@ -29,11 +29,17 @@ _LOOKUP, _PERMANENT = 1, 0x80
 
 @dataclass(frozen=True, slots=True)
 class Routed:
-    """A pool as the kernel sees it."""
+    """A pool as the kernel sees it. Of one that gateways share, `blocks` are routed here; None: all of it is."""
 
     network: IPv4Network
     gateway: IPv4Address
     mtu: int = 1500
+    blocks: tuple[IPv4Network, ...] | None = None
+
+    @property
+    def routes(self) -> tuple[IPv4Network, ...]:
+        """What leads to customers."""
+        return (self.network,) if self.blocks is None else self.blocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +104,7 @@ def missing(tenant: str, table: int, pools: Sequence[Routed]) -> list[str]:
         if not _has_neighbour(netlink, ends):
             lacks.append(f"the neighbour {NEXT_HOP}")
         routed = routes.static(table, index)
-        lacks += [f"the route to {pool.network}" for pool in pools if pool.network not in routed]
+        lacks += [f"the route to {network}" for pool in pools for network in pool.routes if network not in routed]
         lacks += sorted(f"the rule {rule}" for rule in _rules(kernel, table, pools) - _standing(netlink, kernel))
     return lacks
 
@@ -206,10 +212,10 @@ def _route(netlink: IPRoute, ends: HostLink, table: int, pools: Sequence[Routed]
     for pool in pools:
         netlink.addr("replace", index=index, address=str(pool.gateway), prefixlen=32)
     netlink.neigh("replace", dst=NEXT_HOP, lladdr=str(ends.ours.mac), ifindex=index, state=_PERMANENT)
-    for pool in pools:
+    for pool, network in ((pool, network) for pool in pools for network in pool.routes):
         netlink.route(
             "replace",
-            dst=str(pool.network),
+            dst=str(network),
             gateway=NEXT_HOP,
             oif=index,
             table=table,
@@ -288,7 +294,7 @@ def _has_neighbour(netlink: IPRoute, ends: HostLink) -> bool:
 def _prune(netlink: IPRoute, kernel: Device, table: int, pools: Sequence[Routed]) -> None:
     """Take away what an earlier configuration had here, after everything of this one stands."""
     index, gateways = kernel.ifindex, {str(pool.gateway) for pool in pools}
-    for network in routes.static(table, index) - {pool.network for pool in pools}:
+    for network in routes.static(table, index) - {network for pool in pools for network in pool.routes}:
         netlink.route("del", dst=str(network), oif=index, table=table)
     for item in netlink.get_addr(family=2, index=index):
         if item.get_attr("IFA_LOCAL") not in gateways:

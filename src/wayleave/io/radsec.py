@@ -17,7 +17,7 @@ import structlog
 from msgspec import Struct
 
 from wayleave.io.alarm import Alarm
-from wayleave.io.tls import in_words
+from wayleave.io.tls import RADSEC, in_words
 from wayleave.net.secret import Secret
 from wayleave.net.units import BootNs, Ns
 from wayleave.proto.radius.exchange import Channel, Datagram, Exchange
@@ -165,7 +165,7 @@ class _Connection(asyncio.Protocol):
         return stream.broken or self._in_words(error, stream.vouched > 0), stream.vouched > 0
 
     def _in_words(self, error: BaseException | None, stood: bool) -> str:
-        why = in_words(error, str(self._end), self._end.server_name)
+        why = in_words(error, str(self._end), self._end.server_name, RADSEC)
         if stood or not (error is None or isinstance(error, ConnectionResetError)):
             return why
         return f"{why} at once: does it know this gateway's certificate, and its address as a client's?"

@@ -36,8 +36,10 @@ from wayleave.io.writes import (
     last_written,
     put,
     read_accounts,
+    read_standing,
 )
 from wayleave.net.units import UtcNs
+from wayleave.proto.nexus.holder import Standing
 from wayleave.session.model import NOTHING_USED, Client, Service, Session, Used
 
 SCHEMA = 1
@@ -129,6 +131,13 @@ class Store(Collected):
             row = Row(*columns)
             found = restored(row, self._clock, self.last_written)
             yield msgspec.structs.replace(found, used=used.get(row.id, NOTHING_USED))
+
+    def standing(self) -> Standing | None:
+        """Return what the gateway holds of Nexus' blocks, by this boot's clock; None: it never held any.
+
+        To be called before the first `flush`.
+        """
+        return read_standing(self._db, self._clock.boot_id)
 
     def report(self, account: Account, id_: int | None = None, used: Used = NOTHING_USED) -> None:
         """Have a record of accounting written with the next `flush`, and what the session with this id had used."""

@@ -1,4 +1,4 @@
-"""TLS as a client that shows a certificate, and what it says when it goes wrong, in words that say what to do."""
+"""TLS between two that both show a certificate, and what it says when it goes wrong, in words that say what to do."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 import socket
 import ssl
 from pathlib import Path
+
+from msgspec import Struct
 
 from wayleave.io.secrets import SecretError, read_private
 
@@ -22,6 +24,24 @@ def client_context(certificate: Path, key: Path, ca: Path, setting: str) -> ssl.
     Files are read now and not again. `setting`: of whom they are. Raises: SecretError.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    _load(context, certificate, key, ca, setting)
+    return context
+
+
+def server_context(certificate: Path, key: Path, ca: Path, setting: str) -> ssl.SSLContext:
+    """Return what lets on clients alone that show a certificate of `ca`, and shows them ours; TLS 1.2 at least.
+
+    No session is resumed: each connection's certificate is looked at anew. As `client_context` otherwise.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.num_tickets = 0
+    context.options |= ssl.OP_NO_TICKET
+    _load(context, certificate, key, ca, setting)
+    return context
+
+
+def _load(context: ssl.SSLContext, certificate: Path, key: Path, ca: Path, setting: str) -> None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     read_private(key, f"{setting}.key", "the private key, PEM,", KEY_MOST)
     try:
@@ -38,7 +58,6 @@ def client_context(certificate: Path, key: Path, ca: Path, setting: str) -> ssl.
                 f"{setting}.key", f"{key} is not the key of {certificate}", "give the two that belong together"
             ) from None
         raise SecretError(f"{setting}.certificate, key", f"{certificate}, {key}: {_of_file(error)}", PEM) from None
-    return context
 
 
 class _LockedError(Exception):
@@ -53,7 +72,18 @@ def _of_file(error: OSError) -> str:
     return "there is nothing of the kind in it" if isinstance(error, ssl.SSLError) else _plain(error)
 
 
-def in_words(error: BaseException | None, where: str, name: str) -> str:
+class Peer(Struct, frozen=True):
+    """What is on the other side: what it speaks, and what to do if its certificate is of another name."""
+
+    speaks: str
+    rename: str
+
+
+RADSEC = Peer("RadSec", "set server_name to a name or an address that it has")
+NEXUS = Peer("HTTPS", "write a name or an address that it has into nexus.servers")
+
+
+def in_words(error: BaseException | None, where: str, name: str, peer: Peer) -> str:
     """Say why there is no connection to `where`, or no more, and what to do. `name`: what the server's certificate
     has to be of. None: the other side has closed it.
     """
@@ -61,11 +91,13 @@ def in_words(error: BaseException | None, where: str, name: str) -> str:
         case None:
             return "the server closed the connection"
         case ssl.SSLCertVerificationError():
-            return _UNVERIFIED.get(error.verify_code, f"its certificate: {error.verify_message}").format(name=name)
+            return _UNVERIFIED.get(error.verify_code, f"its certificate: {error.verify_message}").format(
+                name=name, peer=peer
+            )
         case ssl.SSLError():
-            return _REASONS.get(error.reason or "", f"TLS fails: {error.reason or error}")
+            return _REASONS.get(error.reason or "", f"TLS fails: {error.reason or error}").format(peer=peer)
         case ConnectionRefusedError():
-            return f"nothing listens at {where}: is the server up, and does it speak RadSec there?"
+            return f"nothing listens at {where}: is the server up, and does it speak {peer.speaks} there?"
         case TimeoutError():
             return f"no answer from {where}: is there a way to it, and does no firewall stop TCP?"
         case ConnectionError():
@@ -82,7 +114,7 @@ def _plain(error: OSError) -> str:
 
 
 _UNKNOWN_CA = "its certificate is of a CA that is not in `ca`: put that CA's certificate there"
-_ANOTHER_NAME = "its certificate is not of {name}: set server_name to a name or an address that it has"
+_ANOTHER_NAME = "its certificate is not of {name}: {peer.rename}"
 _UNVERIFIED = {
     9: "its certificate is not valid yet: is this machine's clock right?",
     10: "its certificate has expired: it needs a new one (or is this machine's clock wrong?)",
@@ -105,6 +137,6 @@ _REASONS = {
     "SSLV3_ALERT_HANDSHAKE_FAILURE": "the server refuses to speak TLS with this gateway: its log says why",
     "TLSV1_ALERT_PROTOCOL_VERSION": "the server speaks no TLS as new as 1.2",
     "UNSUPPORTED_PROTOCOL": "the server speaks no TLS as new as 1.2",
-    "WRONG_VERSION_NUMBER": "what answers there does not speak TLS: is it the port of RadSec?",
+    "WRONG_VERSION_NUMBER": "what answers there does not speak TLS: is it the port of {peer.speaks}?",
 }
 """By OpenSSL's reasons: alerts are what the other side says."""

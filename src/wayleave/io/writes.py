@@ -18,6 +18,7 @@ from wayleave.io.clock import Moment
 from wayleave.io.lease import grant_text, row
 from wayleave.net.mac import Mac
 from wayleave.net.units import SECOND, BootNs, UtcNs
+from wayleave.proto.nexus.holder import Standing
 from wayleave.session.model import NOTHING_USED, Client, Line, Service, Session, Used
 
 CLOCK_STEP = SECOND
@@ -178,6 +179,35 @@ class Acknowledged(msgspec.Struct, frozen=True):
         db.execute("DELETE FROM accounting WHERE seq IN (SELECT value FROM json_each(?))", (seqs,))
 
 
+class Stand(msgspec.Struct, frozen=True):
+    """What the gateway holds of Nexus' blocks; `until` is of this boot's clock."""
+
+    standing: Standing
+
+    @staticmethod
+    def put(db: sqlite3.Connection, writes: Sequence[Stand], at: Moment) -> None:
+        text = to_json(Stood(writes[-1].standing, at.boot_id))
+        db.execute("INSERT OR REPLACE INTO meta VALUES ('hold', ?)", (text,))
+
+
+class Stood(msgspec.Struct, frozen=True):
+    """A hold as it is written down: the boot on whose clock it counts."""
+
+    standing: Standing
+    boot_id: str
+
+
+def read_standing(db: sqlite3.Connection, boot_id: str) -> Standing | None:
+    """Read the hold. After a reboot nobody knows until when it stands. None: there was never one."""
+    row = db.execute("SELECT value FROM meta WHERE key = 'hold'").fetchone()
+    if row is None:
+        return None
+    stood = msgspec.json.decode(row[0], type=Stood)
+    if stood.boot_id == boot_id:
+        return stood.standing
+    return msgspec.structs.replace(stood.standing, until=BootNs(0))
+
+
 _RECLOCK = """
 UPDATE lease SET promise_utc = promise_boot + ?, written_utc = ?
 WHERE boot_id = ? AND (promise_utc IS NULL OR abs(promise_utc - promise_boot - ?) > ?)
@@ -198,7 +228,7 @@ class Reclock(msgspec.Struct, frozen=True):
             db.execute(_DATE, (offset, at.boot_id))
 
 
-Write = Save | Erase | Reclock | Report | Rename | Recount | Booted | Learn | Acknowledged
+Write = Save | Erase | Reclock | Report | Rename | Recount | Booted | Learn | Acknowledged | Stand
 
 
 def put(db: sqlite3.Connection, group: Sequence[Write], at: Moment) -> None:
@@ -298,6 +328,10 @@ class Collected:
         assert session.lease is not None
         until = BootNs(max(session.lease.promise_until, session.promising))
         self._collected.append(Save(session, until, awaited=False))
+
+    def stand(self, standing: Standing) -> None:
+        """Have what the gateway holds of Nexus' blocks written with the next `flush`."""
+        self._collected.append(Stand(standing))
 
     def erase(self, id_: int, account: object = None) -> None:
         """Have a session's lease removed with the next `flush`, and with it what is accounted of that."""

@@ -107,7 +107,7 @@ class EtcdCluster:
     def __init__(self, folder: Path, nodes: int = 3) -> None:
         folder = Path(mkdtemp(prefix="etcd-", dir=folder))
         authority = Authority(folder, "etcd's CA")
-        ports = _free_ports(3 * nodes)
+        ports = free_ports(3 * nodes)
         self.nodes = [EtcdNode(folder, f"n{i}", authority, ports[3 * i : 3 * i + 3]) for i in range(nodes)]
         self.endpoints = [node.endpoint for node in self.nodes]
         certificate, key = authority.issue("nexus")
@@ -153,7 +153,8 @@ class EtcdCluster:
             node.kill9()
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Return ports of loopback that nobody had a moment ago."""
     with ExitStack() as held:
         sockets = [held.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:

@@ -4,11 +4,14 @@
     plan/TENANT                            Plan         its pools of addresses, none of which overlap
     block/POOL/INDEX                       Ownership    there from its first owner on, for ever: the fence must not fall
     node/NAME                              Node
+    state/NAME                             NodeState    as the gateway last told
     hold/NAME/EPOCH                        Hold         there for as long as the epoch may own anything
     held/NAME/EPOCH/POOL/INDEX             the fence    a block, found by its owner
     unit/POOL/NUMBER                       Unit         there from its first holder on, for ever
     lease/POOL/NUMBER                      Lease        of a unit whose time is limited
     last/POOL/HOLDER                       the number   of the unit that it has, or had
+    address/POOL/ADDRESS                   Assignment   whose a subscriber's address is or last was, as its gateway told
+    view/NODE/SUBSCRIBER                   what the gateway has to know, as `aaa.local.Subscriber` is written
 
     provider/NAME                          Provider
     realm/REALM                            the name     of the provider whose it is
@@ -26,10 +29,10 @@ Numbers in keys are written so that their order is that of the keys. `held` is w
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from wayleave.net.units import Ns
 
@@ -37,6 +40,9 @@ POOLS, PLANS, BLOCKS, NODES, HOLDS, HELD = "pool/", "plan/", "block/", "node/", 
 PROVIDERS, REALMS, CUSTOMERS, PENDING = "provider/", "realm/", "customer/", "pending/"
 LINES, PLACES, ATTACHED, SUBSCRIBERS, VIEWS = "line/", "place/", "attached/", "subscriber/", "view/"
 UNITS, LEASES, LASTS = "unit/", "lease/", "last/"
+STATES, ADDRESSES, VIEWS = "state/", "address/", "view/"
+Moment = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)$")]
+"""As in RFC 3339."""
 NEXUS = "nexus"
 """The name under which Nexus owns blocks itself; no gateway has it."""
 
@@ -80,6 +86,33 @@ class Node(Struct, frozen=True):
     """A gateway: the epoch of its hold. It grows, and is never given twice."""
 
     epoch: int
+
+
+class PoolUse(Struct, frozen=True):
+    """How full a pool of a gateway is, in addresses."""
+
+    pool: str
+    held: int
+    size: int
+
+
+class NodeState(Struct, frozen=True):
+    """What a gateway tells of itself: `at`, and Nexus `heard` it then."""
+
+    version: str
+    sessions: int
+    pools: tuple[PoolUse, ...]
+    at: Moment
+    heard: str = ""
+
+
+class Assignment(Struct, frozen=True):
+    """Whose an address is, since `at` (`began`), or was until then (`ended`)."""
+
+    subscriber: str
+    node: str
+    state: Literal["began", "ended"]
+    at: Moment
 
 
 class Hold(Struct, frozen=True):
@@ -211,6 +244,18 @@ def block_key(pool: str, index: int) -> str:
 
 def node_key(node: str) -> str:
     return f"{NODES}{node}"
+
+
+def state_key(node: str) -> str:
+    return f"{STATES}{node}"
+
+
+def address_key(pool: str, address: str) -> str:
+    return f"{ADDRESSES}{pool}/{address}"
+
+
+def view_prefix(node: str) -> str:
+    return f"{VIEWS}{node}/"
 
 
 def hold_key(node: str, epoch: int) -> str:

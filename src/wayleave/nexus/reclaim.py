@@ -42,6 +42,9 @@ class Watched:
         self._grace, self._rate_error = grace, rate_error
         self._seen: dict[str, Seen] = {}
 
+    def __len__(self) -> int:
+        return len(self._seen)
+
     async def over(self, clock: Callable[[], BootNs]) -> list[Entry]:
         """Look at all of them; returns those whose time is over, as they were seen. Raises: Unavailable."""
         over: list[Entry] = []
@@ -71,6 +74,10 @@ class Observer:
     def __init__(self, store: Store, grace: Ns = GRACE, rate_error: int = RATE_ERROR) -> None:
         self._store = store
         self._watched = Watched(store, model.HOLDS, _duration, grace, rate_error)
+
+    def __len__(self) -> int:
+        """How many holds there were at the last look."""
+        return len(self._watched)
 
     async def look(self, clock: Callable[[], BootNs]) -> list[str]:
         """Look at every hold, and end those whose time is over; returns their keys. Raises: Unavailable."""

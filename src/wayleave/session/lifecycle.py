@@ -523,9 +523,17 @@ def _record(session: Session, now: BootNs) -> Step:
 
     A client that does not hear the answer goes by what it was told last, under the terms of that time.
     """
-    assert session.lease is not None
-    until = max(after(now, session.lease.horizon), session.lease.promise_until, session.leased_until)
+    until = _promise(session, now)
+    if until - now < SECOND:
+        return _close(session, CloseCause.BLOCK_LOST, now)
     return replace(_begun(session, now), phase=Phase.RECORDING, promising=until, deadline=NEVER), (Record(until),)
+
+
+def _promise(session: Session, now: BootNs) -> BootNs:
+    """Until when the address can be promised: never for less than before, unless it is the gateway's for less."""
+    assert session.lease is not None
+    until = BootNs(max(after(now, session.lease.horizon), session.lease.promise_until, session.leased_until))
+    return BootNs(min(until, session.tenure)) if session.tenure else until
 
 
 def _recorded(session: Session) -> Step:
@@ -540,10 +548,13 @@ def _renew(session: Session, event: Requested, now: BootNs) -> Step:
     assert lease is not None
     if event.address != lease.address:
         return session, (_no(event.ask, f"this client's address is {lease.address}"),)
+    until = _promise(session, now)
+    if until - now < SECOND:
+        return session, ()  # its block is not the gateway's now, and may be again: who asks then is answered
     moved = _heard(session, event)
     if not session.installed or not _looks_the_same(moved, session):
         return _record(moved, now)  # also how it looks: a restart goes by what is on the disk
-    if lease.longer or lease.promise_until - now < lease.duration:
+    if lease.longer or (lease.promise_until - now < lease.duration and lease.promise_until < until):
         return _record(moved, now)
     return _confirm(moved, event.ask, now)
 
@@ -646,8 +657,19 @@ def _expire(session: Session, due: Due, now: BootNs) -> Step:
         known = replace(known, asks_at=NEVER, service=replace(service, provisional=True))
         return replace(known, deadline=wake_at(known)), (Keep(), Reauthorize())
     if session.link is not None and now >= _extends_at(session):
-        return _record(known, now)
+        return _extend(known, now)
     return replace(known, deadline=wake_at(known)), ()
+
+
+def _extend(session: Session, now: BootNs) -> Step:
+    """Promise a client of PPP its address for longer. Where that is not the gateway's to promise, it tries again."""
+    lease = session.lease
+    assert lease is not None
+    if _promise(session, now) > lease.promise_until:
+        return _record(session, now)
+    again = after(now, Ns(max(SECOND, (lease.promise_until - now) // 2)))
+    ends = [moment for moment in (session.ends_at, session.asks_at) if moment]
+    return replace(session, deadline=min([again, lease.promise_until, *ends])), ()
 
 
 _OWN_ENDS = (CloseCause.LEASE_EXPIRED, CloseCause.USER_REQUEST, CloseCause.DECLINED)

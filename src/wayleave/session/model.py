@@ -272,6 +272,8 @@ class CloseCause(Enum):
     """PPP: it came to no agreement with it, or to none any more."""
     RECONFIGURED = "reconfigured"
     """The configuration that counts now grants the client nothing, or another address."""
+    BLOCK_LOST = "block-lost"
+    """Its address is in a block that is not the gateway's, or not now."""
 
 
 class Session(Struct, frozen=True, kw_only=True, gc=False):
@@ -307,6 +309,8 @@ class Session(Struct, frozen=True, kw_only=True, gc=False):
     lease: Lease | None = None
     promising: BootNs = NEVER
     """The promise that is on its way to the disk."""
+    tenure: BootNs = NEVER
+    """Until when its address is the gateway's to promise; NEVER: without end, as in a pool of its own."""
     installed: bool = False
     """The data plane has its rows."""
     leased_until: BootNs = NEVER

@@ -1,5 +1,8 @@
 """Address pools: who holds which address, and who gets the next one.
 
+A pool of the gateway's own has all of its network. Of one that gateways share, it has blocks (`gain`, `lose`), and gives
+out what is in these.
+
 In memory only; what survives is the lease record on disk (`hold` at start). Who holds an address is one session; what
 that is known as lasts longer, and may be the same of two at once. A client gets back what it had if nobody has taken it
 since; else what it asks for; else an address never used; else the one free longest. The pool is used
@@ -8,6 +11,7 @@ to its last address.
 
 from __future__ import annotations
 
+from bisect import bisect_right, insort
 from collections import OrderedDict, deque
 from collections.abc import Hashable
 from ipaddress import IPv4Address, IPv4Network
@@ -37,8 +41,9 @@ class Pool:
         subnet: Subnet,
         excluded: frozenset[IPv4Address] = frozenset(),
         reserved: frozenset[IPv4Address] = frozenset(),
+        shared: bool = False,
     ) -> None:
-        """`excluded` and `reserved` addresses are only given out as static ones: the former to whom authorization
+        """`shared`: it has no address but those of the blocks that it gains. `excluded` and `reserved` addresses are only given out as static ones: the former to whom authorization
         names, the latter to whom the pool's own reservations name.
         """
         self.name = name
@@ -50,7 +55,9 @@ class Pool:
         self._gateway = int(subnet.gateway)
         self._excluded = {int(address) for address in excluded}
         self._reserved = {int(address) for address in reserved}
-        self._cursor = self._first
+        self._spans: list[tuple[int, int]] = []  # first and last of what is its own, in order
+        self._unused: deque[tuple[int, int]] = deque()  # parts of them that nobody had yet
+        self._size = 0
         self._held: dict[int, Hashable] = {}
         self._known_as: dict[int, Hashable] = {}  # of those held, where it is not the holder
         self._free: OrderedDict[int, None] = OrderedDict()  # each once, the one free longest first
@@ -58,6 +65,8 @@ class Pool:
         self._had: dict[Hashable, int] = {}
         self._quarantine: deque[tuple[BootNs, int]] = deque()
         self._resting: set[int] = set()
+        if not shared:
+            self._gain(self._first, self._last)
 
     @property
     def network(self) -> IPv4Network:
@@ -76,14 +85,64 @@ class Pool:
     @property
     def size(self) -> int:
         """How many addresses there are to give out, reservations included."""
-        inside = {a for a in self._excluded | {self._gateway} if self._first <= a <= self._last}
-        return self._last - self._first + 1 - len(inside)
+        return self._size
+
+    @property
+    def spare(self) -> int:
+        """How many more could be given out."""
+        return self._size - len(self._held) - len(self._resting)
 
     def gives(self, address: IPv4Address) -> bool:
         """Whether `address` is one of those for whoever comes."""
         number = int(address)
-        inside = self._first <= number <= self._last and number != self._gateway
+        inside = self._inside(number) and number != self._gateway
         return inside and number not in self._excluded and number not in self._reserved
+
+    def has(self, address: IPv4Address) -> bool:
+        """Whether `address` is in what is its own; it may be anybody's there."""
+        return self._inside(int(address))
+
+    # ---- blocks -------------------------------------------------------------------------
+
+    def gain(self, first: IPv4Address, last: IPv4Address) -> None:
+        """Have the addresses from `first` to `last` for its own, but those that no client can use. Once is enough."""
+        self._gain(*self._usable(first, last))
+
+    def lose(self, first: IPv4Address, last: IPv4Address) -> None:
+        """Have a block no longer, and remember nothing of it but who is still there: that is the caller's to end."""
+        low, high = self._usable(first, last)
+        if (low, high) in self._spans:
+            self._spans.remove((low, high))
+            self._unused = deque(part for part in self._unused if not low <= part[0] <= high)
+            for number in range(low, high + 1):
+                self._free.pop(number, None)
+                former = self._former.pop(number, None)
+                if self._had.get(former) == number:
+                    del self._had[former]
+            self._count()
+
+    def vacant(self, first: IPv4Address, last: IPv4Address) -> bool:
+        """Whether nobody holds anything of a block, and nothing of it rests."""
+        return not any(number in self._held or number in self._resting for number in range(int(first), int(last) + 1))
+
+    def _usable(self, first: IPv4Address, last: IPv4Address) -> tuple[int, int]:
+        return max(int(first), self._first), min(int(last), self._last)
+
+    def _gain(self, low: int, high: int) -> None:
+        if (low, high) not in self._spans:
+            insort(self._spans, (low, high))
+            self._unused.append((low, high))
+            self._count()
+
+    def _count(self) -> None:
+        kept = sum(map(self._inside, self._excluded | {self._gateway}))
+        self._size = sum(high - low + 1 for low, high in self._spans) - kept
+
+    def _inside(self, number: int) -> bool:
+        at = bisect_right(self._spans, number, key=_first_of) - 1
+        return at >= 0 and number <= self._spans[at][1]
+
+    # ---- who has what -------------------------------------------------------------------
 
     def take_over(self, before: Pool) -> None:
         """Remember of the addresses here what the pool of an earlier configuration does: who has and had them."""
@@ -132,13 +191,9 @@ class Pool:
         for candidate in (had, int(wanted) if wanted is not None else None):
             if candidate is not None and self._why_not(candidate, holder, static=False) is None:
                 return candidate
-        while self._cursor <= self._last:
-            candidate = self._cursor
-            self._cursor += 1
-            if candidate in self._held or candidate in self._former:
-                continue  # after a restart, at once past a hundred thousand
-            if self._why_not(candidate, holder, static=False) is None:
-                return candidate
+        fresh = self._never_held(holder)
+        if fresh is not None:
+            return fresh
         while self._free:
             candidate, _ = self._free.popitem(last=False)
             if self._why_not(candidate, holder, static=False) is None:
@@ -146,6 +201,19 @@ class Pool:
         raise Exhaustion(
             Reason.POOL_EMPTY, f"pool {self.name} is used up: {self.held} of {self.size} addresses are held"
         )
+
+    def _never_held(self, holder: Hashable) -> int | None:
+        """Return an address that nobody had yet."""
+        while self._unused:
+            low, high = self._unused.popleft()
+            for candidate in range(low, high + 1):
+                if candidate in self._held or candidate in self._former:
+                    continue  # after a restart, at once past a hundred thousand
+                if self._why_not(candidate, holder, static=False) is None:
+                    if candidate < high:
+                        self._unused.appendleft((candidate + 1, high))
+                    return candidate
+        return None
 
     def hold(self, address: IPv4Address, holder: Hashable, known_as: Hashable = None) -> None:
         """Take up what the disk says. Raises: Exhaustion if somebody else holds it."""
@@ -188,6 +256,8 @@ class Pool:
     def _why_not(self, number: int, holder: Hashable, static: bool) -> str | None:
         if not self._first <= number <= self._last:
             return f"is outside pool {self.name} ({self.network})"
+        if not self._inside(number):
+            return "is in no block of this gateway's"
         if number == self._gateway:
             return "is the gateway's"
         other = self._held.get(number)
@@ -207,3 +277,7 @@ class Pool:
             self._resting.discard(number)
             self._free[number] = None
             self._former.setdefault(number, None)
+
+
+def _first_of(span: tuple[int, int]) -> int:
+    return span[0]

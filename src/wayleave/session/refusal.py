@@ -26,6 +26,8 @@ class Reason(IntEnum):
     LINE_FULL = auto()
     TABLE_FULL = auto()
     POOL_EMPTY = auto()
+    NO_BLOCK = auto()
+    """The pool is shared, and nothing of it is the gateway's at the moment."""
     ADDRESS_NOT_FREE = auto()
     """Somebody else's, the gateway's, kept back, or not of the pool."""
     ADDRESS_NOT_ITS_OWN = auto()
@@ -71,5 +73,13 @@ class Refusal(Struct, frozen=True, gc=False):
     why: str
 
 
-PASSING = frozenset((Reason.RADIUS_UNREACHABLE, Reason.RADIUS_DOUBTED, Reason.RADIUS_UNSIGNED, Reason.RADIUS_BUSY))
+PASSING = frozenset(
+    (
+        Reason.NO_BLOCK,
+        Reason.RADIUS_UNREACHABLE,
+        Reason.RADIUS_DOUBTED,
+        Reason.RADIUS_UNSIGNED,
+        Reason.RADIUS_BUSY,
+    )
+)
 """A client that is refused for one of these hears nothing: it may be right about its address, and asks again."""

@@ -28,7 +28,7 @@ class Senseless(AttributeError):
 class Leaf(BaseModel):
     """A part of the configuration: unknown keys are errors, no value is bent into another type, none changes.
 
-    One that was read from a file with faults has no attribute for a value that makes no sense (`config.partial`).
+    One that was read from a file with faults has no attribute for a value that makes no sense (`session.partial`).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True)
@@ -223,6 +223,12 @@ class PoolSettings(Leaf):
     tenant: str = Field(default="default", json_schema_extra=AT_START)
     network: Network4
     gateway: Address4
+    nexus: str | None = Field(
+        default=None,
+        min_length=1,
+        description="pool of Nexus that its addresses come from, in blocks; absent: all of it is this gateway's own",
+        json_schema_extra=AT_START,
+    )
     exclude: tuple[Range, ...] = Field(default=(), description="addresses that no client is given")
     dns: tuple[Address4, ...] = Field(default=(), max_length=8)
     ntp: tuple[Address4, ...] = Field(default=(), max_length=8)

@@ -102,6 +102,19 @@ def _not_authorized(facts: Facts) -> str | None:
 
 
 @RULES.rule(
+    "no-block",
+    "Its pool is shared, and nothing of it is this gateway's now: Nexus has not renewed that in time, or took it back.",
+    "`bng show nexus` says why Nexus does not answer: the way there, its certificates, Nexus itself; once it does, all "
+    "goes on by itself",
+)
+def _no_block(facts: Facts) -> str | None:
+    entry = facts.refused(Reason.NO_BLOCK)
+    if entry is None:
+        return None
+    return facts.partitioned or entry.says
+
+
+@RULES.rule(
     "pool-empty",
     "Its pool had no address left.",
     "`bng show pools`: a larger `pools.network`, or a shorter `pools.lease`",

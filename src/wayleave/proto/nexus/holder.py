@@ -26,6 +26,7 @@ RENEWALS = 3
 PATIENCE = Ns(5 * SECOND)
 """How long an answer is waited for."""
 _FIRST_PAUSE, _LONGEST_PAUSE = Ns(SECOND), Ns(60 * SECOND)
+"""Between questions that come to nothing; never so long that a hold is over meanwhile."""
 
 Request = Renew | Claim | GiveBack
 
@@ -56,6 +57,7 @@ class Holder:
         self.blocks = {block.key: block for block in known.blocks}
         self._renew_at = BootNs(0)
         self._pause = _FIRST_PAUSE
+        self._longest_pause = _LONGEST_PAUSE
         self._not_before = BootNs(0)
         self.asked: Request | None = None
         """The question that waits for an answer; what comes for an earlier one is nobody's."""
@@ -137,6 +139,7 @@ class Holder:
         self._giving.clear()  # whatever was on its way counts no more: what is told is its own again
         self.until = after(self._asked_at, Ns(answer.duration - answer.duration // self._rate_error))
         self._renew_at = after(self._asked_at, Ns(answer.duration // (RENEWALS + 1)))
+        self._longest_pause = min(_LONGEST_PAUSE, Ns(answer.duration // (4 * (RENEWALS + 1))))
         return News(gained, lost)
 
     def fence(self, now: BootNs) -> News:
@@ -152,6 +155,6 @@ class Holder:
         """Take in that there is no answer, or none that helps: ask again, less and less often, renewing first."""
         self.asked = None
         self._not_before = after(now, self._pause)
-        self._pause = min(Ns(self._pause * 2), _LONGEST_PAUSE)
+        self._pause = min(Ns(self._pause * 2), max(self._longest_pause, _FIRST_PAUSE))
         if self._giving:
             self._renew_at = BootNs(0)  # nobody knows what became of it: only a renewal tells

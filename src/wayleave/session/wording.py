@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -139,7 +139,7 @@ def section_of(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
     """Return the model of a field that is a section, and whether the section may be there several times."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation, False
-    for part in getattr(annotation, "__args__", ()):
+    for part in get_args(annotation):
         if isinstance(part, type) and issubclass(part, BaseModel):
-            return part, True
+            return part, get_origin(annotation) is tuple
     return None, False

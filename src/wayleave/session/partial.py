@@ -7,8 +7,8 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from wayleave.config.wording import section_of
 from wayleave.session.settings import Leaf
+from wayleave.session.wording import section_of
 
 Section = TypeVar("Section", bound=Leaf)
 

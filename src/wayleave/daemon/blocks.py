@@ -1,0 +1,215 @@
+"""The blocks that Nexus leases to this gateway: asked for, on the disk, in the pools, and out of them again.
+
+`holder` says what to ask and what to believe (`proto.nexus`). What it believes counts once it is on the disk: only then
+do pools have its blocks, and promises go as far as its hold. What it does not believe any more counts at once: who
+lives there is ended. A block that is given back is out of its pool, and off the disk, before Nexus hears of it.
+
+Nothing here waits. `request` gives what to send; `receive`, `fence` and `fail` take what came of it; `recorded` what
+the disk says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv4Network, summarize_address_range
+from typing import Protocol
+
+from wayleave.daemon.review import PoolTerms
+from wayleave.io.writes import Stand, Write
+from wayleave.net.units import SECOND, BootNs, Ns, after
+from wayleave.proto.nexus.holder import Holder, News, Request, Standing
+from wayleave.proto.nexus.messages import Block, Claimed, Held
+from wayleave.session.growth import Growth
+from wayleave.session.pool import Pool
+from wayleave.session.settings import PoolSettings
+
+IDLE = Ns(600 * SECOND)
+"""How long nobody is to have lived in a block before it is given back."""
+AGAIN = Ns(30 * SECOND)
+"""When blocks are asked for again of a pool that had none left."""
+
+
+class Disk(Protocol):
+    """Where the hold is written; what becomes of it is told by `recorded`."""
+
+    def stand(self, standing: Standing) -> None: ...
+
+    def flush(self) -> None: ...
+
+
+@dataclass(slots=True)
+class Share:
+    """What the gateway has of one shared pool."""
+
+    pool: Pool
+    growth: Growth
+    not_before: BootNs = BootNs(0)
+
+
+class Blocks:
+    """`end` ends the sessions whose address is in one of these blocks; `changed`: blocks have come or gone."""
+
+    def __init__(
+        self,
+        standing: Standing | None,
+        disk: Disk,
+        end: Callable[[Sequence[Block]], None],
+        changed: Callable[[], None],
+    ) -> None:
+        self.holder = Holder(standing)
+        self.until = self.holder.until
+        """Until when what stands on the disk is the gateway's."""
+        self._disk, self._end, self._changed = disk, end, changed
+        self.shares: dict[str, Share] = {}
+        self._recorded = self.holder.standing
+        self._writing = False
+        self._refused = False
+        self._vacant: dict[tuple[str, int], BootNs] = {}
+
+    @property
+    def writing(self) -> bool:
+        """Whether the disk is yet to say that it has the hold as it is believed."""
+        return self._writing
+
+    # ---- pools --------------------------------------------------------------------------
+
+    def equip(self, settings: Iterable[PoolSettings], pools: Mapping[str, PoolTerms]) -> dict[str, PoolTerms]:
+        """Return pools of which those that are shared have their blocks, and know until when."""
+        shares: dict[str, Share] = {}
+        equipped = dict(pools)
+        for item in settings:
+            if item.nexus is not None:
+                terms = pools[item.name]
+                before = self.shares.get(item.nexus)
+                shares[item.nexus] = Share(terms.pool, before.growth if before is not None else Growth())
+                equipped[item.name] = replace(terms, tenure=self.tenure)
+        self.shares = shares
+        for block in self._recorded.blocks:
+            if block.key in self.holder.blocks:
+                self._gain(block)
+        return equipped
+
+    def tenure(self) -> BootNs:
+        """Until when the blocks are this gateway's: on the disk, and still believed."""
+        return self.until
+
+    def shared(self) -> Iterable[tuple[str, Share]]:
+        """What the gateway has of shared pools, by Nexus' names of them."""
+        return self.shares.items()
+
+    def of(self, name: str) -> list[Block]:
+        """The blocks of a shared pool, in order."""
+        return sorted((block for block in self._recorded.blocks if block.pool == name), key=lambda block: block.index)
+
+    def networks(self, name: str) -> list[IPv4Network]:
+        """The blocks of a shared pool, as what routes lead to."""
+        return [network for block in self.of(name) for network in summarize_address_range(*bounds(block))]
+
+    def _gain(self, block: Block) -> None:
+        share = self.shares.get(block.pool)
+        if share is not None:
+            first, last = bounds(block)
+            share.pool.gain(first, last)
+            share.growth.block = int(last) - int(first) + 1
+
+    # ---- what is asked, and what comes of it --------------------------------------------
+
+    def request(self, now: BootNs) -> Request | None:
+        """Return what to send to Nexus now. Nothing while the disk is at work: what is believed is to be there first."""
+        if self._refused:
+            self._write()
+        elif self.holder.asked is None and self.holder.stands(now) and not self.writing:
+            self._size(now)
+        return None if self.writing else self.holder.request(now)
+
+    def receive(self, answer: Held | Claimed | None, now: BootNs) -> None:
+        """Take in what Nexus answered; None: it was done."""
+        asked = self.holder.asked
+        news = self.holder.receive(answer, now)
+        if isinstance(answer, Claimed) and asked is not None and not news.gained:
+            for share in self.shares.values():
+                share.not_before = after(now, AGAIN)
+        self._take(news)
+
+    def fence(self, now: BootNs) -> None:
+        """Take in that the gateway's epoch is over: all that it had is somebody's else."""
+        self._take(self.holder.fence(now))
+
+    def fail(self, now: BootNs) -> None:
+        """Take in that there was no answer, or none that helps."""
+        self.holder.fail(now)
+
+    def _take(self, news: News) -> None:
+        self.until = BootNs(min(self.until, self.holder.until))  # for less at once; for more once it is on the disk
+        for block in news.lost:
+            self._lose(block)
+        if news.lost:
+            self._end(news.lost)
+        if self.holder.standing != self._recorded:
+            self._write()
+
+    def _lose(self, block: Block) -> None:
+        share = self.shares.get(block.pool)
+        if share is not None:
+            share.pool.lose(*bounds(block))
+        self._vacant.pop(block.key, None)
+
+    # ---- how much of it -----------------------------------------------------------------
+
+    def _size(self, now: BootNs) -> None:
+        """Ask for more blocks, or give some back, as newcomers come."""
+        for name, share in self.shares.items():
+            held, spare = share.pool.held, share.pool.spare
+            share.growth.note(held, now)
+            wanted = share.growth.lacking(held, spare) if now >= share.not_before else 0
+            self.holder.want(name, wanted)
+            if not wanted and (excess := share.growth.excess(held, spare)):
+                self._return(self._idle(name, share.pool, now)[:excess])
+        self._return([block for block in self.holder.blocks.values() if block.pool not in self.shares])
+
+    def _idle(self, name: str, pool: Pool, now: BootNs) -> list[Block]:
+        """The blocks of a pool where nobody has been for a while, the last first."""
+        found = []
+        for block in reversed(self.of(name)):
+            if not pool.vacant(*bounds(block)):
+                self._vacant.pop(block.key, None)
+            elif now - self._vacant.setdefault(block.key, now) >= IDLE:
+                found.append(block)
+        return found
+
+    def _return(self, blocks: Sequence[Block]) -> None:
+        if blocks:
+            for block in blocks:
+                self._lose(block)
+            self._end(blocks)
+            self.holder.give_back(blocks)
+            self._write()
+
+    # ---- the disk -----------------------------------------------------------------------
+
+    def _write(self) -> None:
+        self._writing, self._refused = True, False
+        self._disk.stand(self.holder.standing)
+        self._disk.flush()
+
+    def recorded(self, group: Iterable[Write], error: str | None) -> None:
+        """Take a completed group of the store: what of it is the hold counts from now on."""
+        for write in group:
+            if isinstance(write, Stand):
+                self._writing, self._refused = False, error is not None
+                if error is None:
+                    self._publish(write.standing)
+
+    def _publish(self, standing: Standing) -> None:
+        before, self._recorded = self._recorded, standing
+        self.until = standing.until
+        for block in standing.blocks:
+            self._gain(block)
+        if standing.blocks != before.blocks:
+            self._changed()
+
+
+def bounds(block: Block) -> tuple[IPv4Address, IPv4Address]:
+    """The first and the last address of a block."""
+    return IPv4Address(block.first), IPv4Address(block.last)

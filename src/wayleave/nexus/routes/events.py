@@ -1,0 +1,72 @@
+"""Streams of changes as server-sent events (WHATWG HTML 9.2): what `feed` tells, for one that has asked.
+
+    id: REVISION
+    event: changes
+    data: [{"name": …, "value": {…} or null}, …]
+
+`event: alive` says that nothing has changed up to a revision, so that silence is a broken connection. Who comes back
+says `Last-Event-ID`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+import msgspec
+from fastapi import Header, Query, Request
+from fastapi.responses import StreamingResponse
+from msgspec import Struct
+
+from wayleave.nexus.access import Peer
+from wayleave.nexus.service import Service
+from wayleave.nexus.store.port import Change
+
+ALIVE_S = 5.0
+"""What silence is broken after."""
+
+Since = Annotated[int, Query(ge=0, description="the revision of what is known; 0: only what changes from now on")]
+LastEventId = Annotated[int | None, Header(ge=0)]
+
+
+class Named(Struct, frozen=True):
+    """A record's name and what it is now; None: there is none any more."""
+
+    name: str
+    value: msgspec.Raw | None
+
+
+async def stream(service: Service, request: Request, prefix: str, after: int) -> StreamingResponse:
+    """Return the answer that tells changes under a prefix, for as long as its certificate counts.
+
+    Raises: Compacted, Unavailable.
+    """
+    after = await service.feed.since(after)
+    told = _events(service, prefix, after, request)
+    return StreamingResponse(told, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+
+
+async def _events(service: Service, prefix: str, after: int, request: Request) -> AsyncIterator[bytes]:
+    peer: Peer = request.state.peer
+    with service.feed.listen(prefix, after, request.state.cut) as stream:
+        yield _event(after, "alive", b"{}")
+        while not stream.ended and service.utc() < peer.until:
+            changes, revision = await stream.told(ALIVE_S)
+            if changes:
+                yield _event(changes[-1].revision, "changes", _written(changes, prefix))
+            elif not stream.ended:
+                yield _event(revision, "alive", b"{}")
+
+
+def _event(revision: int, name: str, data: bytes) -> bytes:
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (revision, name.encode(), data)
+
+
+def _written(changes: list[Change], prefix: str) -> bytes:
+    """Values are JSON, on one line, as `model.encode` wrote them."""
+    return msgspec.json.encode(
+        [
+            Named(change.key.removeprefix(prefix), None if change.value is None else msgspec.Raw(change.value))
+            for change in changes
+        ]
+    )

@@ -1,0 +1,221 @@
+"""Run Nexus: open its store, serve the API over TLS, and end holds that nobody renews, until told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager, suppress
+from pathlib import Path
+from ssl import SSLContext
+from typing import TYPE_CHECKING
+
+import structlog
+import uvicorn
+import uvloop
+
+from wayleave.io.secrets import SecretError, read_private
+from wayleave.io.tls import KEY_MOST, server_context
+from wayleave.net.units import SECOND, BootNs, Ns, UtcNs
+from wayleave.nexus import logs
+from wayleave.nexus.access import Gate
+from wayleave.nexus.app import application, local
+from wayleave.nexus.connection import MOST_HEAD, Connection
+from wayleave.nexus.feed import Feed
+from wayleave.nexus.holding import Terms
+from wayleave.nexus.reclaim import Observer
+from wayleave.nexus.service import Service
+from wayleave.nexus.settings import SQLITE, EtcdSettings, NexusSettings, SettingsError, host_and_port, load
+from wayleave.nexus.store.port import Store, Unavailable
+from wayleave.nexus.store.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+log = structlog.get_logger()
+
+LOOKS = 20
+"""So many times is a hold looked at while it lasts, and at least every `SELDOM`."""
+SELDOM = Ns(5 * SECOND)
+KEPT = Ns(3600 * SECOND)
+"""For how long at least a revision can be read, and watched from."""
+
+
+class ListenError(Exception):
+    """An address cannot be listened at; the text says why."""
+
+
+def main(path: Path) -> int:
+    """Return the exit status: 0 after a clean stop, 2 for a bad configuration, 1 for what the machine refuses."""
+    try:
+        settings = load(path)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    logs.configure(settings.log.level)
+    try:
+        uvloop.run(_run(settings.nexus, path.parent))
+    except (ListenError, SecretError, Unavailable) as error:
+        print(f"nexus: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _run(settings: NexusSettings, folder: Path) -> None:
+    """Raises: ListenError, SecretError, Unavailable, before anything is served."""
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    files = (folder / settings.certificate, folder / settings.key, folder / settings.ca)
+    context = server_context(*files, "nexus")
+    outer, inner = _listen(settings.listen, "nexus.listen"), _listen(settings.local, "nexus.local")
+    store = open_store(settings, folder)
+    service = Service(store, Terms(settings.hold), boot, utc)
+    servers = (
+        _Server.over_tls(Gate(application(service), settings.limits, service), context),
+        _Server.plain(local(service)),
+    )
+    works = (_follow(service.feed), _reclaim(Observer(store, settings.grace), settings.hold, service), _compact(store))
+    async with AsyncExitStack() as held:
+        held.push_async_callback(store.close)
+        working = asyncio.gather(*works)
+        serving = asyncio.gather(
+            *(server.serve(sockets=[each]) for server, each in zip(servers, (outer, inner), strict=True))
+        )
+        log.info("serving", listen=settings.listen, local=settings.local)
+        stop = asyncio.ensure_future(stopping.wait())
+        await asyncio.wait((stop, working, serving), return_when=asyncio.FIRST_COMPLETED)
+        service.feed.end()
+        for server in servers:
+            server.should_exit = True
+        await serving
+        working.cancel()
+        with suppress(asyncio.CancelledError):
+            await working
+    log.info("stopped")
+
+
+async def _reclaim(observer: Observer, hold: Ns, service: Service) -> None:
+    """End holds whose time is over, for ever. A store that does not answer is asked again."""
+    while True:
+        try:
+            for key in await observer.look(boot):
+                service.counts.ended += 1
+                log.info("hold-ended", hold=key)
+            service.counts.holds = len(observer)
+        except Unavailable as error:
+            log.warning("store-unavailable", why=str(error))
+        await _pause(min(SELDOM, Ns(hold // LOOKS)))
+
+
+async def _follow(feed: Feed) -> None:
+    """Watch the store for all that listen, for ever. One that does not answer at first is asked again."""
+    while True:
+        try:
+            await feed.run()
+        except Unavailable as error:
+            log.warning("store-unavailable", why=str(error))
+        await _pause(SECOND)
+
+
+async def _compact(store: Store) -> None:
+    """Have the store forget what was before the last `KEPT`, for ever."""
+    before = 0
+    while True:
+        await _pause(KEPT)
+        with suppress(Unavailable):
+            if before:
+                await store.compact(before)
+            before = await store.revision()
+
+
+async def _pause(length: Ns) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(asyncio.Event().wait(), length / SECOND)
+
+
+def boot() -> BootNs:
+    """CLOCK_BOOTTIME: what holds are measured on."""
+    return BootNs(time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+
+
+def utc() -> UtcNs:
+    """For people, and for certificates."""
+    return UtcNs(time.time_ns())
+
+
+def open_store(settings: NexusSettings, folder: Path) -> Store:
+    """Open what the settings name, in the loop that runs. Raises: SecretError, Unavailable."""
+    if settings.etcd is None:
+        return SqliteStore(folder / (settings.store or "").removeprefix(SQLITE))
+    return _etcd(settings.etcd, folder)
+
+
+def _etcd(settings: EtcdSettings, folder: Path) -> Store:
+    try:
+        from wayleave.nexus.store.etcd import EtcdStore, Tls
+    except ImportError as error:
+        raise Unavailable(f"[nexus.etcd]: {error}: pip install 'wayleave[etcd]'") from None
+    key = read_private(folder / settings.key, "nexus.etcd.key", "the private key, PEM,", KEY_MOST)
+    shown = (_pem(folder / settings.ca, "nexus.etcd.ca"), _pem(folder / settings.certificate, "nexus.etcd.certificate"))
+    return EtcdStore(settings.endpoints, Tls(*shown, key))
+
+
+def _pem(path: Path, setting: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SecretError(setting, f"{path}: {error.strerror}", "write it there, as PEM") from None
+
+
+def _listen(endpoint: str, setting: str) -> socket.socket:
+    host, port = host_and_port(endpoint)
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        raise ListenError(f"{setting}: cannot listen at {endpoint}: {error.strerror or error}") from None
+    return listener
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers and its own log."""
+
+    @classmethod
+    def over_tls(cls, app: ASGIApp, context: SSLContext) -> _Server:
+        """For those that have a certificate."""
+        return cls._of(app, ssl_context_factory=lambda *_: context, http=Connection)
+
+    @classmethod
+    def plain(cls, app: ASGIApp) -> _Server:
+        """For the machine itself."""
+        return cls._of(app, http="h11")
+
+    @classmethod
+    def _of(cls, app: ASGIApp, **more: object) -> _Server:
+        return cls(
+            uvicorn.Config(
+                app,
+                lifespan="off",
+                ws="none",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                timeout_keep_alive=75,
+                timeout_graceful_shutdown=2,
+                h11_max_incomplete_event_size=MOST_HEAD,
+                **more,  # type: ignore[arg-type]
+            )
+        )
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield

@@ -1,0 +1,34 @@
+"""What the routes of one process share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from wayleave.net.units import SECOND, BootNs, UtcNs
+from wayleave.nexus.access import Peer
+from wayleave.nexus.audit import Chain
+from wayleave.nexus.feed import Feed
+from wayleave.nexus.holding import Holding, Terms
+from wayleave.nexus.metrics import Counts
+from wayleave.nexus.store.port import Store
+
+
+class Service:
+    """A store, what works on it, and the clocks."""
+
+    def __init__(self, store: Store, terms: Terms, boot: Callable[[], BootNs], utc: Callable[[], UtcNs]) -> None:
+        self.store, self.boot, self.utc = store, boot, utc
+        self.holding = Holding(store, terms)
+        self.feed = Feed(store)
+        self.counts = Counts(self.feed)
+        self._chain = Chain(store, self.now, asyncio.Lock())
+
+    def by(self, peer: Peer) -> Store:
+        """Return the store as somebody changes it: each commit goes on record with it (`audit`)."""
+        return self._chain.by(peer.role, peer.name)
+
+    def now(self) -> str:
+        """What time it is: UTC, to the second, as in RFC 3339."""
+        return datetime.fromtimestamp(self.utc() // SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
