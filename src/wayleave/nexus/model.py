@@ -11,7 +11,6 @@
     lease/POOL/NUMBER                      Lease        of a unit whose time is limited
     last/POOL/HOLDER                       the number   of the unit that it has, or had
     address/POOL/ADDRESS                   Assignment   whose a subscriber's address is or last was, as its gateway told
-    view/NODE/SUBSCRIBER                   what the gateway has to know, as `aaa.local.Subscriber` is written
 
     provider/NAME                          Provider
     realm/REALM                            the name     of the provider whose it is
@@ -40,7 +39,7 @@ POOLS, PLANS, BLOCKS, NODES, HOLDS, HELD = "pool/", "plan/", "block/", "node/", 
 PROVIDERS, REALMS, CUSTOMERS, PENDING = "provider/", "realm/", "customer/", "pending/"
 LINES, PLACES, ATTACHED, SUBSCRIBERS, VIEWS = "line/", "place/", "attached/", "subscriber/", "view/"
 UNITS, LEASES, LASTS = "unit/", "lease/", "last/"
-STATES, ADDRESSES, VIEWS = "state/", "address/", "view/"
+STATES, ADDRESSES = "state/", "address/"
 Moment = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)$")]
 """As in RFC 3339."""
 NEXUS = "nexus"
@@ -307,7 +306,7 @@ def subscriber_key(name: str) -> str:
 
 
 def view_key(node: str, subscriber: str) -> str:
-    return f"{VIEWS}{node}/{subscriber}"
+    return f"{view_prefix(node)}{subscriber}"
 
 
 def units_prefix(pool: str) -> str:
