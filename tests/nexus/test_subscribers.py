@@ -185,40 +185,38 @@ def test_what_is_the_network_owners_a_provider_does_not_change(
 
 
 @pytest.mark.parametrize("step", range(7))
+@pytest.mark.parametrize("subscriber_is", ["interrupted", "in between"])
 @pytest.mark.parametrize("other", ["line moves", "provider changes", "line goes", "provider goes", "realm goes"])
-def test_an_entry_is_always_of_what_there_is(other: str, step: int) -> None:
-    """Ahead of each operation that makes a subscriber, something else happens, whole."""
+def test_an_entry_is_always_of_what_there_is(other: str, subscriber_is: str, step: int) -> None:
+    """Ahead of each operation that makes a subscriber, something else happens, whole; and the other way round."""
     network = Network(in_memory())
     user = Subscriber("bob", "beta", "line-2", user="bob", realm="beta.example")
+    line, beta = run(network.lines.get("line-2")), run(network.providers.get("beta"))
     works = {
-        "line moves": lambda: network.lines.put(structs.replace(LINES[1], node="edge-9"), _at(network, "line/line-2")),
-        "provider changes": lambda: network.providers.put(
-            structs.replace(BETA, pool="p"), _at(network, "provider/beta")
-        ),
+        "line moves": lambda: network.lines.put(structs.replace(LINES[1], node="edge-9"), line.revision),
+        "provider changes": lambda: network.providers.put(structs.replace(BETA, pool="p"), beta.revision),
         "line goes": lambda: network.lines.delete("line-2"),
         "provider goes": lambda: network.providers.delete("beta"),
-        "realm goes": lambda: network.providers.put(structs.replace(BETA, realms=()), _at(network, "provider/beta")),
+        "realm goes": lambda: network.providers.put(structs.replace(BETA, realms=()), beta.revision),
     }
+    first, second = (lambda: network.subscribers.put(user, 0)), works[other]
+    if subscriber_is == "in between":
+        first, second = second, first
     steps = count()
 
     def between() -> None:
         if next(steps) == step:
-            _tried(works[other]())
+            _tried(second())
             _tried(network.providers.settle())
 
-    _tried(network.subscribers.put(user, 0), between)
-    there = f"{model.SUBSCRIBERS}bob" in network.stored()
-    if not there:
+    _tried(first(), between)
+    _tried(network.providers.settle())
+    if f"{model.SUBSCRIBERS}bob" not in network.stored():
         assert network.views() == {}
         return
-    line, provider = run(network.lines.get("line-2")).record, run(network.providers.get("beta")).record
-    assert network.views() == {f"{line.node}/bob": project(user, line, provider)}
-    assert user.realm in provider.realms
-
-
-def _at(network: Network, key: str) -> int:
-    entry = run(network.store.get(key))
-    return entry.revision if entry is not None else 0
+    there, sold = run(network.lines.get("line-2")).record, run(network.providers.get("beta")).record
+    assert network.views() == {f"{there.node}/bob": project(user, there, sold)}
+    assert user.realm in sold.realms
 
 
 def _tried(work: Coroutine[Any, Any, object], between: Callable[[], None] = lambda: None) -> None:

@@ -82,6 +82,11 @@ def seen(entry: Entry | None, at: int | None, what: str) -> None:
         raise Changed(f"{what} was changed meanwhile: read it again, and change what is there now")
 
 
+def expects(key: str, entry: Entry | None) -> Is:
+    """Return the expectation that a key is as it was read."""
+    return Is(key, entry.revision if entry is not None else 0)
+
+
 def shown(names: Iterable[str]) -> str:
     """Return the first few names, for a refusal."""
     first = sorted(names)
@@ -144,8 +149,8 @@ class Draft:
 
     async def commit(self) -> int:
         """Returns the revision of what was written. Raises: Conflict."""
-        expects = [Is(key, entry.revision if entry is not None else 0) for key, entry in self._read.items()]
-        return await self._store.commit(expects, list(self._changes.values()))
+        read = [expects(key, entry) for key, entry in self._read.items()]
+        return await self._store.commit(read, list(self._changes.values()))
 
 
 async def written(store: Store, work: Callable[[Draft], Awaitable[None]], what: str) -> int:
