@@ -118,6 +118,19 @@ def _pppoe(tree: Configuration) -> Iterator[Problem]:
 def _nexus(tree: Configuration) -> Iterator[Problem]:
     if tree.nexus is not None:
         yield from rules_of("nexus", tree.nexus)
+    first: dict[str, str] = {}
+    for path, pool in _each("pools", tree.pools):
+        yield from sensible(_shared(path, pool, tree, first))
+
+
+def _shared(path: str, pool: PoolSettings, tree: Configuration, before: dict[str, str]) -> Iterator[Problem]:
+    """Complain of a pool that nobody leases blocks of, or whose blocks are another one's too."""
+    if pool.nexus is None:
+        return
+    if tree.nexus is None:
+        yield f"{path}.nexus", "there is no Nexus to lease its blocks from: write [nexus], or leave this out"
+    if before.setdefault(pool.nexus, path) != path:
+        yield f"{path}.nexus", f"{pool.nexus} is {before[pool.nexus]}'s already: its blocks can be in one pool alone"
 
 
 def _keeps_what_is_proven(path: str, group: GroupSettings, tree: Configuration) -> Iterator[Problem]:

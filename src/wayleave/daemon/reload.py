@@ -118,14 +118,12 @@ class Reloader:
 
     def _in_the_way(self, settings: Configuration) -> list[str]:
         """What of the machine's own stands where pools are to be. Blocks."""
-        tenants = self._gateway.tenants.values()
+        tenants, routed = self._gateway.tenants.values(), self._gateway.links.routed
         try:
             return [
                 standing
                 for tenant in tenants
-                for standing in hostlink.in_the_way(
-                    tenant.name, tenant.table, self._gateway.links.routed(settings, tenant)
-                )
+                for standing in hostlink.in_the_way(tenant.name, tenant.table, routed(settings, tenant))
             ]
         except DeviceError as error:
             return [str(error)]
@@ -177,17 +175,15 @@ class Reloader:
         gateway.end_turn()
 
     def _links_differ(self, tenant: Tenant, settings: Configuration) -> bool:
-        return set(self._gateway.links.routed(self._gateway.settings, tenant)) != set(
-            self._gateway.links.routed(settings, tenant)
-        )
+        routed = self._gateway.links.routed
+        return set(routed(self._gateway.settings, tenant)) != set(routed(settings, tenant))
 
     def _links(self, tenants: Sequence[Tenant], *by: Configuration) -> dict[Tenant, HostLink]:
         """Have host links carry the pools of these configurations and no others. Blocks. Raises: DeviceError."""
+        routed = self._gateway.links.routed
         return {
             tenant: hostlink.ensure(
-                tenant.name,
-                tenant.table,
-                _distinct(pool for settings in by for pool in self._gateway.links.routed(settings, tenant)),
+                tenant.name, tenant.table, _distinct(pool for settings in by for pool in routed(settings, tenant))
             )
             for tenant in tenants
         }
