@@ -1,4 +1,4 @@
-"""`nexus`: run the coordination service, make its certificates, and check its configuration."""
+"""`nexus`: run the coordination service, make its certificates, see and change what it keeps."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from wayleave import __version__
 from wayleave.cli import terminal
 from wayleave.cli.client import ApiError, Misused
 from wayleave.cli.entry import enter
+from wayleave.cli.nexus_client import Asked
 from wayleave.cli.refusal import from_one
 from wayleave.cli.terminal import aside, say
 from wayleave.cli.words import several
@@ -20,7 +21,12 @@ DEFAULT_CONFIG = Path("/etc/wayleave/nexus.toml")
 
 app = App(name="nexus", help="The coordination service of many gateways.", version=__version__)
 certs = App(name="certs", help="The certificates of the service and of those that ask it.")
+audit = App(name="audit", help="Who changed what, and when.")
 app.command(certs)
+app.command(audit)
+
+Changeable = Literal["pool", "provider", "line", "subscriber"]
+Kind = Literal["pools", "providers", "lines", "subscribers", "nodes", "blocks", "audit"]
 
 
 @app.command
@@ -126,6 +132,79 @@ def issue(
     except ValueError as error:
         raise Misused(f"--name: {error}") from None
     return 0
+
+
+@app.command
+def show(
+    kind: Kind,
+    name: str | None = None,
+    /,
+    *,
+    pool: str | None = None,
+    asked: Asked | None = None,
+) -> int:
+    """List what Nexus has of a kind, or show one by its name.
+
+    Parameters
+    ----------
+    kind
+        Of what.
+    name
+        Only this one.
+    pool
+        Of blocks: the pool that they are of.
+    """
+    from wayleave.cli import records
+
+    return records.show(asked or Asked(), kind, name, pool)
+
+
+@app.command
+def put(kind: Changeable, name: str, /, *values: str, asked: Asked | None = None) -> int:
+    """Make a record, or change some of what it says.
+
+    Parameters
+    ----------
+    kind
+        Of what kind it is.
+    name
+        What it is called.
+    values
+        What it says, as in `space=100.64.0.0/16 block=256`; `key=` with nothing behind it takes the key back.
+    """
+    from wayleave.cli import records
+
+    return records.put(asked or Asked(), kind, name, values)
+
+
+@app.command
+def delete(kind: Changeable, name: str, /, *, asked: Asked | None = None) -> int:
+    """Delete a record, as it is now.
+
+    Parameters
+    ----------
+    kind
+        Of what kind it is.
+    name
+        What it is called.
+    """
+    from wayleave.cli import records
+
+    return records.delete(asked or Asked(), kind, name)
+
+
+@audit.command
+def verify(*, known: str | None = None, asked: Asked | None = None) -> int:
+    """Read every record of who changed what, and say whether the chain is whole. Exit status 1: it is not.
+
+    Parameters
+    ----------
+    known
+        NUMBER:HASH, as this command said once: the chain has to have that still.
+    """
+    from wayleave.cli import records
+
+    return records.verify(asked or Asked(), known)
 
 
 def main() -> None:

@@ -55,6 +55,8 @@ def issue(folder: Path, role: str, name: str, addresses: tuple[str, ...], days: 
     """
     if (role == SERVER) != bool(addresses):
         raise CertificateError("a server's certificate has the names and addresses that it is called by, no other has")
+    if name == CA:
+        raise CertificateError(f"{CA} is what the authority's own files are called: say another name")
     authority, signer = _authority(folder)
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name(

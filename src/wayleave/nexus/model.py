@@ -11,7 +11,16 @@
     lease/POOL/NUMBER                      Lease        of a unit whose time is limited
     last/POOL/HOLDER                       the number   of the unit that it has, or had
     address/POOL/ADDRESS                   Assignment   whose a subscriber's address is or last was, as its gateway told
-    view/NODE/SUBSCRIBER                   what the gateway has to know, as `aaa.local.Subscriber` is written
+
+    provider/NAME                          Provider
+    realm/REALM                            the name     of the provider whose it is
+    customer/PROVIDER/SUBSCRIBER           its realm    a subscriber, found by its provider
+    line/NAME                              Line
+    place/NODE/PORT:SVID.CVID/CIRCUIT      the name     of the line there
+    attached/LINE                          Attached     the subscribers of a line, if it has any
+    subscriber/NAME                        Subscriber
+    view/NODE/SUBSCRIBER                   views.View   what a gateway has to know of a subscriber
+    pending/PROVIDER                       nothing      the view of its subscribers is of before it changed
 
 Numbers in keys are written so that their order is that of the keys. `held` is written with `block` in one commit.
 """
@@ -27,8 +36,10 @@ from msgspec import Meta, Struct
 from wayleave.net.units import Ns
 
 POOLS, PLANS, BLOCKS, NODES, HOLDS, HELD = "pool/", "plan/", "block/", "node/", "hold/", "held/"
+PROVIDERS, REALMS, CUSTOMERS, PENDING = "provider/", "realm/", "customer/", "pending/"
+LINES, PLACES, ATTACHED, SUBSCRIBERS, VIEWS = "line/", "place/", "attached/", "subscriber/", "view/"
 UNITS, LEASES, LASTS = "unit/", "lease/", "last/"
-STATES, ADDRESSES, VIEWS = "state/", "address/", "view/"
+STATES, ADDRESSES = "state/", "address/"
 Moment = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)$")]
 """As in RFC 3339."""
 NEXUS = "nexus"
@@ -150,6 +161,74 @@ class Lease(Struct, frozen=True):
     beat: int
 
 
+class Provider(Struct, frozen=True):
+    """Who sells service on the network's lines.
+
+    `tenant`, `pool` and `service` are what they are called in the configuration of the gateways; of subscribers who
+    have no others. `closed`: it gets no new subscribers.
+    """
+
+    name: str
+    tenant: str
+    pool: str
+    service: str = ""
+    realms: tuple[str, ...] = ()
+    closed: bool = False
+
+
+class Line(Struct, frozen=True):
+    """Where subscribers attach: a place of the gateway `node`. It is the network owner's, whoever sells service on it.
+
+    `ont` and `owner` are for people to find it by.
+    """
+
+    name: str
+    node: str
+    port: int
+    svid: int = 0
+    cvid: int = 0
+    circuit: str = ""
+    ont: str = ""
+    owner: str = ""
+
+    @property
+    def place(self) -> str:
+        """As a gateway writes it: PORT[:SVID[.CVID]][/CIRCUIT]."""
+        tags = f":{self.svid}" + (f".{self.cvid}" if self.cvid else "") if self.svid else ""
+        return f"{self.port}{tags}" + (f"/{self.circuit}" if self.circuit else "")
+
+
+class Subscriber(Struct, frozen=True):
+    """Who buys service of a provider, on a line or wherever it shows up.
+
+    Of several on a line each is known by its `user` (without the realm) or its `mac`. `pool` and `service`, where they
+    are given, are instead of the provider's. `limit`: clients at once; 0: the port's.
+    """
+
+    name: str
+    provider: str
+    line: str = ""
+    mac: str = ""
+    user: str = ""
+    service: str = ""
+    realm: str = ""
+    address: str = ""
+    pool: str = ""
+    limit: int = 0
+    blocked: bool = False
+
+    @property
+    def login(self) -> str:
+        """What it says it is called: USER[@REALM]."""
+        return f"{self.user}@{self.realm}" if self.realm else self.user
+
+
+class Attached(Struct, frozen=True):
+    """The subscribers of a line by their names, and what each is known by there: login and MAC."""
+
+    subscribers: dict[str, tuple[str, str]]
+
+
 def pool_key(name: str) -> str:
     return f"{POOLS}{name}"
 
@@ -188,6 +267,46 @@ def held_prefix(node: str, epoch: int) -> str:
 
 def held_key(node: str, epoch: int, pool: str, index: int) -> str:
     return f"{held_prefix(node, epoch)}{pool}/{index:08x}"
+
+
+def provider_key(name: str) -> str:
+    return f"{PROVIDERS}{name}"
+
+
+def realm_key(realm: str) -> str:
+    return f"{REALMS}{realm}"
+
+
+def customers_prefix(provider: str) -> str:
+    return f"{CUSTOMERS}{provider}/"
+
+
+def customer_key(provider: str, subscriber: str) -> str:
+    return f"{customers_prefix(provider)}{subscriber}"
+
+
+def pending_key(provider: str) -> str:
+    return f"{PENDING}{provider}"
+
+
+def line_key(name: str) -> str:
+    return f"{LINES}{name}"
+
+
+def place_key(line: Line) -> str:
+    return f"{PLACES}{line.node}/{line.port}:{line.svid}.{line.cvid}/{line.circuit}"
+
+
+def attached_key(line: str) -> str:
+    return f"{ATTACHED}{line}"
+
+
+def subscriber_key(name: str) -> str:
+    return f"{SUBSCRIBERS}{name}"
+
+
+def view_key(node: str, subscriber: str) -> str:
+    return f"{view_prefix(node)}{subscriber}"
 
 
 def units_prefix(pool: str) -> str:

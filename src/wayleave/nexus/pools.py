@@ -15,23 +15,19 @@ opened. The records of its blocks and units stay, as their fences must not fall:
 
 from __future__ import annotations
 
-import contextlib
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from itertools import islice
 
 from msgspec import structs
 
 from wayleave.nexus import model
 from wayleave.nexus.holding import OWN_EPOCH, owned
 from wayleave.nexus.model import NEXUS, Ownership, Plan, Pool, Unit
-from wayleave.nexus.records import Found, Listed, again, checked, expects, find, listed, seen
-from wayleave.nexus.refusal import Changed, Exists, InUse, Invalid, Refused
+from wayleave.nexus.records import Draft, Found, Listed, checked, find, listed, seen, shown, vacant, written
+from wayleave.nexus.refusal import Changed, Exists, Invalid, Refused
 from wayleave.nexus.spaces import Senseless, Space, networks, space
-from wayleave.nexus.store.port import PAGE, Conflict, Delete, Entry, Is, Put, Store, entries
+from wayleave.nexus.store.port import PAGE, Conflict, Delete, Is, Put, Store, entries
 
-_AT_ONCE = 50
-_NAMED = 3
-"""Owners that a refusal names."""
+_AT_ONCE = 40
 
 
 class Pools:
@@ -59,28 +55,25 @@ class Pools:
             ground = space(pool)
         except Senseless as error:
             raise Invalid(str(error)) from None
-        return await again(lambda: self._put(pool, ground, at), f"pool {pool.name}")
+        return await written(self._store, lambda draft: self._put(draft, pool, ground, at), f"pool {pool.name}")
 
-    async def _put(self, pool: Pool, ground: Space, at: int | None) -> int:
+    async def _put(self, draft: Draft, pool: Pool, ground: Space, at: int | None) -> None:
         key = model.pool_key(pool.name)
-        entry = await self._store.get(key)
+        entry = await draft.get(key)
         seen(entry, at, f"pool {pool.name}")
         if entry is not None:
             _the_same(model.decode(Pool, entry.value), pool, ground)
-        plan, others = await self._plan(pool)
+        others = await self._others(draft, pool)
         for network in networks(pool):
             _apart(network, pool, others)
             others[pool.name] = str(network)
-        changes = [Put(key, model.encode(pool)), Put(plan.key, model.encode(Plan(others)))]
-        return await self._store.commit([expects(key, entry), plan], changes)
+        draft.put(key, pool)
+        draft.put(model.plan_key(pool.tenant), Plan(others))
 
-    async def _plan(self, pool: Pool) -> tuple[Is, dict[str, str]]:
-        """Return the networks of the tenant's other pools, and the expectation that they stay so."""
-        key = model.plan_key(pool.tenant)
-        entry = await self._store.get(key)
-        networks = model.decode(Plan, entry.value).networks if entry is not None else {}
-        networks.pop(pool.name, None)
-        return expects(key, entry), networks
+    async def _others(self, draft: Draft, pool: Pool) -> dict[str, str]:
+        """Return the networks of the tenant's other pools."""
+        plan = await draft.find(Plan, model.plan_key(pool.tenant)) or Plan({})
+        return {name: network for name, network in plan.networks.items() if name != pool.name}
 
     async def delete(self, name: str, at: int | None = None) -> None:
         """Delete a pool that was seen `at` a revision. Raises: Absent, Changed, InUse, Busy."""
@@ -89,31 +82,14 @@ class Pools:
         seen(entry, at, what)
         assert entry is not None
         pool = model.decode(Pool, entry.value)
-        closed = await self._closed(entry, pool)
-        why = await self._in_use(pool)
-        if why:
-            if not pool.closed:
-                with contextlib.suppress(Conflict):
-                    await self._store.commit([Is(key, closed)], [Put(key, entry.value)])
-            raise InUse(f"{what}: {why}")
+        closed = await vacant(self._store, entry, pool, lambda: self._in_use(pool), what)
         await self._disown(pool, closed)
-        await again(lambda: self._removed(pool, closed), what)
-
-    async def _closed(self, entry: Entry, pool: Pool) -> int:
-        """See to it that nobody gets more of a pool; returns the revision at which it is so."""
-        if pool.closed:
-            return entry.revision
-        shut = Put(entry.key, model.encode(structs.replace(pool, closed=True)))
-        try:
-            return await self._store.commit([Is(entry.key, entry.revision)], [shut])
-        except Conflict:
-            raise Changed(f"pool {pool.name} was changed meanwhile: read it again") from None
+        await written(self._store, lambda draft: self._removed(draft, pool, closed), what)
 
     async def _in_use(self, pool: Pool) -> str:
         owners = {ownership.node for ownership in (await owned(self._store, pool.name)).values()} - {NEXUS}
         if owners:
-            names = ", ".join(islice(sorted(owners), _NAMED)) + (", …" if len(owners) > _NAMED else "")
-            return f"blocks of it are owned by {names}: close it, and wait until they are given back"
+            return f"blocks of it are owned by {shown(owners)}: close it, and wait until they are given back"
         async for entry in entries(self._store, model.units_prefix(pool.name)):
             unit = model.decode(Unit, entry.value)
             if unit.holder:
@@ -137,15 +113,13 @@ class Pools:
                 raise _opened(pool) from None
             more = page.more
 
-    async def _removed(self, pool: Pool, closed: int) -> None:
+    async def _removed(self, draft: Draft, pool: Pool, closed: int) -> None:
         key = model.pool_key(pool.name)
-        plan, others = await self._plan(pool)
-        try:
-            await self._store.commit([Is(key, closed), plan], [Delete(key), Put(plan.key, model.encode(Plan(others)))])
-        except Conflict as conflict:
-            if key in conflict.keys:
-                raise _opened(pool) from None
-            raise
+        entry = await draft.get(key)
+        if entry is None or entry.revision != closed:
+            raise _opened(pool)
+        draft.delete(key)
+        draft.put(model.plan_key(pool.tenant), Plan(await self._others(draft, pool)))
 
 
 def _opened(pool: Pool) -> Changed:

@@ -5,18 +5,21 @@ Who changes a record says at which revision it has seen it (`at`); 0: there is t
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Generic, TypeVar
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from wayleave.nexus import model
-from wayleave.nexus.refusal import Absent, Busy, Changed, Exists, Invalid
-from wayleave.nexus.store.port import PAGE, Conflict, Entry, Is, Store
+from wayleave.nexus.model import Pool, Provider
+from wayleave.nexus.refusal import Absent, Busy, Changed, Exists, InUse, Invalid
+from wayleave.nexus.store.port import PAGE, Conflict, Delete, Entry, Is, Put, Store
 
 ATTEMPTS = 16
 """How often something is tried while others get in between: each time somebody got on."""
+_SHOWN = 3
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}")
 
 Record = TypeVar("Record", bound=Struct)
@@ -82,6 +85,83 @@ def seen(entry: Entry | None, at: int | None, what: str) -> None:
 def expects(key: str, entry: Entry | None) -> Is:
     """Return the expectation that a key is as it was read."""
     return Is(key, entry.revision if entry is not None else 0)
+
+
+def shown(names: Iterable[str]) -> str:
+    """Return the first few names, for a refusal."""
+    first = sorted(names)
+    return ", ".join(first[:_SHOWN]) + (", …" if len(first) > _SHOWN else "")
+
+
+async def vacant(
+    store: Store, entry: Entry, record: Pool | Provider, why: Callable[[], Awaitable[str]], what: str
+) -> int:
+    """See to it that nobody refers to a record any more, so that it can go; returns the revision at which it is so.
+
+    It is closed, which whoever is about to refer to it expects it not to be; so what `why` finds after that is all
+    there is. If it finds something, the record is as it was. Who is killed in between leaves it closed.
+
+    Raises: InUse, which says why; Changed.
+    """
+    closed = entry.revision
+    if not record.closed:
+        try:
+            shut = Put(entry.key, model.encode(structs.replace(record, closed=True)))
+            closed = await store.commit([Is(entry.key, entry.revision)], [shut])
+        except Conflict:
+            raise Changed(f"{what} was changed meanwhile: read it again") from None
+    reason = await why()
+    if reason:
+        if closed != entry.revision:
+            with contextlib.suppress(Conflict):
+                await store.commit([Is(entry.key, closed)], [Put(entry.key, entry.value)])
+        raise InUse(f"{what}: {reason}")
+    return closed
+
+
+class Draft:
+    """A commit in the making. It expects all that was read for it to be as it was read."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._read: dict[str, Entry | None] = {}
+        self._changes: dict[str, Put | Delete] = {}
+
+    async def get(self, key: str) -> Entry | None:
+        """Read a key."""
+        if key not in self._read:
+            self._read[key] = await self._store.get(key)
+        return self._read[key]
+
+    async def find(self, kind: type[Record], key: str) -> Record | None:
+        """Read a record."""
+        entry = await self.get(key)
+        return model.decode(kind, entry.value) if entry is not None else None
+
+    def put(self, key: str, record: Struct | str) -> None:
+        """Write a record, or the name of one."""
+        value = record.encode() if isinstance(record, str) else model.encode(record)
+        self._changes[key] = Put(key, value)
+
+    def delete(self, key: str) -> None:
+        """Remove a key, unless it is written after this."""
+        self._changes[key] = Delete(key)
+
+    async def commit(self) -> int:
+        """Returns the revision of what was written. Raises: Conflict."""
+        read = [expects(key, entry) for key, entry in self._read.items()]
+        return await self._store.commit(read, list(self._changes.values()))
+
+
+async def written(store: Store, work: Callable[[Draft], Awaitable[None]], what: str) -> int:
+    """Commit what `work` drafts, anew for as long as others come in between. Returns its revision. Raises: Busy."""
+
+    async def once() -> int:
+        draft = Draft(store)
+        await work(draft)
+        return await draft.commit()
+
+    return await again(once, what)
 
 
 async def again(work: Callable[[], Awaitable[T]], what: str) -> T:

@@ -7,14 +7,10 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager, suppress
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
-from ssl import SSLContext
-from typing import TYPE_CHECKING
 
 import structlog
-import uvicorn
 import uvloop
 
 from wayleave.io.secrets import SecretError, read_private
@@ -23,17 +19,14 @@ from wayleave.net.units import SECOND, BootNs, Ns, UtcNs
 from wayleave.nexus import logs
 from wayleave.nexus.access import Gate
 from wayleave.nexus.app import application, local
-from wayleave.nexus.connection import MOST_HEAD, Connection
 from wayleave.nexus.feed import Feed
 from wayleave.nexus.holding import Terms
 from wayleave.nexus.reclaim import Observer
+from wayleave.nexus.server import Server
 from wayleave.nexus.service import Service
 from wayleave.nexus.settings import SQLITE, EtcdSettings, NexusSettings, SettingsError, host_and_port, load
 from wayleave.nexus.store.port import Store, Unavailable
 from wayleave.nexus.store.sqlite import SqliteStore
-
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp
 
 log = structlog.get_logger()
 
@@ -75,8 +68,8 @@ async def _run(settings: NexusSettings, folder: Path) -> None:
     store = open_store(settings, folder)
     service = Service(store, Terms(settings.hold), boot, utc)
     servers = (
-        _Server.over_tls(Gate(application(service), settings.limits, service), context),
-        _Server.plain(local(service)),
+        Server.over_tls(Gate(application(service), settings.limits, service), context),
+        Server.plain(local(service)),
     )
     works = (_follow(service.feed), _reclaim(Observer(store, settings.grace), settings.hold, service), _compact(store))
     async with AsyncExitStack() as held:
@@ -123,11 +116,13 @@ async def _follow(feed: Feed) -> None:
 
 async def _compact(store: Store) -> None:
     """Have the store forget what was before the last `KEPT`, for ever."""
+    before = 0
     while True:
+        await _pause(KEPT)
         with suppress(Unavailable):
+            if before:
+                await store.compact(before)
             before = await store.revision()
-            await _pause(KEPT)
-            await store.compact(before)
 
 
 async def _pause(length: Ns) -> None:
@@ -181,39 +176,3 @@ def _listen(endpoint: str, setting: str) -> socket.socket:
     except OSError as error:
         raise ListenError(f"{setting}: cannot listen at {endpoint}: {error.strerror or error}") from None
     return listener
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers and its own log."""
-
-    @classmethod
-    def over_tls(cls, app: ASGIApp, context: SSLContext) -> _Server:
-        """For those that have a certificate."""
-        return cls._of(app, ssl_context_factory=lambda *_: context, http=Connection)
-
-    @classmethod
-    def plain(cls, app: ASGIApp) -> _Server:
-        """For the machine itself."""
-        return cls._of(app, http="h11")
-
-    @classmethod
-    def _of(cls, app: ASGIApp, **more: object) -> _Server:
-        return cls(
-            uvicorn.Config(
-                app,
-                lifespan="off",
-                ws="none",
-                log_config=None,
-                access_log=False,
-                proxy_headers=False,
-                server_header=False,
-                timeout_keep_alive=75,
-                timeout_graceful_shutdown=2,
-                h11_max_incomplete_event_size=MOST_HEAD,
-                **more,  # type: ignore[arg-type]
-            )
-        )
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
