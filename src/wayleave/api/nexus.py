@@ -7,12 +7,19 @@ from typing import Protocol
 
 from pydantic import BaseModel, Field
 
-from wayleave.api.schema import BlockView
 from wayleave.net.units import SECOND, BootNs
 from wayleave.proto.nexus.holder import Holder
 from wayleave.proto.nexus.messages import Block
 from wayleave.session.growth import Growth
 from wayleave.session.pool import Pool
+
+
+class BlockView(BaseModel):
+    """A range of addresses, both ends included."""
+
+    first: str
+    last: str
+    fence: int
 
 
 class ShareView(BaseModel):
@@ -94,18 +101,13 @@ def nexus_view(state: State, blocks: Holding, waiting: int, now: BootNs) -> Nexu
     )
 
 
-def block_views(blocks: Iterable[Block]) -> list[BlockView]:
-    """Blocks, in order."""
-    return [BlockView(first=item.first, last=item.last, fence=item.fence) for item in blocks]
-
-
 def _shares(blocks: Holding) -> Iterator[ShareView]:
     for name, share in blocks.shared():
         pool, growth = share.pool, share.growth
         lasts = growth.lasts(pool.held, pool.spare)
         yield ShareView(
             pool=name,
-            blocks=block_views(blocks.of(name)),
+            blocks=[BlockView(first=item.first, last=item.last, fence=item.fence) for item in blocks.of(name)],
             size=pool.size,
             held=pool.held,
             spare=pool.spare,

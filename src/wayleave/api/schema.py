@@ -44,14 +44,6 @@ class SessionView(BaseModel):
     usage: dict[str, int] | None = Field(default=None, description="packets and octets of IP, for as long as age_s")
 
 
-class BlockView(BaseModel):
-    """A range of addresses, both ends included."""
-
-    first: str
-    last: str
-    fence: int
-
-
 class PoolView(BaseModel):
     """One pool's use."""
 
@@ -65,7 +57,6 @@ class PoolView(BaseModel):
     nexus: str | None = Field(
         default=None, description="Nexus' name of it, where gateways share it: `size` is what this one has"
     )
-    blocks: list[BlockView] = Field(default=[], description="of a shared pool: what this gateway has of it")
 
 
 class PortView(BaseModel):

@@ -25,7 +25,7 @@ from wayleave.access.ipoe import Ipoe
 from wayleave.access.pppoe import Pppoe
 from wayleave.access.settings import PortSettings, least_mtu
 from wayleave.api.capture import Captures
-from wayleave.api.nexus import NexusView, block_views
+from wayleave.api.nexus import NexusView
 from wayleave.api.schema import PoolView
 from wayleave.config.load import Loaded
 from wayleave.daemon import logs
@@ -36,7 +36,6 @@ from wayleave.daemon.ending import end_sessions
 from wayleave.daemon.engine import BATCH, Engine
 from wayleave.daemon.hostlinks import HostLinks, own_addresses
 from wayleave.daemon.nexus import Nexus
-from wayleave.daemon.recount import Recount
 from wayleave.daemon.recovery import Recovery
 from wayleave.dataplane import abi, objects
 from wayleave.dataplane.maps import TableFull
@@ -495,7 +494,6 @@ class Gateway:
                 held=self.engine.pools[item.name].pool.held,
                 quarantined=self.engine.pools[item.name].pool.quarantined,
                 nexus=item.nexus,
-                blocks=block_views(self.nexus.blocks.of(item.nexus)) if item.nexus is not None else [],
             )
             for item in self.settings.pools
         ]
