@@ -7,8 +7,10 @@ import signal
 import socket
 import sys
 import time
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack, ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import structlog
 import uvloop
@@ -19,9 +21,10 @@ from wayleave.net.units import SECOND, BootNs, Ns, UtcNs
 from wayleave.nexus import logs
 from wayleave.nexus.access import Gate
 from wayleave.nexus.app import application, local
-from wayleave.nexus.feed import Feed
 from wayleave.nexus.holding import Terms
+from wayleave.nexus.providers import Providers
 from wayleave.nexus.reclaim import Observer
+from wayleave.nexus.refusal import Busy
 from wayleave.nexus.server import Server
 from wayleave.nexus.service import Service
 from wayleave.nexus.settings import SQLITE, EtcdSettings, NexusSettings, SettingsError, host_and_port, load
@@ -33,6 +36,8 @@ log = structlog.get_logger()
 LOOKS = 20
 """So many times is a hold looked at while it lasts, and at least every `SELDOM`."""
 SELDOM = Ns(5 * SECOND)
+SETTLED = SECOND
+"""How soon gateways begin to hear of a provider that was changed."""
 KEPT = Ns(3600 * SECOND)
 """For how long at least a revision can be read, and watched from."""
 
@@ -64,20 +69,16 @@ async def _run(settings: NexusSettings, folder: Path) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     files = (folder / settings.certificate, folder / settings.key, folder / settings.ca)
     context = server_context(*files, "nexus")
-    outer, inner = _listen(settings.listen, "nexus.listen"), _listen(settings.local, "nexus.local")
-    store = open_store(settings, folder)
-    service = Service(store, Terms(settings.hold), boot, utc)
-    servers = (
-        Server.over_tls(Gate(application(service), settings.limits, service), context),
-        Server.plain(local(service)),
-    )
-    works = (_follow(service.feed), _reclaim(Observer(store, settings.grace), settings.hold, service), _compact(store))
     async with AsyncExitStack() as held:
+        outer = held.enter_context(_listen(settings.listen, "nexus.listen"))
+        inner = held.enter_context(_listen(settings.local, "nexus.local"))
+        store = open_store(settings, folder)
         held.push_async_callback(store.close)
-        working = asyncio.gather(*works)
-        serving = asyncio.gather(
-            *(server.serve(sockets=[each]) for server, each in zip(servers, (outer, inner), strict=True))
-        )
+        service = Service(store, Terms(settings.hold), boot, utc)
+        guarded = Gate(application(service), settings.limits, service)
+        servers = Server.over_tls(guarded, context), Server.plain(local(service))
+        working = asyncio.gather(*_works(service, settings))
+        serving = asyncio.gather(servers[0].serve(sockets=[outer]), servers[1].serve(sockets=[inner]))
         log.info("serving", listen=settings.listen, local=settings.local)
         stop = asyncio.ensure_future(stopping.wait())
         await asyncio.wait((stop, working, serving), return_when=asyncio.FIRST_COMPLETED)
@@ -91,38 +92,40 @@ async def _run(settings: NexusSettings, folder: Path) -> None:
     log.info("stopped")
 
 
-async def _reclaim(observer: Observer, hold: Ns, service: Service) -> None:
-    """End holds whose time is over, for ever. A store that does not answer is asked again."""
-    while True:
-        try:
-            for key in await observer.look(boot):
-                service.counts.ended += 1
-                log.info("hold-ended", hold=key)
-            service.counts.holds = len(observer)
-        except Unavailable as error:
-            log.warning("store-unavailable", why=str(error))
-        await _pause(min(SELDOM, Ns(hold // LOOKS)))
+def _works(service: Service, settings: NexusSettings) -> tuple[Coroutine[Any, Any, None], ...]:
+    """Return what goes on beside the answers, for ever."""
+    store, observer = service.store, Observer(service.store, settings.grace)
+
+    async def reclaim() -> None:
+        for key in await observer.look(boot):
+            service.counts.ended += 1
+            log.info("hold-ended", hold=key)
+        service.counts.holds = len(observer)
+
+    return (
+        _ever(Ns(0), service.feed.run),
+        _ever(min(SELDOM, Ns(settings.hold // LOOKS)), reclaim),
+        _ever(SETTLED, Providers(store).settle),
+        _ever(Ns(0), lambda: _compact(store)),
+    )
 
 
-async def _follow(feed: Feed) -> None:
-    """Watch the store for all that listen, for ever. One that does not answer at first is asked again."""
+async def _ever(pause: Ns, work: Callable[[], Awaitable[None]]) -> None:
+    """Do it again and again. A store that does not answer is asked again in a moment."""
     while True:
         try:
-            await feed.run()
-        except Unavailable as error:
+            await work()
+            await _pause(pause)
+        except (Unavailable, Busy) as error:
             log.warning("store-unavailable", why=str(error))
-        await _pause(SECOND)
+            await _pause(SECOND)
 
 
 async def _compact(store: Store) -> None:
-    """Have the store forget what was before the last `KEPT`, for ever."""
-    before = 0
-    while True:
-        await _pause(KEPT)
-        with suppress(Unavailable):
-            if before:
-                await store.compact(before)
-            before = await store.revision()
+    """Have the store forget what is older than `KEPT`."""
+    before = await store.revision()
+    await _pause(KEPT)
+    await store.compact(before)
 
 
 async def _pause(length: Ns) -> None:
@@ -171,8 +174,11 @@ def _listen(endpoint: str, setting: str) -> socket.socket:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
+        with ExitStack() as failed:
+            failed.callback(listener.close)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            failed.pop_all()
     except OSError as error:
         raise ListenError(f"{setting}: cannot listen at {endpoint}: {error.strerror or error}") from None
     return listener
