@@ -71,7 +71,7 @@ class Reloader:
         try:
             derived, told = await self._candidate()
             if derived is not None and not told.refused and told.changes:
-                async with self._gateway.links.changing:
+                async with self._gateway.recount.changing, self._gateway.links.changing:
                     await self._apply(derived, told)
         finally:
             self._busy = False
@@ -93,12 +93,13 @@ class Reloader:
         """Understand what was given, or what is on disk, and compare. It may take seconds, on another thread."""
         loop = asyncio.get_running_loop()
         try:
-            derived = await loop.run_in_executor(None, lambda: derive(*understand(files or read(self._file))))
+            told = self._gateway.nexus.subscribers
+            derived = await loop.run_in_executor(None, lambda: derive(*understand(files or read(self._file)), told))
         except ConfigurationError as error:
             return None, self._view(files, error.problems)
         gateway = self._gateway
         found = changes(gateway.settings, derived.settings)
-        found += subscriber_changes(gateway.subscribers, derived.subscribers)
+        found += subscriber_changes(gateway.own_subscribers, derived.own)
         found += password_changes(gateway.passwords, derived.passwords)
         refused = [*_restarts(found), *self._bad_ports(derived)]
         refused += await loop.run_in_executor(None, self._in_the_way, derived.settings)
@@ -214,7 +215,7 @@ class Reloader:
         """Everything goes by the new configuration from here on. Nothing in here waits, or is expected to fail."""
         gateway, now = self._gateway, self._gateway.clock.boot()
         gateway.settings, gateway.ports = derived.settings, derived.ports
-        gateway.subscribers, gateway.passwords = derived.subscribers, derived.passwords
+        gateway.know(derived)
         logs.set_level(derived.settings.log.level)
         gateway.plane.set_policers(derived.settings.punt.rows())
         gateway.plane.set_services(derived.services)
@@ -224,7 +225,7 @@ class Reloader:
         )
         gateway.plane.standing = _standing(derived, gateway.ipoe)
         gateway.authority.reconfigure(derived.deciders)
-        pools = gateway.blocks.equip(derived.settings.pools, derived.pools)
+        pools = gateway.nexus.blocks.equip(derived.settings.pools, derived.pools)
         gateway.engine.reconfigure(pools, gateway.authority.authorizer, derived.admission)
         holders = filter(None, map(gateway.engine.holder, own_addresses(gateway.settings.pools, addresses)))
         gateway.engine.review(now, only=[session.id for session in holders])  # their rows make room for the gateway's
