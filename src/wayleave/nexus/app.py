@@ -6,7 +6,7 @@ from fastapi import FastAPI, Response
 
 from wayleave import __version__
 from wayleave.nexus.metrics import CONTENT_TYPE, exposition
-from wayleave.nexus.problems import answer_problems
+from wayleave.nexus.problems import answer_problems, described
 from wayleave.nexus.routes import (
     addresses,
     audit,
@@ -31,7 +31,7 @@ def application(service: Service) -> FastAPI:
     app = FastAPI(title="Wayleave Nexus", version=__version__, docs_url=None, redoc_url=None)
     answer_problems(app)
     for resource in RESOURCES:
-        app.include_router(resource.routes(service), prefix="/v1")
+        app.include_router(resource.routes(service), prefix="/v1", responses=described())
     return app
 
 
