@@ -35,6 +35,7 @@ ENDS = {
     CloseCause.RECONFIGURED: "NAS-Request",
     CloseCause.LOST_CARRIER: "Lost-Carrier",
     CloseCause.NOT_NEGOTIATED: "Port-Error",
+    CloseCause.BLOCK_LOST: "NAS-Request",
 }
 
 

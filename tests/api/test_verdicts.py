@@ -86,6 +86,7 @@ def facts(**unlike: Any) -> Facts:
         store_failed=None,
         clock_awaited=False,
         pool=None,
+        nexus=None,
         seen=ago(2),
         usage=None,
         asking=Asking(),
@@ -172,6 +173,7 @@ BY_REASON = {
     Reason.LINE_FULL: "line-full",
     Reason.TABLE_FULL: "table-full",
     Reason.POOL_EMPTY: "pool-empty",
+    Reason.NO_BLOCK: "no-block",
     Reason.ADDRESS_NOT_FREE: "address-refused",
     Reason.ADDRESS_NOT_ITS_OWN: "address-refused",
     Reason.STORE_FAILED: "store-failed",
@@ -196,6 +198,7 @@ BY_REASON = {
 KIND = {
     Reason.TABLE_FULL: "not-installed",
     Reason.POOL_EMPTY: "no-address",
+    Reason.NO_BLOCK: "no-address",
     Reason.ADDRESS_NOT_FREE: "no-address",
     Reason.ADDRESS_NOT_ITS_OWN: "refused",
     Reason.STORE_FAILED: "not-recorded",

@@ -10,11 +10,14 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from tests.fakes.clock import FakeClock
 from wayleave.io import lease
 from wayleave.io.lease import Restored
-from wayleave.io.writes import Collected, Erase, Save, Write
+from wayleave.io.writes import Collected, Erase, Save, Stand, Write
 from wayleave.net.units import BootNs, UtcNs
+from wayleave.proto.nexus.holder import Standing
 from wayleave.session.model import Client
 
 
@@ -37,22 +40,33 @@ class Disk:
 
     records: dict[int, Record] = field(default_factory=dict)
     failing: bool = False
+    stood: tuple[Standing, str] | None = None
+    """What the gateway holds of Nexus, and on which boot that was written."""
 
     def write(self, group: Sequence[Write], clock: FakeClock) -> str | None:
         """Write a group whole; returns why not, as the store does."""
         if self.failing:
             return "disk I/O error"
-        records = dict(self.records)
+        records, stood = dict(self.records), self.stood
         for write in group:
             if isinstance(write, Erase):
                 records.pop(write.id, None)
+            elif isinstance(write, Stand):
+                stood = write.standing, clock.boot_id
             else:
                 records[write.session.id] = self._record(write, clock)
         places = {(record.tenant, record.address) for record in records.values()}
         if len(places) < len(records):
             return "UNIQUE constraint failed: lease.tenant, lease.address"
-        self.records = records
+        self.records, self.stood = records, stood
         return None
+
+    def standing(self, clock: FakeClock) -> Standing | None:
+        """Give back what was held, as `Store.standing` does."""
+        if self.stood is None:
+            return None
+        standing, boot_id = self.stood
+        return standing if boot_id == clock.boot_id else replace(standing, until=BootNs(0))
 
     def _record(self, write: Save, clock: FakeClock) -> Record:
         utc = clock.moment().utc

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -24,6 +25,9 @@ with atheris.instrument_imports(include=["wayleave.net", "wayleave.proto", "wayl
     from wayleave.net.units import SECOND, BootNs
     from wayleave.proto.dhcp4 import message, relay, standing
     from wayleave.proto.dhcp4.options import BY_CODE
+    from wayleave.proto.nexus import answers
+    from wayleave.proto.nexus.events import Events
+    from wayleave.proto.nexus.messages import Claim, Renew
     from wayleave.proto.ppp import auth
     from wayleave.proto.ppp import packet as ppp
     from wayleave.proto.ppp.automaton import NEVER, Timers
@@ -140,6 +144,33 @@ def fuzz_discovery(data: bytes) -> None:
         assert line.decode(line.encode(info)[1]) == info
 
 
+def fuzz_nexus(data: bytes) -> None:
+    """An answer of Nexus, as the first octet says which: what was read can be shown, and be put on a disk."""
+    match data[:1]:
+        case b"\0":
+            answers.answer(Renew(0), data[1:])
+        case b"\1":
+            answers.answer(Claim(1, "home"), data[1:])
+        case b"\2":
+            page = answers.page(data[1:])
+            assert 0 <= page.revision < 1 << 63
+            assert all(name.encode() and value for name, value in page.entries)
+        case b"\3":
+            assert str(answers.read(answers.Problem, data[1:])).isprintable()
+
+
+def fuzz_events(data: bytes) -> None:
+    """A stream of events: it says the same at once and octet by octet."""
+    whole, each = Events(1 << 20), Events(1 << 20)
+    found = whole.receive(data)
+    assert [event for octet in data for event in each.receive(bytes((octet,)))] == found
+    for event in found:
+        with suppress(Malformed):
+            revision, changes = answers.told(event)
+            assert 0 <= revision < 1 << 63
+            assert all(name.encode() and value != b"null" for name, value in changes)
+
+
 def fuzz_pppoe_session(data: bytes) -> None:
     """A packet of an established PPPoE session: what was read is written so that it reads the same."""
     packet = pppoe.decode_session(data)
@@ -243,6 +274,8 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "values": fuzz_values,
     "access": fuzz_access,
     "pcapng": fuzz_pcapng,
+    "nexus": fuzz_nexus,
+    "events": fuzz_events,
     "discovery": fuzz_discovery,
     "pppoe-session": fuzz_pppoe_session,
     "lcp": fuzz_lcp,
@@ -263,6 +296,17 @@ def seeds(target: str) -> Iterable[bytes]:
             return [file + pcapng.packet(0, 1, 60, bytes(range(60)), True, "came") + pcapng.statistics(0, 2, 0)]
         case "relay":
             return [bytes.fromhex(row["hex"]) for row in vectors.load("relay_agents")]
+        case "nexus":
+            block = b'{"pool":"home","index":0,"first":"10.0.0.0","last":"10.0.0.255","fence":1}'
+            return [
+                b'\0{"epoch":7,"beat":1,"duration":86400000000000,"blocks":[' + block + b"]}",
+                b'\1{"blocks":[' + block + b"]}",
+                b'\2{"entries":[{"name":"alice","value":{"line":"1:100.7"}}],"revision":9,"after":"alice"}',
+                b'\3{"type":"urn:wayleave:nexus:fenced","title":"fenced","status":409,"detail":"that epoch is over"}',
+            ]
+        case "events":
+            changes = b'id: 7\nevent: changes\ndata: [{"name":"a","value":{}},\rdata: {"name":"b","value":null}]\n\n'
+            return [changes + b"id: 8\r\nevent: alive\r\ndata: {}\r\n\r\n"]
         case "radius":
             return [bytes.fromhex(row["hex"]) for row in vectors.load("radius_packets")]
         case "discovery":

@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import PROFILE
 
 TARGETS = (
-    *("frame", "message", "relay", "options", "radius", "values", "access", "pcapng"),
+    *("frame", "message", "relay", "options", "radius", "values", "access", "pcapng", "nexus", "events"),
     *("discovery", "pppoe-session", "lcp", "auth", "ppp"),
 )
 SECONDS = {"test": 4, "soak": 3600}[PROFILE]

@@ -20,6 +20,7 @@ class World:
     """`nexus` listens; `connect` returns a connection to it."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.authority = Authority(folder)
         self.ours = self.authority.issue("gateway")
         self.theirs = self.authority.issue("nexus", f"IP:{HERE}")

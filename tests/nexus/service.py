@@ -6,7 +6,7 @@ import http.client
 import json
 import ssl
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.request import urlopen
@@ -69,6 +69,11 @@ class Nexus:
         except OSError:
             return False
 
+    def metrics(self) -> str:
+        """Return what Prometheus is told."""
+        with urlopen(f"http://{HERE}:{self.local}/metrics", timeout=WITHIN_S) as answer:
+            return str(answer.read().decode())
+
     def client(self, role: str, name: str) -> Client:
         """Return somebody who has a certificate of its authority."""
         path = self.authority / f"{name}.pem"
@@ -101,12 +106,55 @@ class Client:
             connection.close()
 
 
+class Events:
+    """A stream of changes, as it is read."""
+
+    def __init__(self, client: Client, path: str, headers: Mapping[str, str] | None = None) -> None:
+        """Begin to listen. Raises: AssertionError with the problem that was answered instead."""
+        self._connection = http.client.HTTPSConnection(HERE, client.port, timeout=WITHIN_S, context=client.context)
+        self._connection.request("GET", path, headers=dict(headers or {}))
+        self._answer = self._connection.getresponse()
+        assert self._answer.status == http.HTTPStatus.OK, self._answer.read()
+
+    def __enter__(self) -> Events:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._answer.close()
+        self._connection.close()
+
+    def next(self) -> tuple[int, str, Any]:
+        """Return the next event: its id, its kind and its data. Raises: EOFError at the end; TimeoutError."""
+        said: dict[str, str] = {}
+        for line in iter(self._answer.readline, b""):
+            if line == b"\n":
+                return int(said["id"]), said["event"], json.loads(said["data"])
+            key, _, value = line.decode().rstrip("\n").partition(": ")
+            said[key] = value
+        raise EOFError
+
+    def rest(self) -> list[Any]:
+        """Return what changes until the stream ends."""
+        changes: list[Any] = []
+        with suppress(EOFError):
+            while True:
+                changes.append(self.change())
+        return changes
+
+    def change(self) -> tuple[int, Any]:
+        """Return what changes next; that nothing does is passed over."""
+        while True:
+            revision, kind, data = self.next()
+            if kind == "changes":
+                return revision, data
+
+
 @contextmanager
 def running(folder: Path, more: str = 'store = "sqlite:state.sqlite"') -> Iterator[Nexus]:
     """Yield a Nexus that runs while the block lasts."""
     nexus = Nexus(folder, more)
-    nexus.start()
     try:
+        nexus.start()
         yield nexus
     finally:
         nexus.process.stop()

@@ -124,6 +124,27 @@ def test_sticky_is_the_same_again_while_it_is_free(nexus: Nexus) -> None:
     assert nexus.ask("alice", Mode.STICKY).unit == others[0].unit
 
 
+def test_where_one_was_before_is_no_longer_nexuss_it_gets_none(nexus: Nexus) -> None:
+    nexus.release(nexus.ask("alice", Mode.STICKY))
+    run(nexus.pools.delete("wifi"))
+    run(nexus.pools.put(WIFI, 0))
+    run(nexus.holding.renew("edge-1", Renew(0)))
+    assert len(run(nexus.holding.claim("edge-1", Claim(1, "wifi", 4))).blocks) == 4
+    with pytest.raises(Exhausted):
+        nexus.ask("alice", Mode.STICKY)
+
+
+def test_what_another_process_took_back_is_found_before_another_block_is_taken(nexus: Nexus) -> None:
+    got = [nexus.ask(f"guest-{number}") for number in range(8)]
+    full = nexus.ask("ninth")  # as it looked for room, it saw those to be full
+    nexus.release(full)
+    elsewhere = Allocations(nexus.store, nexus.holding)
+    run(elsewhere.release(got[2].id))
+    others = {nexus.ask(f"more-{number}").unit for number in range(5)}
+    assert got[2].unit in others
+    assert len(run(nexus.store.page(model.own_blocks_prefix("wifi"))).entries) == 3
+
+
 def test_others_get_what_nobody_ever_had_before_what_is_remembered(nexus: Nexus) -> None:
     first = nexus.ask("alice", Mode.STICKY)
     nexus.release(first)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.nexus.service import Client, Nexus, running
+from tests.nexus.service import Client, Events, Nexus, running
 from wayleave.lab.waiting import wait_until
 from wayleave.nexus import certificates
 from wayleave.nexus.access import MOST_BODY
@@ -130,3 +130,110 @@ def test_a_hold_that_nobody_renews_ends(tmp_path: Path) -> None:
         client.ask("POST", "/v1/hold/renew", {"epoch": 0})
         wait_until(lambda: "hold-ended" in nexus.process.output(), nexus.process.output)
         assert client.ask("POST", "/v1/hold/renew", {"epoch": 1}).problem == "fenced"
+
+
+def test_what_changes_is_told_as_it_happens_and_to_who_comes_back(nexus: Nexus) -> None:
+    operator, gateway = nexus.client("operator", "ops"), nexus.client("node", "watched")
+    with Events(operator, "/v1/changes?prefix=nodes") as events:
+        began, kind, _ = events.next()
+        assert kind == "alive"
+        gateway.ask("POST", "/v1/hold/renew", {"epoch": 0})
+        first, told = events.change()
+        assert (told, first > began) == ([{"name": "watched", "value": {"epoch": 1}}], True)
+    gateway.ask("POST", "/v1/hold/renew", {"epoch": 0})
+    with Events(operator, "/v1/changes?prefix=nodes", {"Last-Event-ID": str(first)}) as events:
+        second, told = events.change()
+        assert told == [{"name": "watched", "value": {"epoch": 2}}]
+    with Events(operator, f"/v1/changes?prefix=nodes&after={began}") as events:
+        assert events.change()[0] in (first, second)
+
+
+def test_silence_is_broken(nexus: Nexus) -> None:
+    with Events(nexus.client("node", "quiet"), "/v1/view/changes") as events:
+        (first, *_), (second, *_) = events.next(), events.next()
+        assert second >= first
+
+
+def test_a_revision_that_is_not_known_is_to_be_listed_anew(nexus: Nexus) -> None:
+    answer = nexus.client("node", "bng1").ask("GET", "/v1/view/changes?after=1000000")
+    assert (answer.status, answer.problem) == (410, "compacted")
+    answer = nexus.client("node", "bng1").ask("GET", "/v1/view?at=1000000")
+    assert (answer.status, answer.problem) == (410, "compacted")
+
+
+def test_streams_end_when_it_stops(tmp_path: Path) -> None:
+    with running(tmp_path) as nexus, Events(nexus.client("node", "bng1"), "/v1/view/changes") as events:
+        events.next()
+        nexus.process.signal(signal.SIGTERM)
+        assert events.rest() == []
+        assert nexus.process.wait() == 0
+        assert "error" not in nexus.process.output()
+
+
+def test_who_reads_nothing_of_its_stream_is_let_go(nexus: Nexus) -> None:
+    operator = nexus.client("operator", "ops")
+    before = streams(nexus)
+    with Events(operator, "/v1/changes?prefix=nodes") as events:
+        events.next()
+        assert streams(nexus) == before + 1
+    wait_until(lambda: streams(nexus) == before, "end of the stream")
+
+
+def streams(nexus: Nexus) -> int:
+    """How many listen, as its metrics tell."""
+    (line,) = [each for each in nexus.metrics().splitlines() if each.startswith("wayleave_nexus_streams ")]
+    return int(float(line.split()[1]))
+
+
+def test_what_a_gateway_tells_operators_see(nexus: Nexus) -> None:
+    gateway, operator = nexus.client("node", "telling"), nexus.client("operator", "ops")
+    gateway.ask("POST", "/v1/hold/renew", {"epoch": 0})
+    said = {
+        "version": "1",
+        "sessions": 7,
+        "pools": [{"pool": "r", "held": 7, "size": 250}],
+        "at": "2026-11-28T13:00:00Z",
+    }
+    assert gateway.ask("PUT", "/v1/node/state", said).status == 204
+    told = operator.ask("GET", "/v1/nodes/telling").body
+    assert (told["name"], told["epoch"], told["holds"]) == ("telling", 1, True)
+    assert {key: told["state"][key] for key in said} == said
+    everybody = operator.ask("GET", "/v1/nodes?limit=1000").body["items"]
+    assert told in everybody
+    assert operator.ask("GET", "/v1/nodes/nobody").problem == "absent"
+    assert gateway.ask("GET", "/v1/nodes").problem == "forbidden"
+    assert gateway.ask("PUT", "/v1/node/state", {**said, "at": "today"}).problem == "invalid"
+
+
+def test_of_an_address_the_latest_report_counts(nexus: Nexus) -> None:
+    gateway, auditor = nexus.client("node", "telling"), nexus.client("auditor", "auditor1")
+
+    def tell(subscriber: str, state: str, second: int) -> int:
+        item = {"subscriber": subscriber, "address": "100.64.0.2", "pool": "r", "state": state}
+        return gateway.ask(
+            "POST", "/v1/node/report", {"items": [{**item, "at": f"2026-11-28T13:00:{second:02}Z"}]}
+        ).status
+
+    def whose() -> tuple[str, str]:
+        told = auditor.ask("GET", "/v1/addresses/r/100.64.0.2").body
+        return told["subscriber"], told["state"]
+
+    assert tell("alice", "began", 1) == 204
+    assert whose() == ("alice", "began")
+    assert tell("bob", "began", 9) == 204
+    assert [tell("alice", "ended", 5), tell("alice", "began", 1)] == [204, 204]
+    assert whose() == ("bob", "began")
+    assert tell("bob", "ended", 10) == 204
+    assert whose() == ("bob", "ended")
+    assert auditor.ask("GET", "/v1/addresses/r/100.64.0.3").problem == "absent"
+
+
+def test_the_document_describes_every_record(nexus: Nexus) -> None:
+    document = nexus.client("operator", "ops").ask("GET", "/openapi.json").body
+    renew = document["paths"]["/v1/hold/renew"]["post"]
+    assert renew["requestBody"]["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/Renew"}
+    assert {"Renew", "Held", "Claim", "Claimed", "GiveBack", "NodeView"} <= set(document["components"]["schemas"])
+    for path, methods in document["paths"].items():
+        for method, said in methods.items():
+            answers = [status for status in said["responses"] if status.startswith("2")]
+            assert answers, (path, method)

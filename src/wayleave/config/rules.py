@@ -118,6 +118,19 @@ def _pppoe(tree: Configuration) -> Iterator[Problem]:
 def _nexus(tree: Configuration) -> Iterator[Problem]:
     if tree.nexus is not None:
         yield from rules_of("nexus", tree.nexus)
+    first: dict[str, str] = {}
+    for path, pool in _each("pools", tree.pools):
+        yield from sensible(_shared(path, pool, tree, first))
+
+
+def _shared(path: str, pool: PoolSettings, tree: Configuration, before: dict[str, str]) -> Iterator[Problem]:
+    """Complain of a pool that nobody leases blocks of, or whose blocks are another one's too."""
+    if pool.nexus is None:
+        return
+    if tree.nexus is None:
+        yield f"{path}.nexus", "there is no Nexus to lease its blocks from: write [nexus], or leave this out"
+    if before.setdefault(pool.nexus, path) != path:
+        yield f"{path}.nexus", f"{pool.nexus} is {before[pool.nexus]}'s already: its blocks can be in one pool alone"
 
 
 def _keeps_what_is_proven(path: str, group: GroupSettings, tree: Configuration) -> Iterator[Problem]:
@@ -233,16 +246,35 @@ def _subscribers(file: SubscribersFile, tree: Configuration) -> Iterator[Problem
     keys: dict[object, str] = {}
     addresses = _reserved_addresses(tree)
     for path, entry in _each("subscribers", file.subscribers):
-        yield from rules_of(path, entry)
-        yield from sensible(_known_alone(path, entry, keys))
-        yield from sensible(_on_a_line(path, entry, tree))
-        yield from sensible(_circuit(path, entry, tree))
-        yield from sensible(_asked(path, entry, tree))
-        yield from sensible(_tenant(path, entry, tree))
-        yield from sensible(_address(path, entry, addresses))
-        yield from sensible(_pool(path, entry, tree))
-        yield from sensible(_service(path, entry, tree))
-        yield from sensible(_in_its_pool(path, entry, tree))
+        yield from _entry(path, entry, tree, keys, addresses)
+
+
+def _entry(
+    path: str, entry: Subscriber, tree: Configuration, keys: dict[object, str], addresses: dict[object, str]
+) -> Iterator[Problem]:
+    """Yield what is wrong with one; `keys` and `addresses`: whose they are already, and are its own from now on."""
+    yield from rules_of(path, entry)
+    yield from sensible(_known_alone(path, entry, keys))
+    yield from sensible(_on_a_line(path, entry, tree))
+    yield from sensible(_circuit(path, entry, tree))
+    yield from sensible(_asked(path, entry, tree))
+    yield from sensible(_tenant(path, entry, tree))
+    yield from sensible(_address(path, entry, addresses))
+    yield from sensible(_pool(path, entry, tree))
+    yield from sensible(_service(path, entry, tree))
+    yield from sensible(_in_its_pool(path, entry, tree))
+
+
+def out_of_place(told: Sequence[Subscriber], own: Sequence[Subscriber], tree: Configuration) -> dict[str, str]:
+    """Return, by name, why subscribers that Nexus tells of cannot count here; `own` are those of the machine's file."""
+    keys: dict[object, str] = {entry.key: f"{entry.name} of the subscribers file" for entry in own}
+    addresses = _reserved_addresses(tree)
+    addresses |= {entry.address: f"{entry.name}'s, of the subscribers file" for entry in own if entry.address}
+    wrong: dict[str, str] = {}
+    for entry in told:
+        for where, what in _entry("", entry, tree, keys, addresses):
+            wrong.setdefault(entry.name, f"{where.lstrip('.')}: {what}".lstrip(": "))
+    return wrong
 
 
 def unproven(file: SubscribersFile, passwords: Collection[str]) -> Iterator[Problem]:

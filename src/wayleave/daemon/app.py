@@ -25,14 +25,13 @@ from wayleave.access.ipoe import Ipoe
 from wayleave.access.pppoe import Pppoe
 from wayleave.access.settings import PortSettings, least_mtu
 from wayleave.api.capture import Captures
-from wayleave.api.nexus import NexusView, nexus_view
+from wayleave.api.nexus import NexusView
 from wayleave.api.schema import PoolView
 from wayleave.config.load import Loaded
 from wayleave.daemon import logs
 from wayleave.daemon.authority import Authority
-from wayleave.daemon.blocks import Blocks, bounds
 from wayleave.daemon.carriers import Carriers
-from wayleave.daemon.derived import derive, tenants
+from wayleave.daemon.derived import Derived, derive, tenants
 from wayleave.daemon.ending import end_sessions
 from wayleave.daemon.engine import BATCH, Engine
 from wayleave.daemon.hostlinks import HostLinks, own_addresses
@@ -48,18 +47,14 @@ from wayleave.io import devices, hostlink, machine
 from wayleave.io.alarm import Alarm
 from wayleave.io.clock import Clock
 from wayleave.io.frames import Transmitter
-from wayleave.io.nexus import Connection
 from wayleave.io.occupant import Occupant, occupant
 from wayleave.io.store import Store
 from wayleave.io.supervisor import Supervisor
-from wayleave.io.tls import client_context
 from wayleave.io.writes import Write, erased, saved
 from wayleave.net.mac import Mac
 from wayleave.net.units import BootNs
-from wayleave.proto.nexus.messages import Block
 from wayleave.session import lifecycle
 from wayleave.session.model import Client, CloseCause, Phase, Session, Tenant
-from wayleave.session.refusal import Reason, Refusal
 from wayleave.session.table import Table
 
 log = structlog.get_logger()
@@ -82,8 +77,19 @@ class Gateway:
         settings = self.settings = loaded.settings
         self.clock = Clock()
         self.started = self.clock.boot()
-        derived = derive(*loaded)
-        self.subscribers, self.passwords = derived.subscribers, derived.passwords
+        self.store = Store(Path(settings.gateway.state), self.clock, settings.gateway.durability, self._on_store_thread)
+        self.recount = Recount(self)
+        self.nexus = Nexus(
+            settings.nexus,
+            folder,
+            Path(settings.gateway.state),
+            self.store,
+            self.clock,
+            lambda: self.links.follow(),
+            self.recount.tell,
+        )
+        derived = derive(*loaded, self.nexus.subscribers)
+        self.know(derived)
         self.ports = derived.ports
         self.macs: dict[int, Mac] = {}
         self.frames = Transmitter()
@@ -106,7 +112,6 @@ class Gateway:
             lambda: self.plane.ring.waiting > 0,
         )
         self.tenants = {tenant.name: tenant for tenant in tenants(settings)}
-        self.store = Store(Path(settings.gateway.state), self.clock, settings.gateway.durability, self._on_store_thread)
         self.authority = Authority(
             settings.radius, folder, derived.deciders, self.store, self.clock, 2 * settings.gateway.sessions
         )
@@ -117,10 +122,9 @@ class Gateway:
             self.clock.boot,
             self.ipoe.standing if settings.gateway.kernel_dhcp else no_standing_reply,
         )
-        self.blocks = Blocks(self.store.standing(), self.store, self._end_blocks, self._blocks_changed)
         self.engine = Engine(
             self.table,
-            self.blocks.equip(settings.pools, derived.pools),
+            self.nexus.blocks.equip(settings.pools, derived.pools),
             self.authority.authorizer,
             self.store,
             self.plane,
@@ -130,6 +134,7 @@ class Gateway:
             self.store.epoch,
             self.authority.accounting,
         )
+        self.nexus.serve(self.engine)
         self._services = derived.services
         self.journal, self._drops = self.engine.journal, Drops()
         self.captures = Captures(self.plane, self.clock)
@@ -147,9 +152,8 @@ class Gateway:
         self.store_failed: str | None = None
         self._supervisor = Supervisor()
         self.links = HostLinks(
-            self.tenants.values(), self.plane, lambda: self.settings, self._own_changed, self.blocks.networks
+            self.tenants.values(), self.plane, lambda: self.settings, self._own_changed, self.nexus.blocks.networks
         )
-        self.nexus = self._nexus(folder)
         self._local: dict[tuple[Tenant, IPv4Address], int] = {}
         self.repaired: list[str] = []
 
@@ -275,6 +279,7 @@ class Gateway:
         gc.set_threshold(COLLECT_EVERY)
         loop.add_reader(self.plane.ring.fileno(), self._on_ring)
         loop.add_reader(self._watch.fileno(), self._on_links)
+        self.nexus.start(self.end_turn)
         self.carriers.look(self.ports.values())
         self._on_deadline()
         self._every_second()
@@ -286,8 +291,7 @@ class Gateway:
         await self._stopping.wait()
         self._supervisor.stopping()
         keeping.cancel()
-        if self.nexus is not None:
-            self.nexus.close()
+        self.nexus.close()
         self.captures.stop()
         loop.remove_reader(self.plane.ring.fileno())
         loop.remove_reader(self._watch.fileno())
@@ -383,7 +387,7 @@ class Gateway:
         if error is not None:
             log.error("store-failed", why=error, writes=len(group))
         self.authority.recorded(group, error)  # first: it is to know what the engine tries again
-        self.blocks.recorded(group, error)
+        self.nexus.recorded(group, error)
         self.engine.recorded(sessions, erased(group), error, self.clock.boot())
         self.end_turn()
 
@@ -401,8 +405,7 @@ class Gateway:
         self.engine.review(self.clock.boot())
         self.store.follow_clock()
         self.authority.every_second()
-        if self.nexus is not None:
-            self.nexus.pump()
+        self.nexus.pump()
         if self.recovery.unknown:
             self._settle()
         logs.LINES.flush()
@@ -413,39 +416,10 @@ class Gateway:
             self.plane.install(known, self.clock.boot())
         self.end_turn()
 
-    # ---- blocks of Nexus ----------------------------------------------------------------
-
-    def _nexus(self, folder: Path) -> Nexus | None:
-        if self.settings.nexus is None:
-            return None
-        settings = self.settings.nexus
-        context = client_context(*settings.pem(folder), "nexus")
-        return Nexus(self.blocks, Connection(settings.ends, context, self.clock.boot), self.clock, self.end_turn)
-
-    def nexus_view(self) -> NexusView | None:
-        """How the gateway does toward Nexus; None: it has none."""
-        if self.nexus is None:
-            return None
-        now = self.clock.boot()
-        waiting = len(self.recovery.unknown) - self.recovery.awaiting_clock
-        return nexus_view(self.nexus.connection.state, self.blocks, waiting, now)
-
-    def _end_blocks(self, blocks: Sequence[Block]) -> None:
-        """These blocks are not the gateway's any more: who lives there is gone."""
-        ranges = [(block.pool, *bounds(block)) for block in blocks]
-        shared = {item.name: item.nexus for item in self.settings.pools if item.nexus is not None}
-        lost = Refusal(Reason.NO_BLOCK, "its block is not this gateway's any more")
-        for session in list(self.table):
-            lease = session.lease
-            if lease is None or session.cause is not None:
-                continue
-            of = shared.get(lease.pool)
-            if any(of == pool and first <= lease.address <= last for pool, first, last in ranges):
-                self.engine.clear(session.id, CloseCause.BLOCK_LOST, self.clock.boot(), lost)
-
-    def _blocks_changed(self) -> None:
-        log.info("blocks", **{name: len(self.blocks.of(name)) for name in self.blocks.shares})
-        self.links.hint()
+    def know(self, derived: Derived) -> None:
+        """Go by these subscribers from now on, as far as looking goes."""
+        self.own_subscribers, self.subscribers = derived.own, derived.subscribers
+        self.passwords, self.strangers = derived.passwords, derived.strangers
 
     # ---- devices that come and go -------------------------------------------------------
 
@@ -501,9 +475,12 @@ class Gateway:
             why.append(f"the lease store failed: {self.store_failed}: newcomers are refused")
         if waiting := self.recovery.awaiting_clock:
             why.append(f"{waiting} leases wait for the wall clock to be set")
-        if self.blocks.shares and not self.blocks.holder.stands(self.clock.boot()):
-            why.append("nothing of the shared pools is this gateway's now: `bng show nexus`")
+        why += self.nexus.faults()
         return why
+
+    def nexus_view(self) -> NexusView | None:
+        """How the gateway does toward Nexus; None: it has none."""
+        return self.nexus.view(len(self.recovery.unknown) - self.recovery.awaiting_clock)
 
     def pool_views(self) -> list[PoolView]:
         """Return how full each pool is."""

@@ -21,6 +21,7 @@ from wayleave.net.units import SECOND, BootNs, Ns, after
 from wayleave.proto.nexus.holder import Holder, News, Request, Standing
 from wayleave.proto.nexus.messages import Block, Claimed, Held
 from wayleave.session.growth import Growth
+from wayleave.session.model import NEVER
 from wayleave.session.pool import Pool
 from wayleave.session.settings import PoolSettings
 
@@ -44,7 +45,7 @@ class Share:
 
     pool: Pool
     growth: Growth
-    not_before: BootNs = BootNs(0)
+    not_before: BootNs = NEVER
 
 
 class Blocks:
@@ -116,7 +117,7 @@ class Blocks:
     # ---- what is asked, and what comes of it --------------------------------------------
 
     def request(self, now: BootNs) -> Request | None:
-        """Return what to send to Nexus now. Nothing while the disk is at work: what is believed is to be there first."""
+        """Return what to send to Nexus now. Nothing while the disk is at work: it is to have what is believed first."""
         if self._refused:
             self._write()
         elif self.holder.asked is None and self.holder.stands(now) and not self.writing:

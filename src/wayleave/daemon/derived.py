@@ -13,6 +13,7 @@ from wayleave.aaa.request import Caller
 from wayleave.aaa.settings import GroupSettings
 from wayleave.access.ipoe import Delivery
 from wayleave.access.settings import PortSettings
+from wayleave.config.rules import out_of_place
 from wayleave.config.schema import Configuration
 from wayleave.daemon.engine import Admission
 from wayleave.daemon.review import PoolTerms
@@ -29,10 +30,16 @@ _PROTOCOLS = {"tcp": 6, "udp": 17}
 
 @dataclass(frozen=True, slots=True)
 class Derived:
-    """A configuration with its subscribers, taken apart for those who go by it. The pools remember nothing yet."""
+    """A configuration with its subscribers, taken apart for those who go by it. The pools remember nothing yet.
+
+    `own` are the subscribers of its file; `subscribers` are all that count; `strangers`: why some that Nexus tells of
+    do not.
+    """
 
     settings: Configuration
+    own: Sequence[Subscriber]
     subscribers: Sequence[Subscriber]
+    strangers: Mapping[str, str]
     passwords: Mapping[str, Secret]
     ports: dict[int, PortSettings]
     pools: dict[str, PoolTerms]
@@ -42,11 +49,23 @@ class Derived:
     services: list[abi.Service]
 
 
-def derive(settings: Configuration, subscribers: Sequence[Subscriber], passwords: Mapping[str, Secret] = {}) -> Derived:
-    """Take a configuration apart. Takes a while where pools exclude or subscribers are many."""
+def derive(
+    settings: Configuration,
+    own: Sequence[Subscriber],
+    passwords: Mapping[str, Secret] = {},
+    told: Sequence[Subscriber] = (),
+) -> Derived:
+    """Take a configuration apart; `told` are the subscribers that Nexus tells of.
+
+    Takes a while where pools exclude or subscribers are many.
+    """
+    strangers = out_of_place(told, own, settings) if told else {}
+    subscribers = [*(entry for entry in told if entry.name not in strangers), *own]
     return Derived(
         settings=settings,
+        own=own,
         subscribers=subscribers,
+        strangers=strangers,
         passwords=passwords,
         ports={port.number: port for port in settings.ports},
         pools={pool.name: terms_of(pool, subscribers) for pool in settings.pools},

@@ -293,6 +293,10 @@ class Engine:
         self.reviewed.clear()
         self.rewritten = 0
 
+    def doubt(self, ids: Iterable[int]) -> None:
+        """Authorization may say something else of these sessions by now: have them looked at anew."""
+        self._stale |= dict.fromkeys(ids)
+
     def review(self, now: BootNs, limit: int = REVIEWS, only: Iterable[int] | None = None) -> int:
         """Look anew at some sessions, or at certain ones; returns how many are left."""
         self._now = now

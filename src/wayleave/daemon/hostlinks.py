@@ -58,6 +58,7 @@ class HostLinks:
         """Held by who changes links: a reload has them carry the pools of two configurations for a while."""
         self._tenants, self._plane, self._settings, self._own = tenants, plane, settings, own
         self._blocks = blocks
+        self._following = False
         self._addresses: set[IPv4Address] = set()
         self._faults: dict[Tenant, str] = {}
         self._hint = asyncio.Event()
@@ -127,6 +128,11 @@ class HostLinks:
 
     # ---- keeping them -------------------------------------------------------------------
 
+    def follow(self) -> None:
+        """Blocks have come or gone: have the routes follow."""
+        self._following = True
+        self.hint()
+
     def hint(self) -> None:
         """Something has changed that may concern them: look soon."""
         self._hint.set()
@@ -137,13 +143,14 @@ class HostLinks:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._hint.wait(), LOOK_EVERY_S)
             self._hint.clear()
+            following, self._following = self._following, False
             async with self.changing:
                 for tenant in self._tenants:
-                    await self._look(tenant)
+                    await self._look(tenant, following)
             await asyncio.sleep(REST_S)  # noqa: TID251 -- changes meanwhile are looked at together
 
-    async def _look(self, tenant: Tenant) -> None:
-        """Put back what is missing of one link, as far as possible."""
+    async def _look(self, tenant: Tenant, following: bool) -> None:
+        """Put back what is missing of one link, as far as possible; `following`: routes may well be others."""
         loop, (kernel, _) = asyncio.get_running_loop(), hostlink.names(tenant.name)
         missing: list[str] = []
         try:
@@ -156,7 +163,7 @@ class HostLinks:
             why = f"the host link {kernel} lost at once what was put back: {left}" if left else None
         except (devices.DeviceError, TableFull, OSError) as error:
             why = str(error)
-        self._note(tenant, missing, why)
+        self._note(tenant, missing, why, following)
 
     def _take_up(self, tenant: Tenant, look: _Look) -> list[str]:
         """Have the data plane know the link as it is; returns what it did not know. Raises: DeviceError, TableFull."""
@@ -170,7 +177,7 @@ class HostLinks:
             taken.append("its program")
         return taken
 
-    def _note(self, tenant: Tenant, missing: list[str], why: str | None) -> None:
+    def _note(self, tenant: Tenant, missing: list[str], why: str | None, following: bool) -> None:
         """Log what a look found, a fault that stays only once."""
         kernel, _ = hostlink.names(tenant.name)
         before = self._faults.pop(tenant, None)
@@ -179,7 +186,8 @@ class HostLinks:
             if before != self._faults[tenant]:
                 log.error("host-link-broken", link=kernel, why=why)
         elif missing or before is not None:
-            log.warning("host-link-put-back", link=kernel, missing=missing)
+            say = log.info if following else log.warning
+            say("host-link-follows" if following else "host-link-put-back", link=kernel, missing=missing)
         logs.LINES.flush()
 
 

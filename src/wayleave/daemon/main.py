@@ -26,6 +26,7 @@ from wayleave.dataplane.objects import LoadError
 from wayleave.io import privileges
 from wayleave.io.devices import DeviceError
 from wayleave.io.radius import RadiusError
+from wayleave.io.replica import ReplicaError
 from wayleave.io.secrets import SecretError
 from wayleave.io.store import StoreError
 
@@ -59,6 +60,7 @@ def main(path: Path) -> int:
         ListenError,
         LoadError,
         RadiusError,
+        ReplicaError,
         SecretError,
         StoreError,
         TableFull,

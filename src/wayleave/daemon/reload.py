@@ -71,7 +71,7 @@ class Reloader:
         try:
             derived, told = await self._candidate()
             if derived is not None and not told.refused and told.changes:
-                async with self._gateway.links.changing:
+                async with self._gateway.recount.changing, self._gateway.links.changing:
                     await self._apply(derived, told)
         finally:
             self._busy = False
@@ -93,12 +93,13 @@ class Reloader:
         """Understand what was given, or what is on disk, and compare. It may take seconds, on another thread."""
         loop = asyncio.get_running_loop()
         try:
-            derived = await loop.run_in_executor(None, lambda: derive(*understand(files or read(self._file))))
+            told = self._gateway.nexus.subscribers
+            derived = await loop.run_in_executor(None, lambda: derive(*understand(files or read(self._file)), told))
         except ConfigurationError as error:
             return None, self._view(files, error.problems)
         gateway = self._gateway
         found = changes(gateway.settings, derived.settings)
-        found += subscriber_changes(gateway.subscribers, derived.subscribers)
+        found += subscriber_changes(gateway.own_subscribers, derived.own)
         found += password_changes(gateway.passwords, derived.passwords)
         refused = [*_restarts(found), *self._bad_ports(derived)]
         refused += await loop.run_in_executor(None, self._in_the_way, derived.settings)
@@ -118,14 +119,12 @@ class Reloader:
 
     def _in_the_way(self, settings: Configuration) -> list[str]:
         """What of the machine's own stands where pools are to be. Blocks."""
-        tenants = self._gateway.tenants.values()
+        tenants, routed = self._gateway.tenants.values(), self._gateway.links.routed
         try:
             return [
                 standing
                 for tenant in tenants
-                for standing in hostlink.in_the_way(
-                    tenant.name, tenant.table, self._gateway.links.routed(settings, tenant)
-                )
+                for standing in hostlink.in_the_way(tenant.name, tenant.table, routed(settings, tenant))
             ]
         except DeviceError as error:
             return [str(error)]
@@ -177,17 +176,15 @@ class Reloader:
         gateway.end_turn()
 
     def _links_differ(self, tenant: Tenant, settings: Configuration) -> bool:
-        return set(self._gateway.links.routed(self._gateway.settings, tenant)) != set(
-            self._gateway.links.routed(settings, tenant)
-        )
+        routed = self._gateway.links.routed
+        return set(routed(self._gateway.settings, tenant)) != set(routed(settings, tenant))
 
     def _links(self, tenants: Sequence[Tenant], *by: Configuration) -> dict[Tenant, HostLink]:
         """Have host links carry the pools of these configurations and no others. Blocks. Raises: DeviceError."""
+        routed = self._gateway.links.routed
         return {
             tenant: hostlink.ensure(
-                tenant.name,
-                tenant.table,
-                _distinct(pool for settings in by for pool in self._gateway.links.routed(settings, tenant)),
+                tenant.name, tenant.table, _distinct(pool for settings in by for pool in routed(settings, tenant))
             )
             for tenant in tenants
         }
@@ -218,7 +215,7 @@ class Reloader:
         """Everything goes by the new configuration from here on. Nothing in here waits, or is expected to fail."""
         gateway, now = self._gateway, self._gateway.clock.boot()
         gateway.settings, gateway.ports = derived.settings, derived.ports
-        gateway.subscribers, gateway.passwords = derived.subscribers, derived.passwords
+        gateway.know(derived)
         logs.set_level(derived.settings.log.level)
         gateway.plane.set_policers(derived.settings.punt.rows())
         gateway.plane.set_services(derived.services)
@@ -228,7 +225,7 @@ class Reloader:
         )
         gateway.plane.standing = _standing(derived, gateway.ipoe)
         gateway.authority.reconfigure(derived.deciders)
-        pools = gateway.blocks.equip(derived.settings.pools, derived.pools)
+        pools = gateway.nexus.blocks.equip(derived.settings.pools, derived.pools)
         gateway.engine.reconfigure(pools, gateway.authority.authorizer, derived.admission)
         holders = filter(None, map(gateway.engine.holder, own_addresses(gateway.settings.pools, addresses)))
         gateway.engine.review(now, only=[session.id for session in holders])  # their rows make room for the gateway's

@@ -212,16 +212,16 @@ def _route(netlink: IPRoute, ends: HostLink, table: int, pools: Sequence[Routed]
     for pool in pools:
         netlink.addr("replace", index=index, address=str(pool.gateway), prefixlen=32)
     netlink.neigh("replace", dst=NEXT_HOP, lladdr=str(ends.ours.mac), ifindex=index, state=_PERMANENT)
-    for pool, network in ((pool, network) for pool in pools for network in pool.routes):
+    for network, of in ((network, pool) for pool in pools for network in pool.routes):
         netlink.route(
             "replace",
             dst=str(network),
             gateway=NEXT_HOP,
             oif=index,
             table=table,
-            prefsrc=str(pool.gateway),
+            prefsrc=str(of.gateway),
             flags=4,  # RTNH_F_ONLINK: the next hop is in no network of ours
-            metrics={"lock": 1 << 2, "mtu": pool.mtu},  # locked (by RTAX_MTU, 2): counts for what is forwarded
+            metrics={"lock": 1 << 2, "mtu": of.mtu},  # locked (by RTAX_MTU, 2): counts for what is forwarded
         )
     for rule in _rules(ends.kernel.name, table, pools) - _standing(netlink, ends.kernel.name):
         netlink.rule("add", priority=rule.priority, **rule.words())

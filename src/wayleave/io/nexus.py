@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from urllib.parse import urlencode
 
@@ -51,7 +51,7 @@ class Fenced(Exception):
 
 
 class Compacted(Exception):
-    """What has changed since then is not known any more: the view has to be listed anew."""
+    """What has changed since then is not known, or that was in another past: the view has to be listed anew."""
 
 
 class State(Struct, frozen=True):
@@ -113,7 +113,7 @@ class Connection:
                 _goes_on(page, asked, len(entries))
             asked |= {"after": page.after, "at": page.revision}
 
-    async def changes(self, after: int) -> AsyncIterator[tuple[int, tuple[Change, ...]]]:
+    async def changes(self, after: int) -> AsyncGenerator[tuple[int, tuple[Change, ...]], None]:
         """Follow what changes after a revision: again and again the revision up to which all is told, and what changed.
 
         To be closed (`contextlib.aclosing`). Raises: Compacted, NexusError.
@@ -226,7 +226,7 @@ class Connection:
         news = [answers.told(event) for event in events.receive(octets)]
         for revision, _ in news:
             if revision < after:
-                raise Malformed(0, f"revision {revision} after {after}", answers.SOURCE)
+                raise Compacted(f"it is at revision {revision}, and was at {after}: its past is another one")
             after = revision
         return news
 

@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from wayleave.lab.access_node import Line
+from wayleave.lab.gateway import GatewayFailed
 from wayleave.lab.guest import JOURNAL, Cable, Guest, Kernel
 from wayleave.lab.namespace import CommandFailed, Namespace
-from wayleave.lab.topology import GATEWAY_ACCESS_MAC, GATEWAY_CORE_MAC, GatewayFailed, Lab
+from wayleave.lab.site import GATEWAY_ACCESS_MAC, GATEWAY_CORE_MAC
+from wayleave.lab.topology import Lab
 from wayleave.lab.waiting import wait_until
 
 _BNG = (sys.executable, "-m", "wayleave.cli.bng")

@@ -7,10 +7,22 @@ from fastapi import FastAPI, Response
 from wayleave import __version__
 from wayleave.nexus.metrics import CONTENT_TYPE, exposition
 from wayleave.nexus.problems import answer_problems
-from wayleave.nexus.routes import addresses, audit, blocks, changes, hold, nodes, view
+from wayleave.nexus.routes import (
+    addresses,
+    audit,
+    blocks,
+    changes,
+    hold,
+    lines,
+    nodes,
+    pools,
+    providers,
+    subscribers,
+    view,
+)
 from wayleave.nexus.service import Service
 
-RESOURCES = (hold, view, nodes, addresses, blocks, changes, audit)
+RESOURCES = (hold, view, nodes, addresses, pools, blocks, providers, lines, subscribers, changes, audit)
 """A module a resource, each with `routes(service)`."""
 
 

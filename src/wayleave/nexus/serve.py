@@ -7,14 +7,12 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager, suppress
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack, ExitStack, suppress
 from pathlib import Path
-from ssl import SSLContext
-from typing import TYPE_CHECKING
+from typing import Any
 
 import structlog
-import uvicorn
 import uvloop
 
 from wayleave.io.secrets import SecretError, read_private
@@ -23,23 +21,23 @@ from wayleave.net.units import SECOND, BootNs, Ns, UtcNs
 from wayleave.nexus import logs
 from wayleave.nexus.access import Gate
 from wayleave.nexus.app import application, local
-from wayleave.nexus.connection import MOST_HEAD, Connection
-from wayleave.nexus.feed import Feed
 from wayleave.nexus.holding import Terms
+from wayleave.nexus.providers import Providers
 from wayleave.nexus.reclaim import Observer
+from wayleave.nexus.refusal import Busy
+from wayleave.nexus.server import Server
 from wayleave.nexus.service import Service
 from wayleave.nexus.settings import SQLITE, EtcdSettings, NexusSettings, SettingsError, host_and_port, load
 from wayleave.nexus.store.port import Store, Unavailable
 from wayleave.nexus.store.sqlite import SqliteStore
-
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp
 
 log = structlog.get_logger()
 
 LOOKS = 20
 """So many times is a hold looked at while it lasts, and at least every `SELDOM`."""
 SELDOM = Ns(5 * SECOND)
+SETTLED = SECOND
+"""How soon gateways begin to hear of a provider that was changed."""
 KEPT = Ns(3600 * SECOND)
 """For how long at least a revision can be read, and watched from."""
 
@@ -71,20 +69,16 @@ async def _run(settings: NexusSettings, folder: Path) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     files = (folder / settings.certificate, folder / settings.key, folder / settings.ca)
     context = server_context(*files, "nexus")
-    outer, inner = _listen(settings.listen, "nexus.listen"), _listen(settings.local, "nexus.local")
-    store = open_store(settings, folder)
-    service = Service(store, Terms(settings.hold), boot, utc)
-    servers = (
-        _Server.over_tls(Gate(application(service), settings.limits, service), context),
-        _Server.plain(local(service)),
-    )
-    works = (_follow(service.feed), _reclaim(Observer(store, settings.grace), settings.hold, service), _compact(store))
     async with AsyncExitStack() as held:
+        outer = held.enter_context(_listen(settings.listen, "nexus.listen"))
+        inner = held.enter_context(_listen(settings.local, "nexus.local"))
+        store = open_store(settings, folder)
         held.push_async_callback(store.close)
-        working = asyncio.gather(*works)
-        serving = asyncio.gather(
-            *(server.serve(sockets=[each]) for server, each in zip(servers, (outer, inner), strict=True))
-        )
+        service = Service(store, Terms(settings.hold), boot, utc)
+        guarded = Gate(application(service), settings.limits, service)
+        servers = Server.over_tls(guarded, context), Server.plain(local(service))
+        working = asyncio.gather(*_works(service, settings))
+        serving = asyncio.gather(servers[0].serve(sockets=[outer]), servers[1].serve(sockets=[inner]))
         log.info("serving", listen=settings.listen, local=settings.local)
         stop = asyncio.ensure_future(stopping.wait())
         await asyncio.wait((stop, working, serving), return_when=asyncio.FIRST_COMPLETED)
@@ -98,38 +92,40 @@ async def _run(settings: NexusSettings, folder: Path) -> None:
     log.info("stopped")
 
 
-async def _reclaim(observer: Observer, hold: Ns, service: Service) -> None:
-    """End holds whose time is over, for ever. A store that does not answer is asked again."""
-    while True:
-        try:
-            for key in await observer.look(boot):
-                service.counts.ended += 1
-                log.info("hold-ended", hold=key)
-            service.counts.holds = len(observer)
-        except Unavailable as error:
-            log.warning("store-unavailable", why=str(error))
-        await _pause(min(SELDOM, Ns(hold // LOOKS)))
+def _works(service: Service, settings: NexusSettings) -> tuple[Coroutine[Any, Any, None], ...]:
+    """Return what goes on beside the answers, for ever."""
+    store, observer = service.store, Observer(service.store, settings.grace)
+
+    async def reclaim() -> None:
+        for key in await observer.look(boot):
+            service.counts.ended += 1
+            log.info("hold-ended", hold=key)
+        service.counts.holds = len(observer)
+
+    return (
+        _ever(Ns(0), service.feed.run),
+        _ever(min(SELDOM, Ns(settings.hold // LOOKS)), reclaim),
+        _ever(SETTLED, Providers(store).settle),
+        _ever(Ns(0), lambda: _compact(store)),
+    )
 
 
-async def _follow(feed: Feed) -> None:
-    """Watch the store for all that listen, for ever. One that does not answer at first is asked again."""
+async def _ever(pause: Ns, work: Callable[[], Awaitable[None]]) -> None:
+    """Do it again and again. A store that does not answer is asked again in a moment."""
     while True:
         try:
-            await feed.run()
-        except Unavailable as error:
+            await work()
+            await _pause(pause)
+        except (Unavailable, Busy) as error:
             log.warning("store-unavailable", why=str(error))
-        await _pause(SECOND)
+            await _pause(SECOND)
 
 
 async def _compact(store: Store) -> None:
-    """Have the store forget what was before the last `KEPT`, for ever."""
-    before = 0
-    while True:
-        await _pause(KEPT)
-        with suppress(Unavailable):
-            if before:
-                await store.compact(before)
-            before = await store.revision()
+    """Have the store forget what is older than `KEPT`."""
+    before = await store.revision()
+    await _pause(KEPT)
+    await store.compact(before)
 
 
 async def _pause(length: Ns) -> None:
@@ -178,44 +174,11 @@ def _listen(endpoint: str, setting: str) -> socket.socket:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
+        with ExitStack() as failed:
+            failed.callback(listener.close)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            failed.pop_all()
     except OSError as error:
         raise ListenError(f"{setting}: cannot listen at {endpoint}: {error.strerror or error}") from None
     return listener
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers and its own log."""
-
-    @classmethod
-    def over_tls(cls, app: ASGIApp, context: SSLContext) -> _Server:
-        """For those that have a certificate."""
-        return cls._of(app, ssl_context_factory=lambda *_: context, http=Connection)
-
-    @classmethod
-    def plain(cls, app: ASGIApp) -> _Server:
-        """For the machine itself."""
-        return cls._of(app, http="h11")
-
-    @classmethod
-    def _of(cls, app: ASGIApp, **more: object) -> _Server:
-        return cls(
-            uvicorn.Config(
-                app,
-                lifespan="off",
-                ws="none",
-                log_config=None,
-                access_log=False,
-                proxy_headers=False,
-                server_header=False,
-                timeout_keep_alive=75,
-                timeout_graceful_shutdown=2,
-                h11_max_incomplete_event_size=MOST_HEAD,
-                **more,  # type: ignore[arg-type]
-            )
-        )
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield

@@ -1,7 +1,7 @@
 """Address pools: who holds which address, and who gets the next one.
 
-A pool of the gateway's own has all of its network. Of one that gateways share, it has blocks (`gain`, `lose`), and gives
-out what is in these.
+A pool of the gateway's own has all of its network. Of one that gateways share, it has blocks (`gain`, `lose`), and
+gives out what is in these.
 
 In memory only; what survives is the lease record on disk (`hold` at start). Who holds an address is one session; what
 that is known as lasts longer, and may be the same of two at once. A client gets back what it had if nobody has taken it
@@ -43,8 +43,10 @@ class Pool:
         reserved: frozenset[IPv4Address] = frozenset(),
         shared: bool = False,
     ) -> None:
-        """`shared`: it has no address but those of the blocks that it gains. `excluded` and `reserved` addresses are only given out as static ones: the former to whom authorization
-        names, the latter to whom the pool's own reservations name.
+        """`shared`: it has no address but those of the blocks that it gains.
+
+        `excluded` and `reserved` addresses are only given out as static ones: the former to whom authorization names,
+        the latter to whom the pool's own reservations name.
         """
         self.name = name
         self.subnet = subnet

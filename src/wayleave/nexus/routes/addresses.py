@@ -11,11 +11,11 @@ from msgspec import Meta, Struct
 from wayleave.nexus import model
 from wayleave.nexus.access import AsNode, AsReader
 from wayleave.nexus.model import Assignment, Moment
-from wayleave.nexus.records import again, checked, expects, find
+from wayleave.nexus.records import again, checked, find
 from wayleave.nexus.refusal import Invalid
 from wayleave.nexus.routes.wire import Wire
 from wayleave.nexus.service import Service
-from wayleave.nexus.store.port import MAX_OPERATIONS, Put, Store
+from wayleave.nexus.store.port import MAX_OPERATIONS, Is, Put, Store
 
 MOST_ITEMS = 1000
 
@@ -76,7 +76,7 @@ async def _record(store: Store, told: dict[str, Assignment]) -> None:
         if (entry := known[key]) is None or _moment(said) > _moment(model.decode(Assignment, entry.value))
     }
     changes = [Put(key, model.encode(said)) for key, said in news.items()]
-    await store.commit([expects(key, known[key]) for key in news], changes)
+    await store.commit([Is(key, entry.revision if (entry := known[key]) else 0) for key in news], changes)
 
 
 def _moment(said: Assignment) -> datetime:

@@ -29,9 +29,9 @@ _PREFIXES = {
     Watched.POOLS: model.POOLS,
     Watched.BLOCKS: model.BLOCKS,
     Watched.NODES: model.NODES,
-    Watched.PROVIDERS: "provider/",
-    Watched.LINES: "line/",
-    Watched.SUBSCRIBERS: "subscriber/",
+    Watched.PROVIDERS: model.PROVIDERS,
+    Watched.LINES: model.LINES,
+    Watched.SUBSCRIBERS: model.SUBSCRIBERS,
     Watched.AUDIT: audit.AUDIT,
 }
 
