@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from wayleave.net.units import SECOND, BootNs, Ns
 from wayleave.nexus import model
-from wayleave.nexus.holding import OWN_EPOCH, Holding, Terms
-from wayleave.nexus.model import NEXUS, Kind, Pool
+from wayleave.nexus.holding import Holding, Terms
+from wayleave.nexus.model import NEXUS, OWN_EPOCH, Kind, Pool
 from wayleave.nexus.reclaim import Observer, watched
 from wayleave.proto.nexus.holder import RATE_ERROR
 from wayleave.proto.nexus.messages import Claim, Renew

@@ -31,7 +31,7 @@ from msgspec import Struct
 
 from wayleave.net.units import SECOND, Ns
 from wayleave.nexus import model
-from wayleave.nexus.model import NEXUS, Hold, Node, Ownership, Pool
+from wayleave.nexus.model import NEXUS, OWN_EPOCH, Hold, Node, Ownership, Pool
 from wayleave.nexus.placement import order
 from wayleave.nexus.records import ATTEMPTS, again
 from wayleave.nexus.refusal import Absent, Fenced, Refused
@@ -42,8 +42,6 @@ from wayleave.proto.nexus.messages import Block, Claim, Claimed, GiveBack, Held,
 MOST_A_CLAIM = 16
 PROBES = 8
 """Blocks that are tried before the whole pool is looked at."""
-OWN_EPOCH = 1
-"""Of Nexus's own hold: as it never ends, there is no other."""
 
 
 class Terms(Struct, frozen=True):
@@ -125,6 +123,9 @@ class Holding:
         _no_gateway_is_nexus(node)
         if not 1 <= asked.count <= MOST_A_CLAIM:
             raise Refused(f"count: from 1 to {MOST_A_CLAIM} blocks can be claimed at once")
+        return Claimed(tuple(await self._claimed(node, asked)))
+
+    async def _claimed(self, node: str, asked: Claim) -> list[Block]:
         blocks = (await self._space(asked.pool)).blocks
         got = await self._first(node, asked, islice(order(node, asked.pool, blocks), PROBES), asked.count)
         looked = False
@@ -135,7 +136,7 @@ class Holding:
                 self._free[asked.pool], looked = free, True
             rest = order(node, asked.pool, blocks, free)
             got += await self._first(node, asked, rest, asked.count - len(got))
-        return Claimed(tuple(got))
+        return got
 
     async def _first(self, node: str, asked: Claim, wanted: Iterable[int], count: int) -> list[Block]:
         """Take the first `count` blocks of `wanted` that can be had, or as many as there are."""
@@ -186,12 +187,20 @@ class Holding:
         await self._store.commit(expects, changes)
         return Block(asked.pool, index, *ground.bounds(index), fence)
 
-    async def own(self, pool: str, index: int) -> Block | None:
-        """Have Nexus itself own a block; None if it is somebody's. Raises: Absent, Unavailable."""
-        if await self._store.get(model.hold_key(NEXUS, OWN_EPOCH)) is None:
-            with contextlib.suppress(Conflict):
-                await self._begun(NEXUS)
-        return await self._tried(NEXUS, Claim(OWN_EPOCH, pool), index)
+    async def own(self, pool: str, index: int | None = None) -> Block | None:
+        """Have Nexus itself own a block, whichever it can get or that one; None if there is none to be had.
+
+        Raises: Absent, Unavailable.
+        """
+        key, own = model.node_key(NEXUS), model.hold_key(NEXUS, OWN_EPOCH)
+        if await self._store.get(own) is None:
+            begun = [Put(key, model.encode(Node(OWN_EPOCH))), Put(own, model.encode(Hold(self.terms.hold, 0)))]
+            with contextlib.suppress(Conflict):  # another process has begun it
+                await self._store.commit([Is(key, 0), Is(own, 0)], begun)
+        asked = Claim(OWN_EPOCH, pool)
+        if index is not None:
+            return await self._tried(NEXUS, asked, index)
+        return next(iter(await self._claimed(NEXUS, asked)), None)
 
     async def give_back(self, node: str, asked: GiveBack) -> None:
         """Take back a block. One that is not its own (any more) is as it should be.

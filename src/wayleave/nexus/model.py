@@ -44,6 +44,8 @@ Moment = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9}
 """As in RFC 3339."""
 NEXUS = "nexus"
 """The name under which Nexus owns blocks itself; no gateway has it."""
+OWN_EPOCH = 1
+"""Of Nexus's own hold: as it never ends, there is no other."""
 
 
 class Kind(StrEnum):
@@ -263,6 +265,11 @@ def hold_key(node: str, epoch: int) -> str:
 
 def held_prefix(node: str, epoch: int) -> str:
     return f"{HELD}{node}/{epoch:08x}/"
+
+
+def own_blocks_prefix(pool: str) -> str:
+    """Of what Nexus itself owns of a pool."""
+    return f"{held_prefix(NEXUS, OWN_EPOCH)}{pool}/"
 
 
 def held_key(node: str, epoch: int, pool: str, index: int) -> str:

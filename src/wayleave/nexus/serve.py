@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import signal
 import socket
 import sys
@@ -65,6 +66,8 @@ def main(path: Path) -> int:
 async def _run(settings: NexusSettings, folder: Path) -> None:
     """Raises: ListenError, SecretError, Unavailable, before anything is served."""
     stopping = asyncio.Event()
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each gateway has two connections
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     files = (folder / settings.certificate, folder / settings.key, folder / settings.ca)
