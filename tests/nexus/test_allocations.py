@@ -114,6 +114,9 @@ def test_units_of_every_kind_are_given(store: Store, pool: Pool, unit: str) -> N
 def test_sticky_is_the_same_again_while_it_is_free(nexus: Nexus) -> None:
     first = nexus.ask("alice", Mode.STICKY)
     nexus.release(first)
+    again = nexus.ask("alice", Mode.STICKY)
+    assert again.unit == first.unit
+    nexus.release(again)
     others = [nexus.ask(f"guest-{number}") for number in range(3)]
     again = nexus.ask("alice", Mode.STICKY)
     assert again.unit == first.unit

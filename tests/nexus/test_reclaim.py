@@ -96,5 +96,6 @@ def test_the_hold_of_nexus_itself_never_ends() -> None:
     world = Watched()
     finished(world.holding.own("residential", 3))
     world.look(NOON)
+    assert len(world.observer) == 1
     assert world.look(NOON + 2 * ENOUGH) == [model.hold_key("edge-1", 1)]
     assert model.hold_key(NEXUS, OWN_EPOCH) in world.store.entries

@@ -39,7 +39,7 @@ from wayleave.nexus.store.port import PAGE, Conflict, Entry, Store, entries
 from wayleave.proto.nexus.holder import RATE_ERROR
 
 SHORTEST_S, LONGEST_S = 10, 366 * 24 * 3600
-_LONGEST_REQUEST = 128
+LONGEST_REQUEST = 128
 
 
 class Asked(Struct, frozen=True):
@@ -359,5 +359,5 @@ def _problems(asked: Asked) -> Iterator[str]:
         yield f"ttl: from {SHORTEST_S} to {LONGEST_S:,} seconds"
     if asked.mode is not Mode.TTL and asked.ttl:
         yield f"ttl: is of mode ttl, not of {asked.mode}; leave it out"
-    if len(asked.request) > _LONGEST_REQUEST:
-        yield f"request: {_LONGEST_REQUEST} characters at most"
+    if len(asked.request) > LONGEST_REQUEST:
+        yield f"request: {LONGEST_REQUEST} characters at most"

@@ -9,6 +9,7 @@ from wayleave.nexus.metrics import CONTENT_TYPE, exposition
 from wayleave.nexus.problems import answer_problems, described
 from wayleave.nexus.routes import (
     addresses,
+    allocations,
     audit,
     blocks,
     changes,
@@ -22,7 +23,7 @@ from wayleave.nexus.routes import (
 )
 from wayleave.nexus.service import Service
 
-RESOURCES = (hold, view, nodes, addresses, pools, blocks, providers, lines, subscribers, changes, audit)
+RESOURCES = (hold, view, nodes, addresses, pools, blocks, allocations, providers, lines, subscribers, changes, audit)
 """A module a resource, each with `routes(service)`."""
 
 
