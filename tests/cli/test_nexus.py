@@ -143,7 +143,7 @@ def test_what_is_not_said_or_makes_no_sense_is_told(run: Run, nexus: Nexus, tmp_
     assert (status, f"nothing listens at {HERE}:1" in err) == (2, True)
     assert (
         run("show", "blocks", *operator)[2]
-        == "nexus: --pool POOL says of which pool the blocks are; others are of none\n"
+        == "nexus: --pool POOL says of which pool blocks and allocations are; others are of none\n"
     )
     assert run("put", "pool", "x", "block", *operator)[2] == "nexus: block: write KEY=VALUE\n"
     assert run("shw")[2] == "nexus: there is no command shw: is show meant? `nexus --help` says what there is\n"
@@ -174,6 +174,29 @@ def test_records_are_made_changed_and_deleted(run: Run, nexus: Nexus) -> None:
     assert run("delete", "subscriber", "smith", *operator) == (1, "", "nexus: there is no subscriber smith\n")
     status, _, err = run("put", "pool", "p2", "kind=ipx", *operator)
     assert (status, "kind" in err) == (2, True)
+
+
+def test_single_units_are_given_shown_and_taken_back(run: Run, nexus: Nexus) -> None:
+    operator = as_(nexus, "operator", "ops")
+    assert run("put", "pool", "vlans", "kind=vlan", "space=100-109", "block=5", "tenant=isp", *operator)[0] == 0
+    status, out, err = run("allocate", "vlans", "l1", "--unit", "107", "--json", *operator)
+    assert (status, err) == (0, "")
+    given = json.loads(out)
+    assert (given["unit"], given["holder"], given["mode"]) == ("107", "l1", "reservation")
+    limited = json.loads(run("allocate", "vlans", "guest", "--mode", "ttl", "--ttl", "1h", "--json", *operator)[1])
+    assert limited["ttl"] == 3600
+    table = run("show", "allocations", "--pool", "vlans", *operator)[1]
+    assert given["id"] in table
+    assert limited["id"] in table
+    assert json.loads(run("show", "allocations", given["id"], "--json", *operator)[1]) == given
+    assert run("release", given["id"], *operator) == (0, f"released {given['id']}\n", "")
+    status, out, err = run("release", given["id"], *operator)
+    assert (status, out) == (1, "")
+    assert "or none any more" in err
+    status, out, err = run("allocate", "vlans", "l2", "--mode", "ttl", "--ttl", "soon", *operator)
+    assert (status, out) == (2, "")
+    assert err.startswith("nexus: --ttl: ")
+    assert "--pool POOL says of which pool" in run("show", "allocations", *operator)[2]
 
 
 def test_an_audit_that_somebody_altered_is_found(run: Run, tmp_path: Path) -> None:
