@@ -17,6 +17,7 @@ SPACE = IPv4Network("100.64.0.0/22")
 KEPT = IPv4Address("100.64.3.77")
 HOLD_S = 24
 POOL = {"name": "home", "kind": "ipv4", "space": str(SPACE), "block": 32, "tenant": "default"}
+ALICE = {"name": "alice", "provider": "isp", "address": str(KEPT)}
 LINES = [Line(100, 1), Line(100, 2), Line(100, 3)]
 
 Shared = tuple[Lab, NexusHost]
@@ -33,6 +34,8 @@ def shared() -> Iterator[Shared]:
                 name = f"line-{site.number}-{line.cvid}"
                 place = {"node": site.instance, "port": 1, "svid": line.svid, "cvid": line.cvid}
                 nexus.make(f"/v1/lines/{name}", {"name": name, **place})
+        nexus.make("/v1/subscribers/alice", {**ALICE, "line": "line-0-3"})
+        for site in lab.sites:
             site.gateway.start(site.config(pool={"nexus": "home"}, more=nexus.section(site)))
         for site in lab.sites:
             wait_until(site.gateway.blocks, f"blocks of {site.instance}")
@@ -60,6 +63,17 @@ def test_two_gateways_serve_one_pool_and_their_customers_reach_each_other(shared
     assert there.ping(addresses[0])
 
 
+def test_nexus_is_told_how_gateways_do_and_whose_addresses_are(shared: Shared) -> None:
+    lab, nexus = shared
+    site = lab.sites[0]
+    address = site.customers[0].address
+    told = f"/v1/addresses/home/{address}"
+    wait_until(lambda: nexus.ask("GET", told).status == 200, "its address, at Nexus")
+    assert nexus.ask("GET", told).body["subscriber"] == f"{site.customers[0].mac}@1:100.1"
+    state = nexus.ask("GET", f"/v1/nodes/{site.instance}").body["state"]
+    assert state["pools"][0]["pool"] == "home"
+
+
 def test_cut_off_it_admits_newcomers_and_says_how_long_that_will_last(shared: Shared) -> None:
     lab, nexus = shared
     site = lab.sites[0]
@@ -81,6 +95,10 @@ def test_cut_off_it_admits_newcomers_and_says_how_long_that_will_last(shared: Sh
     finally:
         nexus.mend(site)
     wait_until(lambda: not gateway.get("/nexus")["why"], "Nexus to answer again")
+    told = f"/v1/addresses/home/{lease.address}"
+    wait_until(lambda: nexus.ask("GET", told).status == 200, "what happened meanwhile to be told")
+    assert nexus.ask("GET", told).body["node"] == site.instance
+    assert nexus.ask("GET", told).body["state"] == "began"
     assert newcomer.ping(lab.server_address), "nobody was dropped"
     assert "wayleave_nexus_partitioned 0.0" in gateway.request("GET", "/metrics")[1]
 
@@ -125,8 +143,6 @@ def test_a_restart_without_nexus_drops_nobody(shared: Shared) -> None:
 def test_a_subscriber_takes_its_address_along_to_another_gateway(shared: Shared) -> None:
     lab, nexus = shared
     here, there = lab.sites
-    alice = {"name": "alice", "provider": "isp", "address": str(KEPT)}
-    nexus.make("/v1/subscribers/alice", {**alice, "line": "line-0-3"})
     own = IPv4Network(KEPT)
     wait_until(lambda: own in here.gateway.blocks(), "her address, at the gateway where she is")
     lab.route_blocks()
@@ -135,7 +151,7 @@ def test_a_subscriber_takes_its_address_along_to_another_gateway(shared: Shared)
     assert before.ping(lab.server_address)
     answer = nexus.ask("GET", "/v1/subscribers/alice")
     seen = {"If-Match": answer.headers["etag"]}
-    assert nexus.ask("PUT", "/v1/subscribers/alice", {**alice, "line": "line-1-3"}, seen).status == 200
+    assert nexus.ask("PUT", "/v1/subscribers/alice", {**ALICE, "line": "line-1-3"}, seen).status == 200
     wait_until(lambda: own in there.gateway.blocks(), "her address, at the other gateway")
     assert own not in here.gateway.blocks()
     assert not reaches(before, lab), "she is not served where she was"
