@@ -31,6 +31,8 @@ from wayleave.dataplane.abi import Dhcp4Result, DropReason
 from wayleave.dataplane.counters import spoken
 from wayleave.net.mac import Mac
 from wayleave.net.units import BootNs, Ns
+from wayleave.nexus.metrics import METRICS as COUNTED
+from wayleave.nexus.settings import Settings
 from wayleave.proto.dhcp4.options import BY_CODE
 from wayleave.proto.ppp.auth import ChapMd5, MsChap2
 from wayleave.proto.radius.dictionary import STANDARD
@@ -62,11 +64,38 @@ def configuration() -> str:
         "prints them.",
         "",
     ]
-    for path, model, repeated, info in _sections("", Configuration):
-        lines += _section(f"[[{path}]]" if repeated else f"[{path}]", model, info)
+    lines += _all_sections(Configuration)
     lines += ["# Subscribers file", "", "The file that `authorization.subscribers` names.", ""]
     lines += _section("[[subscribers]]", Subscriber)
     return "\n".join(lines)
+
+
+def nexus() -> str:
+    """The same of Nexus, whose settings all count from its next start, and what it counts."""
+    lines = [
+        "# Nexus: configuration",
+        "",
+        "The file that `nexus serve --config FILE` reads, TOML. `nexus check FILE` says what is wrong.",
+        "",
+        *_all_sections(Settings),
+        "# Nexus: metrics",
+        "",
+        "What `GET /metrics` on its local listener tells Prometheus, of one process.",
+        "",
+        *_table(
+            ("name", "kind", "labels", ""),
+            *((f"`wayleave_{item.name}`", item.kind, ", ".join(item.labels), item.help) for item in COUNTED),
+        ),
+    ]
+    return "\n".join(lines)
+
+
+def _all_sections(tree: type[BaseModel]) -> list[str]:
+    return [
+        line
+        for path, model, repeated, info in _sections("", tree)
+        for line in _section(f"[[{path}]]" if repeated else f"[{path}]", model, info)
+    ]
 
 
 def _sections(prefix: str, model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel], bool, FieldInfo]]:
@@ -304,6 +333,7 @@ WRITERS = {
     "drops.md": lambda: NOTE + drops(),
     "dhcp4.md": lambda: NOTE + results(),
     "dhcp4-options.md": lambda: NOTE + options(),
+    "nexus.md": lambda: NOTE + nexus(),
     "metrics.md": lambda: NOTE + metrics(),
     "radius-attributes.md": lambda: NOTE + radius(),
     "gateway.schema.json": lambda: _schema("gateway"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +15,9 @@ import structlog
 from tests.nexus.service import HERE, Nexus, running
 from wayleave.cli import terminal
 from wayleave.cli.nexus import main
+from wayleave.nexus.audit import record_key
+from wayleave.nexus.store.port import Put
+from wayleave.nexus.store.sqlite import SqliteStore
 
 pytestmark = pytest.mark.filterwarnings("ignore:Cyclopts application invoked")
 
@@ -139,7 +143,87 @@ def test_what_is_not_said_or_makes_no_sense_is_told(run: Run, nexus: Nexus, tmp_
     assert (status, f"nothing listens at {HERE}:1" in err) == (2, True)
     assert (
         run("show", "blocks", *operator)[2]
-        == "nexus: --pool POOL says of which pool the blocks are; others are of none\n"
+        == "nexus: --pool POOL says of which pool blocks and allocations are; others are of none\n"
     )
     assert run("put", "pool", "x", "block", *operator)[2] == "nexus: block: write KEY=VALUE\n"
     assert run("shw")[2] == "nexus: there is no command shw: is show meant? `nexus --help` says what there is\n"
+
+
+def test_records_are_made_changed_and_deleted(run: Run, nexus: Nexus) -> None:
+    operator = as_(nexus, "operator", "ops")
+
+    def did(*words: str) -> str:
+        status, out, err = run(*words, *operator)
+        assert (status, err) == (0, ""), err
+        return out
+
+    assert did("put", "pool", "p1", "kind=ipv4", "space=10.9.0.0/16", "block=256", "tenant=t") == "made pool p1\n"
+    assert did("put", "provider", "isp", "tenant=t", "pool=p1", 'realms=["isp.example"]') == "made provider isp\n"
+    assert did("put", "provider", "isp", "service=gold") == "changed provider isp\n"
+    assert did("put", "line", "l1", "node=bng1", "port=1", "svid=100") == "made line l1\n"
+    assert did("put", "subscriber", "smith", "provider=isp", "line=l1", "limit=3") == "made subscriber smith\n"
+    assert did("put", "subscriber", "smith", "limit=", "blocked=true") == "changed subscriber smith\n"
+    told = json.loads(did("show", "subscribers", "smith", "--json"))
+    assert {key: value for key, value in told.items() if value} == {
+        "name": "smith", "provider": "isp", "line": "l1", "blocked": True,
+    }  # fmt: skip
+    assert "isp   t       p1    gold     isp.example" in did("show", "providers")
+    status, _, err = run("delete", "provider", "isp", *operator)
+    assert (status, "it has subscribers: smith" in err) == (1, True)
+    assert did("delete", "subscriber", "smith") == "deleted subscriber smith\n"
+    assert run("delete", "subscriber", "smith", *operator) == (1, "", "nexus: there is no subscriber smith\n")
+    status, _, err = run("put", "pool", "p2", "kind=ipx", *operator)
+    assert (status, "kind" in err) == (2, True)
+
+
+def test_single_units_are_given_shown_and_taken_back(run: Run, nexus: Nexus) -> None:
+    operator = as_(nexus, "operator", "ops")
+    assert run("put", "pool", "vlans", "kind=vlan", "space=100-109", "block=5", "tenant=isp", *operator)[0] == 0
+    status, out, err = run("allocate", "vlans", "l1", "--unit", "107", "--json", *operator)
+    assert (status, err) == (0, "")
+    given = json.loads(out)
+    assert (given["unit"], given["holder"], given["mode"]) == ("107", "l1", "reservation")
+    limited = json.loads(run("allocate", "vlans", "guest", "--mode", "ttl", "--ttl", "1h", "--json", *operator)[1])
+    assert limited["ttl"] == 3600
+    table = run("show", "allocations", "--pool", "vlans", *operator)[1]
+    assert given["id"] in table
+    assert limited["id"] in table
+    assert json.loads(run("show", "allocations", given["id"], "--json", *operator)[1]) == given
+    assert run("release", given["id"], *operator) == (0, f"released {given['id']}\n", "")
+    status, out, err = run("release", given["id"], *operator)
+    assert (status, out) == (1, "")
+    assert "or none any more" in err
+    status, out, err = run("allocate", "vlans", "l2", "--mode", "ttl", "--ttl", "soon", *operator)
+    assert (status, out) == (2, "")
+    assert err.startswith("nexus: --ttl: ")
+    assert "--pool POOL says of which pool" in run("show", "allocations", *operator)[2]
+
+
+def test_an_audit_that_somebody_altered_is_found(run: Run, tmp_path: Path) -> None:
+    with running(tmp_path) as nexus:
+        operator = as_(nexus, "operator", "ops")
+        for number in range(1, 5):
+            run("put", "line", f"l{number}", "node=bng1", f"port={number}", *operator)
+        status, out, _ = run("audit", "verify", *operator)
+        assert (status, out.startswith("whole: 4 records; the last is 4:")) == (0, True)
+        known = out.split()[-1]
+        assert run("audit", "verify", "--known", known, *operator) == (0, out, "")
+        assert run("audit", "verify", "--known", f"3:{known[2:]}", *operator)[0] == 1
+        table = run("show", "audit", *operator)[1]
+        assert table.count(" operator  ops   ") == 4
+        nexus.process.stop()
+        asyncio.run(altered(tmp_path / "state.sqlite", 2, b'"name":"ops"', b'"name":"eve"'))
+        nexus.start()
+        assert run("audit", "verify", *operator) == (
+            1, "", "nexus: the audit is not whole: record 2 was altered: its hash is not that of its text\n"
+        )  # fmt: skip
+
+
+async def altered(path: Path, number: int, this: bytes, that: bytes) -> None:
+    """Write something else into a record, as who has the file can."""
+    store = SqliteStore(path)
+    entry = await store.get(record_key(number))
+    assert entry is not None
+    assert this in entry.value
+    await store.commit([], [Put(entry.key, entry.value.replace(this, that))])
+    await store.close()

@@ -3,9 +3,11 @@
 Each machine has a clock of its own, which begins anywhere and runs as wrong as is allowed; there is no other. Messages
 are lost, late and repeated, all connections of a gateway fail for a while; processes are killed and started again,
 machines boot, gateways are replaced by empty ones; the store refuses, or does and does not say so. Subscribers come and
-go, and live on until their promise ends on the clock of their gateway, whether or not a process is there.
+go, and live on until their promise ends on the clock of their gateway, whether or not a process is there. Guests ask
+Nexus for single units of the same pool (`guests`).
 
-All the time: no unit of a pool is lived on at two gateways, and no block is believed in by two.
+All the time: no unit of a pool is lived on at two gateways, or is a guest's and somebody else's, and no block is
+believed in by two.
 """
 
 from __future__ import annotations
@@ -14,9 +16,10 @@ import heapq
 import random
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from wayleave.net.units import MILLISECOND, SECOND, BootNs, Ns
+from wayleave.nexus.allocations import Allocations, Asked, Expiry
 from wayleave.nexus.holding import Holding, Terms
 from wayleave.nexus.model import Kind, Pool
 from wayleave.nexus.reclaim import Observer
@@ -32,6 +35,7 @@ RATE_ERROR = 10
 """Clocks are far worse than real ones, and no grace helps: what counts on more than arithmetic is found out."""
 LOOK_EVERY, STEP_EVERY = Ns(SECOND // 2), Ns(SECOND // 2)
 POOL, SIZE = "residential", 4
+SERVERS = 3
 
 
 class Violation(AssertionError):
@@ -56,6 +60,28 @@ class Clock:
         return BootNs(int((self._world.now - self._since) * self.rate) + 1)
 
 
+class Extend(NamedTuple):
+    """A guest wants the time of its allocation to begin anew."""
+
+    id: str
+
+
+class Release(NamedTuple):
+    """A guest has no more use for its allocation."""
+
+    id: str
+
+
+Question = Request | Asked | Extend | Release
+
+
+class Peer(Protocol):
+    """Who asks."""
+
+    name: str
+    cut_until: int
+
+
 @dataclass
 class Server:
     """A Nexus process."""
@@ -73,6 +99,8 @@ class Server:
     def _begin(self) -> None:
         self.holding = Holding(self.store, Terms(HOLD))
         self.observer = Observer(self.store, Ns(0), RATE_ERROR)
+        self.allocations = Allocations(self.store, self.holding)
+        self.expiry = Expiry(self.store, Ns(0), RATE_ERROR)
 
     def kill(self) -> None:
         self.alive = 0
@@ -83,13 +111,14 @@ class Server:
         self._begin()
 
     def look(self) -> None:
-        """Look for holds that are over, now and then."""
+        """Look for holds and allocations that are over, now and then."""
         if self.alive:
             self.world.run(self, self.observer.look(self.clock), lambda _: None)
+            self.world.run(self, self.expiry.look(self.clock), lambda _: None)
         self.world.after(self.world.about(LOOK_EVERY), self.look)
 
-    def answer(self, node: str, request: Request, reply: Callable[[Any], None]) -> None:
-        """Do what a gateway asks."""
+    def answer(self, node: str, request: Question, reply: Callable[[Any], None]) -> None:
+        """Do what a gateway or a guest asks."""
         match request:
             case Renew():
                 self.world.run(self, self.holding.renew(node, request), reply)
@@ -97,6 +126,12 @@ class Server:
                 self.world.run(self, self.holding.claim(node, request), reply)
             case GiveBack():
                 self.world.run(self, self.holding.give_back(node, request), reply)
+            case Asked():
+                self.world.run(self, self.allocations.allocate(request), reply)
+            case Extend():
+                self.world.run(self, self.allocations.renew(request.id), reply)
+            case Release():
+                self.world.run(self, self.allocations.release(request.id), reply)
 
 
 @dataclass
@@ -226,10 +261,32 @@ class Gateway:
         self.residents = {unit: who for unit, who in self.residents.items() if who.block not in news.lost}
 
 
+class Guest(Peer, Protocol):
+    """Who asks for single units (`guests`)."""
+
+    @property
+    def believed(self) -> str:
+        """The unit that it takes for its own, POOL/NUMBER; empty: none."""
+        ...
+
+    def step(self) -> None:
+        """Do something."""
+        ...
+
+    def replace(self) -> None:
+        """Forget all of it."""
+        ...
+
+
+NewGuest = Callable[["World", str, Clock], Guest]
+
+
 class World:
     """All of it. `run_for` goes on; `seed` decides about everything, also how much of each trouble there is."""
 
-    def __init__(self, seed: int, gateways: int = 6, servers: int = 3) -> None:
+    def __init__(
+        self, seed: int, gateways: int = 6, guests: Sequence[NewGuest] = (), space: str = "100.64.0.0/26"
+    ) -> None:
         self.random = random.Random(seed)
         self.now = 0
         self.steps = 0
@@ -242,14 +299,17 @@ class World:
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
         self._serial = 0
         self.store = MemoryStore()
-        self.store.add_pool(Pool(POOL, Kind.IPV4, "100.64.0.0/26", SIZE))
-        self.servers = [Server(self, self.store, Clock(self)) for _ in range(servers)]
+        self.store.add_pool(Pool(POOL, Kind.IPV4, space, SIZE))
+        self.servers = [Server(self, self.store, Clock(self)) for _ in range(SERVERS)]
         self.gateways = [Gateway(self, f"edge-{number}", Clock(self)) for number in range(gateways)]
         for server in self.servers:
             self.after(self.about(LOOK_EVERY), server.look)
         for gateway in self.gateways:
             gateway.start()
             self.after(self.about(STEP_EVERY), gateway.step)
+        self.guests = [guest(self, f"guest-{number}", Clock(self)) for number, guest in enumerate(guests)]
+        for each in self.guests:
+            self.after(self.about(STEP_EVERY), each.step)
         self.after(self.about(self._trouble_every), self._trouble)
 
     # ---- time -------------------------------------------------------------------------------
@@ -313,23 +373,23 @@ class World:
             return self.random.randrange(1, 4 * SECOND)
         return self.random.randrange(1, self.random.choice((MILLISECOND // 10, 20 * MILLISECOND)))
 
-    def send(self, gateway: Gateway, server: Server, request: Request, hear: Callable[[Any], None]) -> None:
+    def send(self, peer: Peer, server: Server, request: Question, hear: Callable[[Any], None]) -> None:
         """Carry a question there and its answer back, or not, or twice, or much later."""
 
         def answered(answer: Any) -> None:
-            for wait in self._ways(gateway):
+            for wait in self._ways(peer):
                 self.after(wait, lambda: hear(answer))
 
         def asked() -> None:
             if server.alive:
-                server.answer(gateway.name, request, answered)
+                server.answer(peer.name, request, answered)
 
-        for wait in self._ways(gateway):
+        for wait in self._ways(peer):
             self.after(wait, asked)
 
-    def _ways(self, gateway: Gateway) -> list[int]:
+    def _ways(self, peer: Peer) -> list[int]:
         chance = self.random.random()
-        if self.now < gateway.cut_until or chance < 0.03:
+        if self.now < peer.cut_until or chance < 0.03:
             return []
         if chance < 0.05:
             return [self._latency(), self.random.randrange(2 * HOLD)]
@@ -342,6 +402,11 @@ class World:
     def _trouble(self) -> None:
         choose = self.random
         gateway, server = choose.choice(self.gateways), choose.choice(self.servers)
+        if self.guests and choose.random() < 0.5:
+            guest = choose.choice(self.guests)
+            guest.cut_until = self.now + choose.randrange(4 * HOLD)
+            if choose.random() < 0.5:
+                guest.replace()
         happens = choose.choice(("cut", "cut", "kill", "boot", "replace", "server", "server", "all-servers"))
         if happens == "cut":
             gateway.cut_until = self.now + choose.randrange(4 * HOLD)
@@ -382,3 +447,10 @@ class World:
             for block in gateway.believed:
                 if (other := believed.setdefault(block.key, gateway.name)) != gateway.name:
                     raise Violation(f"{block} is {other}'s and {gateway.name}'s after {self.steps} steps")
+        for guest in self.guests:
+            unit = guest.believed
+            if unit and (other := lived.setdefault(unit, guest.name)) != guest.name:
+                raise Violation(f"{unit} is {other}'s and {guest.name}'s after {self.steps} steps")
+            block_of = (POOL, int(unit.rpartition("/")[2]) // SIZE) if unit else None
+            if block_of in believed:
+                raise Violation(f"{unit} is {guest.name}'s in a block of {believed[block_of]}")

@@ -237,3 +237,4 @@ def test_the_document_describes_every_record(nexus: Nexus) -> None:
         for method, said in methods.items():
             answers = [status for status in said["responses"] if status.startswith("2")]
             assert answers, (path, method)
+            assert list(said["responses"]["default"]["content"]) == ["application/problem+json"]

@@ -10,8 +10,8 @@ from msgspec import structs
 
 from wayleave.net.units import SECOND, Ns
 from wayleave.nexus import holding, model
-from wayleave.nexus.holding import MOST_A_CLAIM, OWN_EPOCH, Holding, Terms
-from wayleave.nexus.model import NEXUS, Hold, Kind, Ownership, Pool
+from wayleave.nexus.holding import MOST_A_CLAIM, Holding, Terms
+from wayleave.nexus.model import NEXUS, OWN_EPOCH, Hold, Kind, Ownership, Pool
 from wayleave.nexus.placement import order
 from wayleave.nexus.records import ATTEMPTS
 from wayleave.nexus.refusal import Absent, Busy, Fenced, Refused
@@ -209,6 +209,16 @@ def test_what_nexus_owns_itself_no_gateway_gets(nexus: Nexus) -> None:
     got = nexus.claim("edge-1", 1, BLOCKS).blocks
     assert {block.index for block in got} == set(range(BLOCKS)) - {3}
     assert finished(nexus.holding.own(POOL, 4)) is None
+
+
+def test_of_two_processes_that_begin_the_hold_of_nexus_at_once_both_get_on(nexus: Nexus) -> None:
+    others = iter([lambda: None, lambda: finished(nexus.holding.own(POOL, 4))])
+
+    def between() -> None:
+        next(others, lambda: None)()
+
+    assert finished(nexus.holding.own(POOL, 3), between) is not None
+    assert finished(nexus.holding.own(POOL, 5)) is not None
 
 
 def test_no_gateway_has_the_name_of_nexus(nexus: Nexus) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from wayleave.net.units import SECOND, BootNs, Ns
 from wayleave.nexus import model
-from wayleave.nexus.holding import OWN_EPOCH, Holding, Terms
-from wayleave.nexus.model import NEXUS, Kind, Pool
+from wayleave.nexus.holding import Holding, Terms
+from wayleave.nexus.model import NEXUS, OWN_EPOCH, Kind, Pool
 from wayleave.nexus.reclaim import Observer, watched
 from wayleave.proto.nexus.holder import RATE_ERROR
 from wayleave.proto.nexus.messages import Claim, Renew
@@ -96,5 +96,6 @@ def test_the_hold_of_nexus_itself_never_ends() -> None:
     world = Watched()
     finished(world.holding.own("residential", 3))
     world.look(NOON)
+    assert len(world.observer) == 1
     assert world.look(NOON + 2 * ENOUGH) == [model.hold_key("edge-1", 1)]
     assert model.hold_key(NEXUS, OWN_EPOCH) in world.store.entries

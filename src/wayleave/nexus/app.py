@@ -6,11 +6,24 @@ from fastapi import FastAPI, Response
 
 from wayleave import __version__
 from wayleave.nexus.metrics import CONTENT_TYPE, exposition
-from wayleave.nexus.problems import answer_problems
-from wayleave.nexus.routes import addresses, audit, blocks, changes, hold, nodes, view
+from wayleave.nexus.problems import answer_problems, described
+from wayleave.nexus.routes import (
+    addresses,
+    allocations,
+    audit,
+    blocks,
+    changes,
+    hold,
+    lines,
+    nodes,
+    pools,
+    providers,
+    subscribers,
+    view,
+)
 from wayleave.nexus.service import Service
 
-RESOURCES = (hold, view, nodes, addresses, blocks, changes, audit)
+RESOURCES = (hold, view, nodes, addresses, pools, blocks, allocations, providers, lines, subscribers, changes, audit)
 """A module a resource, each with `routes(service)`."""
 
 
@@ -19,7 +32,7 @@ def application(service: Service) -> FastAPI:
     app = FastAPI(title="Wayleave Nexus", version=__version__, docs_url=None, redoc_url=None)
     answer_problems(app)
     for resource in RESOURCES:
-        app.include_router(resource.routes(service), prefix="/v1")
+        app.include_router(resource.routes(service), prefix="/v1", responses=described())
     return app
 
 

@@ -16,6 +16,7 @@ No address has two owners, whatever is lost, repeated, late, or runs at once, si
 * an epoch is never given again. Who lost its disk begins another, and what the last one owns stays its own until
   that lapses: there may be subscribers who live there.
 
+A single unit that Nexus keeps for a subscriber (`kept`) is owned like a block, by the gateway that its line ends at.
 Nexus itself has a hold too, which nobody ends: what it hands out unit by unit (`allocations`) lies in its own blocks.
 
 Coroutines that await the store and nothing else: whoever drives them has the clock.
@@ -31,19 +32,18 @@ from msgspec import Struct
 
 from wayleave.net.units import SECOND, Ns
 from wayleave.nexus import model
-from wayleave.nexus.model import NEXUS, Hold, Node, Ownership, Pool
+from wayleave.nexus.kept import entitled
+from wayleave.nexus.model import NEXUS, OWN_EPOCH, Hold, Node, Ownership, Pool
 from wayleave.nexus.placement import order
 from wayleave.nexus.records import ATTEMPTS, again
 from wayleave.nexus.refusal import Absent, Fenced, Refused
-from wayleave.nexus.spaces import Space, space
+from wayleave.nexus.spaces import Senseless, Space, space
 from wayleave.nexus.store.port import Conflict, Delete, Entry, Is, Put, Store, entries
-from wayleave.proto.nexus.messages import Block, Claim, Claimed, GiveBack, Held, Renew
+from wayleave.proto.nexus.messages import SINGLE, Block, Claim, Claimed, GiveBack, Held, Renew
 
 MOST_A_CLAIM = 16
 PROBES = 8
 """Blocks that are tried before the whole pool is looked at."""
-OWN_EPOCH = 1
-"""Of Nexus's own hold: as it never ends, there is no other."""
 
 
 class Terms(Struct, frozen=True):
@@ -125,6 +125,20 @@ class Holding:
         _no_gateway_is_nexus(node)
         if not 1 <= asked.count <= MOST_A_CLAIM:
             raise Refused(f"count: from 1 to {MOST_A_CLAIM} blocks can be claimed at once")
+        if asked.units:
+            return Claimed(tuple(await self._units(node, asked)))
+        return Claimed(tuple(await self._claimed(node, asked)))
+
+    async def _units(self, node: str, asked: Claim) -> list[Block]:
+        """Give a gateway the single units that are kept for its subscribers, as far as nobody else has them still."""
+        ground = await self._space(asked.pool)
+        try:
+            numbers = [ground.number(unit) for unit in asked.units[:MOST_A_CLAIM]]
+        except Senseless as error:
+            raise Refused(f"units: {error}") from None
+        return await self._first(node, asked, (SINGLE + number for number in numbers), len(numbers))
+
+    async def _claimed(self, node: str, asked: Claim) -> list[Block]:
         blocks = (await self._space(asked.pool)).blocks
         got = await self._first(node, asked, islice(order(node, asked.pool, blocks), PROBES), asked.count)
         looked = False
@@ -135,7 +149,7 @@ class Holding:
                 self._free[asked.pool], looked = free, True
             rest = order(node, asked.pool, blocks, free)
             got += await self._first(node, asked, rest, asked.count - len(got))
-        return Claimed(tuple(got))
+        return got
 
     async def _first(self, node: str, asked: Claim, wanted: Iterable[int], count: int) -> list[Block]:
         """Take the first `count` blocks of `wanted` that can be had, or as many as there are."""
@@ -165,7 +179,7 @@ class Holding:
         key = model.block_key(asked.pool, index)
         found = await self._store.get(key)
         last = model.decode(Ownership, found.value) if found else Ownership("", 0, 0)
-        if pool.closed or index >= ground.blocks:
+        if pool.closed or not ground.has(index):
             return None
         expects = [
             Is(record.key, record.revision),
@@ -173,7 +187,14 @@ class Holding:
             Is(of.key, of.revision),
             Is(key, found.revision if found else 0),
         ]
+        if index >= SINGLE:
+            kept = await entitled(self._store, node, asked.pool, index - SINGLE)
+            if kept is None:
+                return None
+            expects += kept
         changes: list[Put | Delete] = []
+        if last.node == node and last.epoch == asked.epoch and index >= SINGLE:  # an answer was lost
+            return Block(asked.pool, index, *ground.bounds(index), last.fence)
         if last.node:
             owner = model.hold_key(last.node, last.epoch)
             if await self._store.get(owner) is not None:
@@ -186,12 +207,20 @@ class Holding:
         await self._store.commit(expects, changes)
         return Block(asked.pool, index, *ground.bounds(index), fence)
 
-    async def own(self, pool: str, index: int) -> Block | None:
-        """Have Nexus itself own a block; None if it is somebody's. Raises: Absent, Unavailable."""
-        if await self._store.get(model.hold_key(NEXUS, OWN_EPOCH)) is None:
-            with contextlib.suppress(Conflict):
-                await self._begun(NEXUS)
-        return await self._tried(NEXUS, Claim(OWN_EPOCH, pool), index)
+    async def own(self, pool: str, index: int | None = None) -> Block | None:
+        """Have Nexus itself own a block, whichever it can get or that one; None if there is none to be had.
+
+        Raises: Absent, Unavailable.
+        """
+        key, own = model.node_key(NEXUS), model.hold_key(NEXUS, OWN_EPOCH)
+        if await self._store.get(own) is None:
+            begun = [Put(key, model.encode(Node(OWN_EPOCH))), Put(own, model.encode(Hold(self.terms.hold, 0)))]
+            with contextlib.suppress(Conflict):  # another process has begun it
+                await self._store.commit([Is(key, 0), Is(own, 0)], begun)
+        asked = Claim(OWN_EPOCH, pool)
+        if index is not None:
+            return await self._tried(NEXUS, asked, index)
+        return next(iter(await self._claimed(NEXUS, asked)), None)
 
     async def give_back(self, node: str, asked: GiveBack) -> None:
         """Take back a block. One that is not its own (any more) is as it should be.

@@ -10,6 +10,8 @@
     unit/POOL/NUMBER                       Unit         there from its first holder on, for ever
     lease/POOL/NUMBER                      Lease        of a unit whose time is limited
     last/POOL/HOLDER                       the number   of the unit that it has, or had
+    kept/POOL/NUMBER                       the name     of the subscriber that keeps this address
+    keeps/SUBSCRIBER                       POOL/NUMBER  of the address that it keeps
     address/POOL/ADDRESS                   Assignment   whose a subscriber's address is or last was, as its gateway told
 
     provider/NAME                          Provider
@@ -40,10 +42,13 @@ PROVIDERS, REALMS, CUSTOMERS, PENDING = "provider/", "realm/", "customer/", "pen
 LINES, PLACES, ATTACHED, SUBSCRIBERS, VIEWS = "line/", "place/", "attached/", "subscriber/", "view/"
 UNITS, LEASES, LASTS = "unit/", "lease/", "last/"
 STATES, ADDRESSES = "state/", "address/"
+KEPT, KEEPS = "kept/", "keeps/"
 Moment = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)$")]
 """As in RFC 3339."""
 NEXUS = "nexus"
 """The name under which Nexus owns blocks itself; no gateway has it."""
+OWN_EPOCH = 1
+"""Of Nexus's own hold: as it never ends, there is no other."""
 
 
 class Kind(StrEnum):
@@ -90,7 +95,7 @@ class Node(Struct, frozen=True):
 class PoolUse(Struct, frozen=True):
     """How full a pool of a gateway is, in addresses."""
 
-    pool: str
+    pool: Annotated[str, Meta(max_length=64)]
     held: int
     size: int
 
@@ -98,9 +103,9 @@ class PoolUse(Struct, frozen=True):
 class NodeState(Struct, frozen=True):
     """What a gateway tells of itself: `at`, and Nexus `heard` it then."""
 
-    version: str
+    version: Annotated[str, Meta(max_length=64)]
     sessions: int
-    pools: tuple[PoolUse, ...]
+    pools: Annotated[tuple[PoolUse, ...], Meta(max_length=1000)]
     at: Moment
     heard: str = ""
 
@@ -253,6 +258,18 @@ def address_key(pool: str, address: str) -> str:
     return f"{ADDRESSES}{pool}/{address}"
 
 
+def kept_prefix(pool: str) -> str:
+    return f"{KEPT}{pool}/"
+
+
+def kept_key(pool: str, number: int) -> str:
+    return f"{kept_prefix(pool)}{number:08x}"
+
+
+def keeps_key(subscriber: str) -> str:
+    return f"{KEEPS}{subscriber}"
+
+
 def view_prefix(node: str) -> str:
     return f"{VIEWS}{node}/"
 
@@ -263,6 +280,11 @@ def hold_key(node: str, epoch: int) -> str:
 
 def held_prefix(node: str, epoch: int) -> str:
     return f"{HELD}{node}/{epoch:08x}/"
+
+
+def own_blocks_prefix(pool: str) -> str:
+    """Of what Nexus itself owns of a pool."""
+    return f"{held_prefix(NEXUS, OWN_EPOCH)}{pool}/"
 
 
 def held_key(node: str, epoch: int, pool: str, index: int) -> str:

@@ -20,7 +20,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from msgspec import structs
 
 from wayleave.nexus import model
-from wayleave.nexus.holding import OWN_EPOCH, owned
+from wayleave.nexus.holding import owned
 from wayleave.nexus.model import NEXUS, Ownership, Plan, Pool, Unit
 from wayleave.nexus.records import Draft, Found, Listed, checked, find, listed, seen, shown, vacant, written
 from wayleave.nexus.refusal import Changed, Exists, Invalid, Refused
@@ -90,6 +90,8 @@ class Pools:
         owners = {ownership.node for ownership in (await owned(self._store, pool.name)).values()} - {NEXUS}
         if owners:
             return f"blocks of it are owned by {shown(owners)}: close it, and wait until they are given back"
+        async for entry in entries(self._store, model.kept_prefix(pool.name)):
+            return f"an address of it is kept for subscriber {entry.value.decode()}: give that one another, or none"
         async for entry in entries(self._store, model.units_prefix(pool.name)):
             unit = model.decode(Unit, entry.value)
             if unit.holder:
@@ -99,7 +101,7 @@ class Pools:
 
     async def _disown(self, pool: Pool, closed: int) -> None:
         """Give up the blocks that Nexus itself owns: nothing of them is handed out."""
-        prefix, more = f"{model.held_prefix(NEXUS, OWN_EPOCH)}{pool.name}/", True
+        prefix, more = model.own_blocks_prefix(pool.name), True
         while more:
             page = await self._store.page(prefix, "", _AT_ONCE)
             changes: list[Put | Delete] = [Delete(entry.key) for entry in page.entries]

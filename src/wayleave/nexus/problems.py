@@ -6,13 +6,17 @@ An exception of the `Refused` family is a problem by itself: it has a status, a 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import structlog
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from msgspec import Struct, to_builtins
+from msgspec.json import schema_components
 from starlette.exceptions import HTTPException as NotServed
 
+from wayleave.net.printable import printable
 from wayleave.nexus.refusal import Refused
 from wayleave.nexus.store.port import Compacted, Conflict, Unavailable
 from wayleave.session.wording import plainly
@@ -21,6 +25,21 @@ log = structlog.get_logger()
 
 MEDIA_TYPE = "application/problem+json"
 _URN = "urn:wayleave:nexus:"
+
+
+class Problem(Struct, frozen=True):
+    """Why not: `type` is for programs, `detail` says what to do."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+def described() -> dict[int | str, dict[str, Any]]:
+    """Return what the OpenAPI document says of every answer that is a problem."""
+    _, parts = schema_components([Problem])
+    return {"default": {"description": "Why not", "content": {MEDIA_TYPE: {"schema": parts["Problem"]}}}}
 
 
 class TooMany(Refused):
@@ -42,8 +61,8 @@ class TooLarge(HTTPException):
 
 def problem(name: str, status: int, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """Return the answer. `name`: which problem it is, for programs; `detail`: for people."""
-    said = {"type": f"{_URN}{name}", "title": name.replace("-", " "), "status": status, "detail": detail}
-    return JSONResponse(said, status, dict(headers or {}), MEDIA_TYPE)
+    said = Problem(f"{_URN}{name}", name.replace("-", " "), status, printable(detail))
+    return JSONResponse(to_builtins(said), status, dict(headers or {}), MEDIA_TYPE)
 
 
 def refusal(error: Refused) -> JSONResponse:

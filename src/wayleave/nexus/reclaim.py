@@ -34,15 +34,18 @@ class Seen(Struct, frozen=True, gc=False):
 class Watched:
     """Entries that are over when nobody has written them for as long as they last, and `grace` besides.
 
-    `duration` reads from an entry how long that is.
+    `duration` reads from an entry how long that is; None: for ever.
     """
 
-    def __init__(self, store: Store, prefix: str, duration: Callable[[Entry], Ns], grace: Ns, rate_error: int) -> None:
+    def __init__(
+        self, store: Store, prefix: str, duration: Callable[[Entry], Ns | None], grace: Ns, rate_error: int
+    ) -> None:
         self._store, self._prefix, self._duration = store, prefix, duration
         self._grace, self._rate_error = grace, rate_error
         self._seen: dict[str, Seen] = {}
 
     def __len__(self) -> int:
+        """How many there were at the last look that do not last for ever."""
         return len(self._seen)
 
     async def over(self, clock: Callable[[], BootNs]) -> list[Entry]:
@@ -51,18 +54,21 @@ class Watched:
         found: set[str] = set()
         async for entry in entries(self._store, self._prefix):
             now = clock()  # behind the reading: what it found was written before that
+            lasts = self._duration(entry)
+            if lasts is None:
+                continue
             found.add(entry.key)
-            if self._is_over(entry, now):
+            if self._is_over(entry, lasts, now):
                 over.append(entry)
         self._seen = {key: seen for key, seen in self._seen.items() if key in found}
         return over
 
-    def _is_over(self, entry: Entry, now: BootNs) -> bool:
+    def _is_over(self, entry: Entry, lasts: Ns, now: BootNs) -> bool:
         seen = self._seen.get(entry.key)
         if seen is None or seen.revision != entry.revision:
             self._seen[entry.key] = Seen(entry.revision, now)
             return False
-        return now - seen.at > watched(self._duration(entry), self._rate_error, self._grace)
+        return now - seen.at > watched(lasts, self._rate_error, self._grace)
 
 
 class Observer:
@@ -76,13 +82,12 @@ class Observer:
         self._watched = Watched(store, model.HOLDS, _duration, grace, rate_error)
 
     def __len__(self) -> int:
-        """How many holds there were at the last look."""
+        """How many holds of gateways there were at the last look."""
         return len(self._watched)
 
     async def look(self, clock: Callable[[], BootNs]) -> list[str]:
         """Look at every hold, and end those whose time is over; returns their keys. Raises: Unavailable."""
-        over = [entry for entry in await self._watched.over(clock) if model.of_hold_key(entry.key)[0] != model.NEXUS]
-        return [entry.key for entry in over if await self._lapse(entry)]
+        return [entry.key for entry in await self._watched.over(clock) if await self._lapse(entry)]
 
     async def _lapse(self, entry: Entry) -> bool:
         """End a hold that is still as it was seen. Its blocks are free from then on."""
@@ -102,8 +107,9 @@ class Observer:
             more = page.more
 
 
-def _duration(hold: Entry) -> Ns:
-    return model.decode(Hold, hold.value).duration
+def _duration(hold: Entry) -> Ns | None:
+    node, _ = model.of_hold_key(hold.key)
+    return None if node == model.NEXUS else model.decode(Hold, hold.value).duration
 
 
 def watched(duration: Ns, rate_error: int, grace: Ns) -> Ns:

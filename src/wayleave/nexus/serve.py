@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import signal
 import socket
 import sys
@@ -20,6 +21,7 @@ from wayleave.io.tls import KEY_MOST, server_context
 from wayleave.net.units import SECOND, BootNs, Ns, UtcNs
 from wayleave.nexus import logs
 from wayleave.nexus.access import Gate
+from wayleave.nexus.allocations import Expiry
 from wayleave.nexus.app import application, local
 from wayleave.nexus.holding import Terms
 from wayleave.nexus.providers import Providers
@@ -65,6 +67,8 @@ def main(path: Path) -> int:
 async def _run(settings: NexusSettings, folder: Path) -> None:
     """Raises: ListenError, SecretError, Unavailable, before anything is served."""
     stopping = asyncio.Event()
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each gateway has two connections
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     files = (folder / settings.certificate, folder / settings.key, folder / settings.ca)
@@ -94,7 +98,8 @@ async def _run(settings: NexusSettings, folder: Path) -> None:
 
 def _works(service: Service, settings: NexusSettings) -> tuple[Coroutine[Any, Any, None], ...]:
     """Return what goes on beside the answers, for ever."""
-    store, observer = service.store, Observer(service.store, settings.grace)
+    store = service.store
+    observer, expiry = Observer(store, settings.grace), Expiry(store, settings.grace)
 
     async def reclaim() -> None:
         for key in await observer.look(boot):
@@ -102,9 +107,14 @@ def _works(service: Service, settings: NexusSettings) -> tuple[Coroutine[Any, An
             log.info("hold-ended", hold=key)
         service.counts.holds = len(observer)
 
+    async def expire() -> None:
+        for key in await expiry.look(boot):
+            log.info("allocation-ended", unit=key)
+
     return (
         _ever(Ns(0), service.feed.run),
         _ever(min(SELDOM, Ns(settings.hold // LOOKS)), reclaim),
+        _ever(SELDOM, expire),
         _ever(SETTLED, Providers(store).settle),
         _ever(Ns(0), lambda: _compact(store)),
     )

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from wayleave.net.units import SECOND, BootNs, UtcNs
 from wayleave.nexus.access import Peer
+from wayleave.nexus.allocations import Allocations
 from wayleave.nexus.audit import Chain
 from wayleave.nexus.feed import Feed
 from wayleave.nexus.holding import Holding, Terms
@@ -21,6 +22,7 @@ class Service:
     def __init__(self, store: Store, terms: Terms, boot: Callable[[], BootNs], utc: Callable[[], UtcNs]) -> None:
         self.store, self.boot, self.utc = store, boot, utc
         self.holding = Holding(store, terms)
+        self.allocations = Allocations(store, self.holding)
         self.feed = Feed(store)
         self.counts = Counts(self.feed)
         self._chain = Chain(store, self.now, asyncio.Lock())

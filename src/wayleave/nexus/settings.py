@@ -63,7 +63,11 @@ Endpoint = Annotated[
 Lasting = Annotated[Duration, AfterValidator(_lasting)]
 
 
-class EtcdSettings(Leaf):
+class _Section(Leaf):
+    RESTART = "needs a restart, which gateways do not notice"
+
+
+class EtcdSettings(_Section):
     """The etcd that a cluster of Nexus keeps its state in; it is Nexus's alone."""
 
     endpoints: tuple[Endpoint, ...] = Field(min_length=1, description="its members, as in their certificates")
@@ -72,14 +76,14 @@ class EtcdSettings(Leaf):
     ca: str = Field(description="path of the CA that their certificates are of, PEM")
 
 
-class LimitSettings(Leaf):
+class LimitSettings(_Section):
     """How often one client may ask."""
 
     rate: int = Field(default=50, ge=1, le=100_000, description="requests a second, each client")
     burst: int = Field(default=200, ge=1, le=1_000_000, description="requests at once, after a pause")
 
 
-class NexusSettings(Leaf):
+class NexusSettings(_Section):
     """The coordination service."""
 
     listen: Endpoint = Field(default="0.0.0.0:7443", description="where gateways and operators ask, over TLS")
@@ -105,7 +109,7 @@ class NexusSettings(Leaf):
             yield "store", f'say one of store = "{SQLITE}PATH" and a section [nexus.etcd]'
 
 
-class LogSettings(Leaf):
+class LogSettings(_Section):
     """What is logged, on standard error."""
 
     level: Literal["info", "warning", "error"] = Field(default="info", description="the least that is logged")

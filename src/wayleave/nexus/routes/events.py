@@ -10,7 +10,7 @@ says `Last-Event-ID`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Annotated
 
 import msgspec
@@ -22,6 +22,7 @@ from wayleave.nexus.access import Peer
 from wayleave.nexus.service import Service
 from wayleave.nexus.store.port import Change
 
+MOST_AN_EVENT = 500
 ALIVE_S = 5.0
 """What silence is broken after."""
 
@@ -52,10 +53,21 @@ async def _events(service: Service, prefix: str, after: int, request: Request) -
         yield _event(after, "alive", b"{}")
         while not stream.ended and service.utc() < peer.until:
             changes, revision = await stream.told(ALIVE_S)
-            if changes:
-                yield _event(changes[-1].revision, "changes", _written(changes, prefix))
-            elif not stream.ended:
+            for part in _parts(changes):
+                yield _event(part[-1].revision, "changes", _written(part, prefix))
+            if not changes and not stream.ended:
                 yield _event(revision, "alive", b"{}")
+
+
+def _parts(changes: list[Change]) -> Iterator[list[Change]]:
+    """Yield whole commits, some `MOST_AN_EVENT` changes at a time: up to its revision an event has told all."""
+    begin = 0
+    for at in range(1, len(changes)):
+        if at - begin >= MOST_AN_EVENT and changes[at].revision > changes[at - 1].revision:
+            yield changes[begin:at]
+            begin = at
+    if changes:
+        yield changes[begin:]
 
 
 def _event(revision: int, name: str, data: bytes) -> bytes:

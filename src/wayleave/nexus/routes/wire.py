@@ -11,10 +11,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any, get_origin
 
 import msgspec
-from fastapi import Depends, Header, Query, Response
+from fastapi import Depends, Header, Path, Query, Response
 from pydantic_core import core_schema
 
-from wayleave.nexus.refusal import Refused
+from wayleave.nexus.records import NAME
+from wayleave.nexus.refusal import Invalid, Refused
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -32,8 +33,10 @@ class Wire:
 
         def read(value: object) -> object:
             try:
-                return value if isinstance(value, struct) else msgspec.convert(value, kind)
-            except msgspec.ValidationError as error:
+                if isinstance(value, struct):
+                    return value
+                return msgspec.json.decode(msgspec.json.encode(value), type=kind)  # what it refuses nobody can keep
+            except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
                 raise ValueError(str(error)) from None
 
         def described(_: CoreSchema, __: GetJsonSchemaHandler) -> dict[str, Any]:
@@ -62,6 +65,7 @@ def _resolved(schema: Any, parts: dict[str, Any]) -> Any:
     return [_resolved(item, parts) for item in schema] if isinstance(schema, list) else schema
 
 
+Name = Annotated[str, Path(pattern=f"^{NAME}$", description="what it is called")]
 After = Annotated[str, Query(description="the name that the last page ended with")]
 Limit = Annotated[int, Query(ge=1, le=MOST_A_PAGE)]
 
@@ -80,11 +84,27 @@ async def _expected(
         if if_none_match != "*":
             raise Refused("If-None-Match: only * makes sense here")
         return 0
-    revision = (if_match or "").strip('"')
-    if not revision.isascii() or not revision.isdecimal():
+    return _revision(if_match or "")
+
+
+async def _matched(if_match: Annotated[str | None, Header()] = None) -> int | None:
+    return None if if_match is None else _revision(if_match)
+
+
+def _revision(tag: str) -> int:
+    revision = tag.strip('"')
+    if not revision.isascii() or not revision.isdecimal() or not 0 < int(revision) < 1 << 63:
         raise Refused("If-Match: write the ETag of what is changed, as it was told")
     return int(revision)
 
 
+def same(name: str, record: str) -> None:
+    """Refuse a body that is called otherwise than its path. Raises: Invalid."""
+    if name != record:
+        raise Invalid(f"name: is {record}, and the path says {name}; a record keeps its name")
+
+
 Expected = Annotated[int, Depends(_expected)]
 """The revision that a changed record is expected at; 0: there is none. Raises: Refused."""
+Matched = Annotated[int | None, Depends(_matched)]
+"""The revision that a deleted record is expected at; None: whatever it is."""
