@@ -96,7 +96,7 @@ class Gateway(Host):
 
     def blocks(self) -> set[IPv4Network]:
         """The networks that its blocks of shared pools are."""
-        blocks = [block for pool in self.get("/pools") for block in pool["blocks"]]
+        blocks = [block for share in self.get("/nexus")["shares"] for block in share["blocks"]]
         ends = ((IPv4Address(block["first"]), IPv4Address(block["last"])) for block in blocks)
         return {network for first, last in ends for network in summarize_address_range(first, last)}
 
