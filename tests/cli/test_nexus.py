@@ -143,7 +143,7 @@ def test_what_is_not_said_or_makes_no_sense_is_told(run: Run, nexus: Nexus, tmp_
     assert (status, f"nothing listens at {HERE}:1" in err) == (2, True)
     assert (
         run("show", "blocks", *operator)[2]
-        == "nexus: --pool POOL says of which pool the blocks are; others are of none\n"
+        == "nexus: --pool POOL says of which pool blocks and allocations are; others are of none\n"
     )
     assert run("put", "pool", "x", "block", *operator)[2] == "nexus: block: write KEY=VALUE\n"
     assert run("shw")[2] == "nexus: there is no command shw: is show meant? `nexus --help` says what there is\n"

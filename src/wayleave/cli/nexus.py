@@ -26,7 +26,7 @@ app.command(certs)
 app.command(audit)
 
 Changeable = Literal["pool", "provider", "line", "subscriber"]
-Kind = Literal["pools", "providers", "lines", "subscribers", "nodes", "blocks", "audit"]
+Kind = Literal["pools", "providers", "lines", "subscribers", "nodes", "blocks", "allocations", "audit"]
 
 
 @app.command
@@ -152,7 +152,7 @@ def show(
     name
         Only this one.
     pool
-        Of blocks: the pool that they are of.
+        Of blocks and allocations: the pool that they are of.
     """
     from wayleave.cli import records
 

@@ -18,14 +18,15 @@ _COLUMNS: Mapping[str, tuple[str, ...]] = {
     "subscribers": ("name", "provider", "line", "mac", "user", "service", "address", "blocked"),
     "nodes": ("name", "epoch", "holds", "sessions", "version", "heard"),
     "blocks": ("index", "first", "last", "node", "epoch", "fence"),
+    "allocations": ("id", "unit", "holder", "mode", "ttl"),
     "audit": ("number", "at", "role", "name", "changes"),
 }
 
 
 def show(asked: Asked, kind: str, name: str | None, pool: str | None) -> int:
     """Print a list, or one record."""
-    if (kind == "blocks") != (pool is not None):
-        raise Misused("--pool POOL says of which pool the blocks are; others are of none")
+    if (kind in ("blocks", "allocations")) != (pool is not None):
+        raise Misused("--pool POOL says of which pool blocks and allocations are; others are of none")
     if name is not None:
         record, _ = asked.call("GET", f"/v1/{kind}/{name}")
         asked.print(record, ("", ""), _flat(record).items())
