@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from . import clients, control, dhcp, dial, exchange, forward, idle, packet, radius, redial, report, start, storm
+from . import clients, control, dhcp, dial, exchange, forward, idle, nexus, packet, radius, redial, report, start, storm
 
 BENCHES: dict[str, Callable[[bool], report.Result]] = {
     "packet": packet.bench,
@@ -30,6 +30,7 @@ BENCHES: dict[str, Callable[[bool], report.Result]] = {
     "redial": redial.bench,
     "idle": idle.bench,
     "radius": radius.bench,
+    "nexus": nexus.bench,
 }
 
 

@@ -176,6 +176,29 @@ def test_records_are_made_changed_and_deleted(run: Run, nexus: Nexus) -> None:
     assert (status, "kind" in err) == (2, True)
 
 
+def test_single_units_are_given_shown_and_taken_back(run: Run, nexus: Nexus) -> None:
+    operator = as_(nexus, "operator", "ops")
+    assert run("put", "pool", "vlans", "kind=vlan", "space=100-109", "block=5", "tenant=isp", *operator)[0] == 0
+    status, out, err = run("allocate", "vlans", "l1", "--unit", "107", "--json", *operator)
+    assert (status, err) == (0, "")
+    given = json.loads(out)
+    assert (given["unit"], given["holder"], given["mode"]) == ("107", "l1", "reservation")
+    limited = json.loads(run("allocate", "vlans", "guest", "--mode", "ttl", "--ttl", "1h", "--json", *operator)[1])
+    assert limited["ttl"] == 3600
+    table = run("show", "allocations", "--pool", "vlans", *operator)[1]
+    assert given["id"] in table
+    assert limited["id"] in table
+    assert json.loads(run("show", "allocations", given["id"], "--json", *operator)[1]) == given
+    assert run("release", given["id"], *operator) == (0, f"released {given['id']}\n", "")
+    status, out, err = run("release", given["id"], *operator)
+    assert (status, out) == (1, "")
+    assert "or none any more" in err
+    status, out, err = run("allocate", "vlans", "l2", "--mode", "ttl", "--ttl", "soon", *operator)
+    assert (status, out) == (2, "")
+    assert err.startswith("nexus: --ttl: ")
+    assert "--pool POOL says of which pool" in run("show", "allocations", *operator)[2]
+
+
 def test_an_audit_that_somebody_altered_is_found(run: Run, tmp_path: Path) -> None:
     with running(tmp_path) as nexus:
         operator = as_(nexus, "operator", "ops")

@@ -193,6 +193,57 @@ def delete(kind: Changeable, name: str, /, *, asked: Asked | None = None) -> int
     return records.delete(asked or Asked(), kind, name)
 
 
+@app.command
+def allocate(
+    pool: str,
+    holder: str,
+    /,
+    *,
+    mode: Literal["sticky", "session", "ttl", "reservation"] = "reservation",
+    unit: str = "",
+    ttl: str | None = None,
+    asked: Asked | None = None,
+) -> int:
+    """Give somebody one unit of a pool, that Nexus hands out itself; who has one already is told it.
+
+    Parameters
+    ----------
+    pool
+        Of which pool.
+    holder
+        Who is to have it: a subscriber, a line, a server.
+    mode
+        Until it is released (reservation, session; sticky: it gets the same again then), or is not renewed (ttl).
+    unit
+        That one, as the pool's kind writes it; whichever is free unless it is said.
+    ttl
+        For how long without being renewed, as in 90s or 1h.
+    """
+    from wayleave.cli import records
+    from wayleave.net.duration import parse_duration
+    from wayleave.net.units import SECOND
+
+    try:
+        seconds = 0 if ttl is None else parse_duration(ttl) // SECOND
+    except ValueError as error:
+        raise Misused(f"--ttl: {error}") from None
+    return records.allocate(asked or Asked(), pool, holder, mode, unit, seconds)
+
+
+@app.command
+def release(identity: str, /, *, asked: Asked | None = None) -> int:
+    """Take a unit back that Nexus handed out itself.
+
+    Parameters
+    ----------
+    identity
+        The allocation's id.
+    """
+    from wayleave.cli import records
+
+    return records.release(asked or Asked(), identity)
+
+
 @audit.command
 def verify(*, known: str | None = None, asked: Asked | None = None) -> int:
     """Read every record of who changed what, and say whether the chain is whole. Exit status 1: it is not.

@@ -1,10 +1,11 @@
-"""`nexus show`, `put`, `delete`, and the audit: what Nexus keeps, for operators."""
+"""`nexus show`, `put`, `delete`, `allocate`, `release`, and the audit: what Nexus keeps, for operators."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
+from uuid import uuid4
 
 from wayleave.cli.client import ApiError, Misused
 from wayleave.cli.nexus_client import Asked, Missing
@@ -25,7 +26,7 @@ _COLUMNS: Mapping[str, tuple[str, ...]] = {
 
 def show(asked: Asked, kind: str, name: str | None, pool: str | None) -> int:
     """Print a list, or one record."""
-    if (kind in ("blocks", "allocations")) != (pool is not None):
+    if (kind in ("blocks", "allocations") and name is None) != (pool is not None):
         raise Misused("--pool POOL says of which pool blocks and allocations are; others are of none")
     if name is not None:
         record, _ = asked.call("GET", f"/v1/{kind}/{name}")
@@ -58,6 +59,21 @@ def delete(asked: Asked, kind: str, name: str) -> int:
     _, tag = asked.call("GET", path)
     asked.call("DELETE", path, None, {"If-Match": tag})
     say(f"deleted {kind} {name}")
+    return 0
+
+
+def allocate(asked: Asked, pool: str, holder: str, mode: str, unit: str, ttl: int) -> int:
+    """Have Nexus give somebody a unit, and print it."""
+    question = {"pool": pool, "holder": holder, "mode": mode, "unit": unit, "ttl": ttl}
+    given, _ = asked.call("POST", "/v1/allocations", question, {"Idempotency-Key": uuid4().hex})
+    asked.print(given, ("", ""), given.items())
+    return 0
+
+
+def release(asked: Asked, identity: str) -> int:
+    """Have Nexus take a unit back."""
+    asked.call("DELETE", f"/v1/allocations/{identity}")
+    say(f"released {identity}")
     return 0
 
 
