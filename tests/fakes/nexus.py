@@ -41,6 +41,8 @@ class FakeNexus:
         self.says: dict[str, Said] = {}
         self.asked: list[str] = []
         self.served = 0
+        self.busy = 0
+        """So many requests are refused as too many."""
         self.revision = 1
         self.epoch, self.beat = 7, 0
         self.blocks: list[Block] = []
@@ -96,8 +98,14 @@ class FakeNexus:
             self.asked.append(request.target.decode())
             query = {key: values[0] for key, values in parse_qs(url.query).items()}
             said = self.says.get(url.path) or self._answer(url.path, query, body)
+            if self.busy:
+                self.busy, said = self.busy - 1, problem(429, "too-many", "asked too often")
             status, kind, answer = said or (200, "text/event-stream", b"")
-            headers = [("Content-Type", kind), *([("Content-Length", str(len(answer)))] if said else [])]
+            headers = [
+                ("Content-Type", kind),
+                ("Retry-After", "0"),
+                *([("Content-Length", str(len(answer)))] if said else []),
+            ]
             writer.write(http.send(h11.Response(status_code=status, headers=headers)) or b"")
             if said is None:
                 await self._tell(http, writer, int(query["after"]))

@@ -323,6 +323,21 @@ def test_a_view_is_listed_page_by_page(tmp_path: Path) -> None:
     play(tmp_path, story)
 
 
+def test_a_view_is_waited_for_when_nexus_is_busy_and_not_for_ever(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.nexus.put("alice", {"name": "alice"})
+        world.nexus.busy = 4
+        assert list((await world.connect().view()).entries) == ["alice"]
+        world.nexus.busy = 5
+        with pytest.raises(NexusError, match="asked too often"):
+            await world.connect().view()
+        world.nexus.busy = 1
+        with pytest.raises(NexusError, match="asked too often"):
+            await world.connect().ask(RENEW)
+
+    play(tmp_path, story)
+
+
 VIEWS: dict[str, object] = {
     "never on": {"entries": [{"name": "a", "value": {}}], "revision": 1, "after": "a"},
     "a name of nothing": {"entries": [{"name": "", "value": {}}], "revision": 1, "after": None},

@@ -36,6 +36,7 @@ from wayleave.daemon.ending import end_sessions
 from wayleave.daemon.engine import BATCH, Engine
 from wayleave.daemon.hostlinks import HostLinks, own_addresses
 from wayleave.daemon.nexus import Nexus
+from wayleave.daemon.recount import Recount
 from wayleave.daemon.recovery import Recovery
 from wayleave.dataplane import abi, objects
 from wayleave.dataplane.maps import TableFull
@@ -418,6 +419,7 @@ class Gateway:
 
     def know(self, derived: Derived) -> None:
         """Go by these subscribers from now on, as far as looking goes."""
+        self.nexus.expect(derived.settings.pools, derived.subscribers)
         self.own_subscribers, self.subscribers = derived.own, derived.subscribers
         self.passwords, self.strangers = derived.passwords, derived.strangers
 

@@ -18,7 +18,7 @@ from typing import Protocol
 from wayleave.daemon.review import PoolTerms
 from wayleave.io.writes import Stand, Write
 from wayleave.net.units import SECOND, BootNs, Ns, after
-from wayleave.proto.nexus.holder import Holder, News, Request, Standing
+from wayleave.proto.nexus.holder import Holder, News, Request, Standing, Unit
 from wayleave.proto.nexus.messages import Block, Claimed, Held
 from wayleave.session.growth import Growth
 from wayleave.session.model import NEVER
@@ -67,6 +67,7 @@ class Blocks:
         self._writing = False
         self._refused = False
         self._vacant: dict[tuple[str, int], BootNs] = {}
+        self._expected: set[Unit] = set()
 
     @property
     def writing(self) -> bool:
@@ -95,6 +96,11 @@ class Blocks:
         """Until when the blocks are this gateway's: on the disk, and still believed."""
         return self.until
 
+    def expect(self, units: Iterable[Unit]) -> None:
+        """Have these single addresses, each with Nexus' name of its pool, and no others."""
+        self._expected = set(units)
+        self.holder.want_units(self._expected)
+
     def shared(self) -> Iterable[tuple[str, Share]]:
         """What the gateway has of shared pools, by Nexus' names of them."""
         return self.shares.items()
@@ -112,7 +118,8 @@ class Blocks:
         if share is not None:
             first, last = bounds(block)
             share.pool.gain(first, last)
-            share.growth.block = int(last) - int(first) + 1
+            if not block.single:
+                share.growth.block = int(last) - int(first) + 1
 
     # ---- what is asked, and what comes of it --------------------------------------------
 
@@ -167,12 +174,27 @@ class Blocks:
             self.holder.want(name, wanted)
             if not wanted and (excess := share.growth.excess(held, spare)):
                 self._return(self._idle(name, share.pool, now)[:excess])
-        self._return([block for block in self.holder.blocks.values() if block.pool not in self.shares])
+        self._return([block for block in self.holder.blocks.values() if self._unwanted(block)])
+
+    def _unwanted(self, block: Block) -> bool:
+        """Whether it is of no use: its pool is not shared here any more, or its subscriber is somewhere else.
+
+        Who still lives on that one's address is ended first.
+        """
+        share = self.shares.get(block.pool)
+        if share is None or not block.single or (block.pool, block.first) in self._expected:
+            return share is None
+        if not share.pool.vacant(*bounds(block)):
+            self._end([block])
+            return False
+        return True
 
     def _idle(self, name: str, pool: Pool, now: BootNs) -> list[Block]:
         """The blocks of a pool where nobody has been for a while, the last first."""
         found = []
         for block in reversed(self.of(name)):
+            if block.single:
+                continue
             if not pool.vacant(*bounds(block)):
                 self._vacant.pop(block.key, None)
             elif now - self._vacant.setdefault(block.key, now) >= IDLE:

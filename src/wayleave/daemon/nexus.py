@@ -26,6 +26,7 @@ from wayleave.proto.nexus.holder import Request
 from wayleave.proto.nexus.messages import Block
 from wayleave.session.model import CloseCause
 from wayleave.session.refusal import Reason, Refusal
+from wayleave.session.settings import PoolSettings
 
 log = structlog.get_logger()
 
@@ -58,6 +59,12 @@ class Nexus:
     def subscribers(self) -> list[Subscriber]:
         """Those that it tells of."""
         return self.directory.entries if self.directory is not None else []
+
+    def expect(self, pools: Iterable[PoolSettings], subscribers: Iterable[Subscriber]) -> None:
+        """Have the addresses of shared pools that these subscribers are to have, wherever they had them before."""
+        shared = [(pool.network, pool.nexus) for pool in pools if pool.nexus is not None]
+        fixed = [entry.address for entry in subscribers if entry.address is not None] if shared else []
+        self.blocks.expect((name, str(address)) for address in fixed for network, name in shared if address in network)
 
     def serve(self, engine: Engine) -> None:
         """Have the sessions of this engine end with their blocks."""

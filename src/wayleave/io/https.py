@@ -17,6 +17,8 @@ from wayleave.net.errors import Malformed
 
 READ = 1 << 16
 SOURCE = "RFC 9112"
+_DIGITS = 6
+"""Of a number of seconds, fewer."""
 
 
 class Closed(ConnectionError):
@@ -24,10 +26,11 @@ class Closed(ConnectionError):
 
 
 class Head(Struct, frozen=True):
-    """What an answer begins with. `kind`: its media type, without parameters."""
+    """What an answer begins with: its media type without parameters, and when to ask again, if it says so (0: no)."""
 
     status: int
     kind: str
+    retry_s: int = 0
 
 
 class Channel:
@@ -59,8 +62,10 @@ class Channel:
         while not isinstance(event := await self._event(), h11.Response):
             if isinstance(event, h11.ConnectionClosed):
                 raise Closed
-        kind = next((value for name, value in event.headers if name == b"content-type"), b"")
-        return Head(event.status_code, kind.partition(b";")[0].strip().lower().decode("ascii", "replace"))
+        said = dict(reversed(list(event.headers)))
+        kind = said.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("ascii", "replace")
+        retry = said.get(b"retry-after", b"")
+        return Head(event.status_code, kind, int(retry) if retry.isdigit() and len(retry) < _DIGITS else 0)
 
     async def part(self) -> bytes | None:
         """Return what comes next of the answer; None: that was all of it."""

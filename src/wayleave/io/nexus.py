@@ -38,12 +38,23 @@ EVENT_MOST = 4 << 20
 ENTRIES_MOST = 1_000_000
 """Of a view, at most: as many as a gateway has sessions."""
 PAGE = 1000
+_TOO_MANY = 429
+_TRIES, _WAIT_MOST_S = 5, 5.0
+"""Of a page of a long view, which is asked for faster than Nexus likes; and what is waited in between, at most."""
 _PATHS: dict[type[Request], str] = {Renew: "renew", Claim: "claim", GiveBack: "give-back"}
 _JSON, _PROBLEM, _EVENTS = "application/json", "application/problem+json", "text/event-stream"
 
 
 class NexusError(Exception):
     """There is no answer that helps; the text says why, and what to do."""
+
+
+class Busy(NexusError):
+    """It was asked too often, and says when to ask again."""
+
+    def __init__(self, why: str, wait_s: float) -> None:
+        super().__init__(why)
+        self.wait_s = wait_s
 
 
 class Fenced(Exception):
@@ -104,7 +115,7 @@ class Connection:
         entries: dict[str, bytes] = {}
         asked: dict[str, str | int] = {"limit": PAGE}
         while True:
-            server, body = await self._asked("GET", f"/v1/view?{urlencode(asked)}")
+            server, body = await self._patiently("GET", f"/v1/view?{urlencode(asked)}")
             with self._understood(server):
                 page = answers.page(body)
                 entries.update(page.entries)
@@ -158,6 +169,15 @@ class Connection:
             self._put_back(channel)
         return channel.server, said
 
+    async def _patiently(self, method: str, target: str) -> tuple[Server, bytes]:
+        """The same, asked again when it says so."""
+        for _ in range(_TRIES - 1):
+            try:
+                return await self._asked(method, target)
+            except Busy as busy:
+                await asyncio.sleep(min(busy.wait_s, _WAIT_MOST_S))  # noqa: TID251 -- it said for how long
+        return await self._asked(method, target)
+
     def _deadline(self) -> float:
         return asyncio.get_running_loop().time() + self._patience_s
 
@@ -210,7 +230,8 @@ class Connection:
             self._lose(server, why)
         else:
             self._answers(server)
-        raise _REFUSALS.get(problem.name, NexusError)(f"{server}: {why}")
+        why = f"{server}: {why}"
+        raise Busy(why, head.retry_s) if head.status == _TOO_MANY else _REFUSALS.get(problem.name, NexusError)(why)
 
     # ---- a stream -----------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from wayleave.aaa.local import Subscriber
 from wayleave.net.printable import printable
 from wayleave.proto.nexus.answers import Change
 from wayleave.session.settings import contradictions
+from wayleave.session.wording import what
 
 LAYOUT = 1
 _TABLES = """
@@ -153,7 +154,7 @@ def understood(name: str, value: bytes) -> Subscriber:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the value"
-        raise ValueError(printable(f"{where}: {first['msg']}")[:_SAID_MOST]) from None
+        raise ValueError(printable(f"{where}: {what(Subscriber, first)}")[:_SAID_MOST]) from None
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:
         raise ValueError(printable(str(error))[:_SAID_MOST]) from None
     if entry.name != name:

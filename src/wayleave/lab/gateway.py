@@ -96,10 +96,7 @@ class Gateway(Host):
 
     def blocks(self) -> set[IPv4Network]:
         """The networks that its blocks of shared pools are."""
-        status, told = self.request("GET", "/nexus")
-        blocks = (
-            [block for share in told["shares"] for block in share["blocks"]] if status == http.HTTPStatus.OK else []
-        )
+        blocks = [block for pool in self.get("/pools") for block in pool["blocks"]]
         ends = ((IPv4Address(block["first"]), IPv4Address(block["last"])) for block in blocks)
         return {network for first, last in ends for network in summarize_address_range(first, last)}
 

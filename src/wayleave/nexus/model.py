@@ -92,7 +92,7 @@ class Node(Struct, frozen=True):
 class PoolUse(Struct, frozen=True):
     """How full a pool of a gateway is, in addresses."""
 
-    pool: str
+    pool: Annotated[str, Meta(max_length=64)]
     held: int
     size: int
 
@@ -100,9 +100,9 @@ class PoolUse(Struct, frozen=True):
 class NodeState(Struct, frozen=True):
     """What a gateway tells of itself: `at`, and Nexus `heard` it then."""
 
-    version: str
+    version: Annotated[str, Meta(max_length=64)]
     sessions: int
-    pools: tuple[PoolUse, ...]
+    pools: Annotated[tuple[PoolUse, ...], Meta(max_length=1000)]
     at: Moment
     heard: str = ""
 

@@ -16,6 +16,7 @@ from msgspec import Struct, to_builtins
 from msgspec.json import schema_components
 from starlette.exceptions import HTTPException as NotServed
 
+from wayleave.net.printable import printable
 from wayleave.nexus.refusal import Refused
 from wayleave.nexus.store.port import Compacted, Conflict, Unavailable
 from wayleave.session.wording import plainly
@@ -60,7 +61,7 @@ class TooLarge(HTTPException):
 
 def problem(name: str, status: int, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """Return the answer. `name`: which problem it is, for programs; `detail`: for people."""
-    said = Problem(f"{_URN}{name}", name.replace("-", " "), status, detail)
+    said = Problem(f"{_URN}{name}", name.replace("-", " "), status, printable(detail))
     return JSONResponse(to_builtins(said), status, dict(headers or {}), MEDIA_TYPE)
 
 

@@ -20,7 +20,8 @@ from wayleave.nexus.store.port import PAGE, Conflict, Delete, Entry, Is, Put, St
 ATTEMPTS = 16
 """How often something is tried while others get in between: each time somebody got on."""
 _SHOWN = 3
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}")
+NAME = "[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}"
+"""What a record can be called, as a pattern."""
 
 Record = TypeVar("Record", bound=Struct)
 T = TypeVar("T")
@@ -43,7 +44,7 @@ class Listed(Struct, Generic[Record], frozen=True):
 
 def checked(what: str, name: str) -> str:
     """Return a name that can be in a key and in a path. Raises: Invalid."""
-    if not _NAME.fullmatch(name):
+    if not re.fullmatch(NAME, name):
         how = "letters, digits, `.`, `_`, `@` and `-`, 64 at most, the first a letter or a digit"
         raise Invalid(f"{what}: {name!r} is no name: write {how}")
     return name

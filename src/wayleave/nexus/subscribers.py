@@ -179,7 +179,7 @@ def _problems(subscriber: Subscriber) -> Iterator[str]:
         yield "realm: is of a user: give one"
     if subscriber.limit < 0:
         yield "limit: clients at once, 1 or more; 0: as many as the port allows"
-    for field in ("service", "pool"):
+    for field in ("provider", "line", "service", "pool"):
         if getattr(subscriber, field):
             checked(field, getattr(subscriber, field))
     try:

@@ -91,8 +91,9 @@ class Pool:
 
     @property
     def spare(self) -> int:
-        """How many more could be given out."""
-        return self._size - len(self._held) - len(self._resting)
+        """How many more could be given to whoever comes."""
+        kept = sum(map(self._inside, self._reserved - self._excluded))
+        return self._size - kept - len(self._held.keys() - self._reserved) - len(self._resting)
 
     def gives(self, address: IPv4Address) -> bool:
         """Whether `address` is one of those for whoever comes."""

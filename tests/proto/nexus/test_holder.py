@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from wayleave.net.units import SECOND, BootNs, Ns, after
-from wayleave.proto.nexus.holder import PATIENCE, RATE_ERROR, Holder, News, Standing
-from wayleave.proto.nexus.messages import Block, Claim, Claimed, GiveBack, Held, Renew
+from wayleave.proto.nexus.holder import PATIENCE, RATE_ERROR, UNIT_PAUSE, Holder, News, Standing
+from wayleave.proto.nexus.messages import SINGLE, Block, Claim, Claimed, GiveBack, Held, Renew
 
 NOON = BootNs(1_000 * SECOND)
 HOLD = Ns(4_000 * SECOND)
@@ -132,3 +132,67 @@ def test_an_answer_to_another_question_is_none(answer: Claimed | None) -> None:
     assert holder.receive(answer, NOON) == News()
     assert list(holder.blocks.values()) == [block(1)]
     assert holder.deadline > NOON
+
+
+def single(number: int, fence: int = 1) -> Block:
+    address = f"100.64.1.{number}"
+    return Block("residential", SINGLE + 256 + number, address, address, fence)
+
+
+def test_single_units_are_claimed_together_after_everything_else() -> None:
+    holder = holding(block(1))
+    holder.want("residential", 1)
+    holder.want_units([("residential", "100.64.1.7"), ("residential", "100.64.1.8"), ("other", "10.0.0.1")])
+    now = after(NOON, LATER)
+    assert holder.request(now) == Claim(1, "residential", 1)
+    holder.receive(Claimed(()), now)
+    assert holder.request(now) == Claim(1, "other", 1, ("10.0.0.1",))
+    holder.receive(Claimed(()), now)
+    assert holder.request(now) == Claim(1, "residential", 2, ("100.64.1.7", "100.64.1.8"))
+    assert holder.receive(Claimed((single(7),)), now) == News(gained=(single(7),))
+    assert holder.request(now) is None, "what another gateway has is not asked for at once again"
+    later = after(now, UNIT_PAUSE)
+    assert holder.deadline == later
+    assert holder.request(later) == Claim(1, "other", 1, ("10.0.0.1",))
+    holder.receive(Claimed(()), later)
+    assert holder.request(later) == Claim(1, "residential", 1, ("100.64.1.8",))
+
+
+def test_a_unit_that_is_wanted_no_more_is_not_asked_for() -> None:
+    holder = holding(single(7))
+    holder.want_units([("residential", "100.64.1.7"), ("residential", "100.64.1.8")])
+    holder.want_units([("residential", "100.64.1.7")])
+    assert holder.request(after(NOON, LATER)) is None, "the one that is wanted is its own"
+
+
+def test_a_unit_that_is_lost_is_asked_for_again() -> None:
+    holder = holding(single(7))
+    holder.want_units([("residential", "100.64.1.7")])
+    now = holder.deadline
+    assert holder.request(now) == Renew(1)
+    assert holder.receive(held(beat=1), now) == News(lost=(single(7),))
+    assert holder.request(now) == Claim(1, "residential", 1, ("100.64.1.7",))
+
+
+def test_units_that_nexus_refuses_are_put_off_and_keep_nothing_else_waiting() -> None:
+    holder = holding()
+    holder.want_units([("residential", "100.64.1.7")])
+    now = after(NOON, LATER)
+    assert holder.request(now) == Claim(1, "residential", 1, ("100.64.1.7",))
+    holder.fail(now)
+    holder.want("residential", 1)
+    assert holder.request(holder.deadline) == Claim(1, "residential", 1)
+
+
+def test_a_longest_pause_is_a_part_of_the_hold() -> None:
+    holder = Holder()
+    short = Ns(32 * SECOND)
+    holder.request(NOON)
+    holder.receive(Held(1, 0, short, ()), NOON)
+    now = holder.deadline
+    while holder.stands(now):
+        assert holder.request(now) is not None
+        holder.fail(now)
+        pause = holder.deadline - now
+        assert pause <= short // 16
+        now = holder.deadline

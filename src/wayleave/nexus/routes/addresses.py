@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Body
+from fastapi import APIRouter, Body, Path
 from msgspec import Meta, Struct
 
 from wayleave.nexus import model
@@ -13,18 +13,20 @@ from wayleave.nexus.access import AsNode, AsReader
 from wayleave.nexus.model import Assignment, Moment
 from wayleave.nexus.records import again, checked, find
 from wayleave.nexus.refusal import Invalid
-from wayleave.nexus.routes.wire import Wire
+from wayleave.nexus.routes.wire import Name, Wire
 from wayleave.nexus.service import Service
 from wayleave.nexus.store.port import MAX_OPERATIONS, Is, Put, Store
 
 MOST_ITEMS = 1000
+ADDRESS = "^[0-9a-fA-F.:/]{1,64}$"
+"""An address, or a prefix."""
 
 
 class Item(Struct, frozen=True):
     """A subscriber got an address, or has it no more, `at` a moment."""
 
-    subscriber: str
-    address: Annotated[str, Meta(min_length=1, max_length=64)]
+    subscriber: Annotated[str, Meta(max_length=256)]
+    address: Annotated[str, Meta(pattern=ADDRESS)]
     pool: str
     state: Literal["began", "ended"]
     at: Moment
@@ -59,9 +61,11 @@ def routes(service: Service) -> APIRouter:
             await again(lambda part=part: _record(store, part), f"report of {node.name}")  # type: ignore[misc]
 
     @router.get("/addresses/{pool}/{address:path}")
-    async def address(_: AsReader, pool: str, address: str) -> Annotated[Assignment, Wire]:
+    async def address(
+        _: AsReader, pool: Name, address: Annotated[str, Path(pattern=ADDRESS)]
+    ) -> Annotated[Assignment, Wire]:
         """Whose one address is, or last was."""
-        key = model.address_key(checked("pool", pool), address)
+        key = model.address_key(pool, address)
         return (await find(store, Assignment, key, f"address {address} of {pool} that anybody had")).record
 
     return router

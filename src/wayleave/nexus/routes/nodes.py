@@ -12,7 +12,7 @@ from wayleave.nexus import model
 from wayleave.nexus.access import AsNode, AsReader
 from wayleave.nexus.model import Node, NodeState
 from wayleave.nexus.records import find
-from wayleave.nexus.routes.wire import After, Limit, Wire
+from wayleave.nexus.routes.wire import After, Limit, Name, Wire
 from wayleave.nexus.service import Service
 from wayleave.nexus.store.port import Put
 
@@ -61,7 +61,7 @@ def routes(service: Service) -> APIRouter:
         return Nodes(tuple(items), page.revision, names[-1] if page.more else None)
 
     @router.get("/nodes/{name}")
-    async def node(_: AsReader, name: str) -> Annotated[NodeView, Wire]:
+    async def node(_: AsReader, name: Name) -> Annotated[NodeView, Wire]:
         """One gateway."""
         found = await find(store, Node, model.node_key(name), f"node {name}")
         return await seen(name, found.record)

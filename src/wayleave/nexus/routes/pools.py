@@ -10,7 +10,7 @@ from wayleave.nexus.access import AsOperator, AsReader
 from wayleave.nexus.model import Pool
 from wayleave.nexus.pools import Pools
 from wayleave.nexus.records import Listed
-from wayleave.nexus.routes.wire import After, Expected, Limit, Matched, Wire, same, tag
+from wayleave.nexus.routes.wire import After, Expected, Limit, Matched, Name, Wire, same, tag
 from wayleave.nexus.service import Service
 
 
@@ -25,7 +25,7 @@ def routes(service: Service) -> APIRouter:
         return await known.list(after, limit)
 
     @router.get("/{name}")
-    async def pool(_: AsReader, name: str, said: Response) -> Annotated[Pool, Wire]:
+    async def pool(_: AsReader, name: Name, said: Response) -> Annotated[Pool, Wire]:
         """One of them; its ETag is what a change expects."""
         found = await known.get(name)
         tag(said, found.revision)
@@ -33,7 +33,7 @@ def routes(service: Service) -> APIRouter:
 
     @router.put("/{name}")
     async def put(
-        peer: AsOperator, name: str, record: Annotated[Pool, Wire, Body()], expected: Expected, said: Response
+        peer: AsOperator, name: Name, record: Annotated[Pool, Wire, Body()], expected: Expected, said: Response
     ) -> Annotated[Pool, Wire]:
         """Make it, or change it; what its blocks are stays."""
         same(name, record.name)
@@ -41,7 +41,7 @@ def routes(service: Service) -> APIRouter:
         return record
 
     @router.delete("/{name}", status_code=204)
-    async def delete(peer: AsOperator, name: str, expected: Matched) -> None:
+    async def delete(peer: AsOperator, name: Name, expected: Matched) -> None:
         """Delete it, where nobody has anything of it."""
         await Pools(service.by(peer)).delete(name, expected)
 

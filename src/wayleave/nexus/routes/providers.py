@@ -11,7 +11,7 @@ from wayleave.nexus.model import Provider
 from wayleave.nexus.providers import Providers
 from wayleave.nexus.records import Listed
 from wayleave.nexus.refusal import Absent
-from wayleave.nexus.routes.wire import After, Expected, Limit, Matched, Wire, same, tag
+from wayleave.nexus.routes.wire import After, Expected, Limit, Matched, Name, Wire, same, tag
 from wayleave.nexus.service import Service
 
 
@@ -26,7 +26,7 @@ def routes(service: Service) -> APIRouter:
         return await known.list(after, limit)
 
     @router.get("/{name}")
-    async def provider(peer: AsProviderReader, name: str, said: Response) -> Annotated[Provider, Wire]:
+    async def provider(peer: AsProviderReader, name: Name, said: Response) -> Annotated[Provider, Wire]:
         """One of them; its ETag is what a change expects."""
         if peer.role is Role.PROVIDER and peer.name != name:
             raise Absent(f"there is no provider {name}")
@@ -36,7 +36,7 @@ def routes(service: Service) -> APIRouter:
 
     @router.put("/{name}")
     async def put(
-        peer: AsOperator, name: str, record: Annotated[Provider, Wire, Body()], expected: Expected, said: Response
+        peer: AsOperator, name: Name, record: Annotated[Provider, Wire, Body()], expected: Expected, said: Response
     ) -> Annotated[Provider, Wire]:
         """Make it, or change it; gateways hear of it soon behind it."""
         same(name, record.name)
@@ -44,7 +44,7 @@ def routes(service: Service) -> APIRouter:
         return record
 
     @router.delete("/{name}", status_code=204)
-    async def delete(peer: AsOperator, name: str, expected: Matched) -> None:
+    async def delete(peer: AsOperator, name: Name, expected: Matched) -> None:
         """Delete it, where it has no subscribers."""
         await Providers(service.by(peer)).delete(name, expected)
 

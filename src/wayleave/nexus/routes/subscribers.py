@@ -9,7 +9,7 @@ from fastapi import APIRouter, Body, Response
 from wayleave.nexus.access import AsProvider, AsProviderReader, Peer, Role
 from wayleave.nexus.model import Subscriber
 from wayleave.nexus.records import Listed
-from wayleave.nexus.routes.wire import After, Expected, Limit, Matched, Wire, same, tag
+from wayleave.nexus.routes.wire import After, Expected, Limit, Matched, Name, Wire, same, tag
 from wayleave.nexus.service import Service
 from wayleave.nexus.subscribers import Subscribers
 
@@ -27,7 +27,7 @@ def routes(service: Service) -> APIRouter:
         return await known.list(_by(peer), after, limit)
 
     @router.get("/{name}")
-    async def subscriber(peer: AsProviderReader, name: str, said: Response) -> Annotated[Subscriber, Wire]:
+    async def subscriber(peer: AsProviderReader, name: Name, said: Response) -> Annotated[Subscriber, Wire]:
         """One of them; its ETag is what a change expects."""
         found = await known.get(name, _by(peer))
         tag(said, found.revision)
@@ -35,7 +35,7 @@ def routes(service: Service) -> APIRouter:
 
     @router.put("/{name}")
     async def put(
-        peer: AsProvider, name: str, record: Annotated[Subscriber, Wire, Body()], expected: Expected, said: Response
+        peer: AsProvider, name: Name, record: Annotated[Subscriber, Wire, Body()], expected: Expected, said: Response
     ) -> Annotated[Subscriber, Wire]:
         """Make it, or change it; its gateway hears of it at once."""
         same(name, record.name)
@@ -43,7 +43,7 @@ def routes(service: Service) -> APIRouter:
         return record
 
     @router.delete("/{name}", status_code=204)
-    async def delete(peer: AsProvider, name: str, expected: Matched) -> None:
+    async def delete(peer: AsProvider, name: Name, expected: Matched) -> None:
         """Delete it; its gateway hears of it at once."""
         await Subscribers(service.by(peer)).delete(name, expected, _by(peer))
 

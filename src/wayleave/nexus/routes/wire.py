@@ -11,9 +11,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any, get_origin
 
 import msgspec
-from fastapi import Depends, Header, Query, Response
+from fastapi import Depends, Header, Path, Query, Response
 from pydantic_core import core_schema
 
+from wayleave.nexus.records import NAME
 from wayleave.nexus.refusal import Invalid, Refused
 
 if TYPE_CHECKING:
@@ -32,8 +33,10 @@ class Wire:
 
         def read(value: object) -> object:
             try:
-                return value if isinstance(value, struct) else msgspec.convert(value, kind)
-            except msgspec.ValidationError as error:
+                if isinstance(value, struct):
+                    return value
+                return msgspec.json.decode(msgspec.json.encode(value), type=kind)  # what it refuses nobody can keep
+            except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
                 raise ValueError(str(error)) from None
 
         def described(_: CoreSchema, __: GetJsonSchemaHandler) -> dict[str, Any]:
@@ -62,6 +65,7 @@ def _resolved(schema: Any, parts: dict[str, Any]) -> Any:
     return [_resolved(item, parts) for item in schema] if isinstance(schema, list) else schema
 
 
+Name = Annotated[str, Path(pattern=f"^{NAME}$", description="what it is called")]
 After = Annotated[str, Query(description="the name that the last page ended with")]
 Limit = Annotated[int, Query(ge=1, le=MOST_A_PAGE)]
 

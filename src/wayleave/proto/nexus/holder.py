@@ -28,6 +28,13 @@ PATIENCE = Ns(5 * SECOND)
 _FIRST_PAUSE, _LONGEST_PAUSE = Ns(SECOND), Ns(60 * SECOND)
 """Between questions that come to nothing; never so long that a hold is over meanwhile."""
 
+Unit = tuple[str, str]
+"""A single unit, behind its pool."""
+UNITS_MOST = 16
+"""Of a claim."""
+UNIT_PAUSE = Ns(5 * SECOND)
+"""When a single unit is asked for again that another gateway still had."""
+
 Request = Renew | Claim | GiveBack
 
 
@@ -63,6 +70,8 @@ class Holder:
         """The question that waits for an answer; what comes for an earlier one is nobody's."""
         self._asked_at = BootNs(0)
         self._wanted: dict[str, int] = {}
+        self._units: set[Unit] = set()
+        self._lacking: dict[Unit, BootNs] = {}  # of these, and when each is to be asked for
         self._giving: list[Block] = []
 
     @property
@@ -78,6 +87,20 @@ class Holder:
         """Have `count` blocks more of a pool claimed, 0: none; an earlier wish for it is forgotten."""
         self._wanted[pool] = count
 
+    def want_units(self, wanted: Iterable[Unit]) -> None:
+        """Have these single units claimed where they are not its own yet, and no others."""
+        self._units = set(wanted)
+        self._look()
+
+    def _look(self) -> None:
+        """See which units are lacking."""
+        own = {(block.pool, block.first) for block in self.blocks.values() if block.single}
+        self._lacking = {unit: self._lacking.get(unit, BootNs(0)) for unit in sorted(self._units - own)}
+
+    def _put_off(self, asked: Claim, until: BootNs) -> None:
+        """Ask for these units again, but not at once."""
+        self._lacking |= {(asked.pool, unit): until for unit in asked.units if (asked.pool, unit) in self._lacking}
+
     def give_back(self, blocks: Iterable[Block]) -> None:
         """Have blocks given back: they are not its own from now on. Nobody lives there."""
         for block in blocks:
@@ -90,7 +113,7 @@ class Holder:
         if self.asked is not None:
             return after(self._asked_at, PATIENCE)
         ready = BootNs(0) if self._giving or any(self._wanted.values()) else self._renew_at
-        return max(ready, self._not_before)
+        return max(min([ready, *self._lacking.values()]), self._not_before)
 
     def request(self, now: BootNs) -> Request | None:
         """Return what is to be sent now; an answer is waited for from then on, up to `PATIENCE`."""
@@ -110,8 +133,12 @@ class Holder:
         if self._giving:
             block = self._giving[0]
             return GiveBack(self.epoch, self.beat, *block.key, block.fence)
-        pool = next(pool for pool, count in self._wanted.items() if count)
-        return Claim(self.epoch, pool, self._wanted[pool])
+        pool = next((pool for pool, count in self._wanted.items() if count), None)
+        if pool is not None:
+            return Claim(self.epoch, pool, self._wanted[pool])
+        due = [unit for unit, at in self._lacking.items() if at <= now]
+        units = tuple(unit for of, unit in due if of == due[0][0])[:UNITS_MOST]
+        return Claim(self.epoch, due[0][0], len(units), units)
 
     def receive(self, answer: Held | Claimed | None, now: BootNs) -> News:
         """Take in the answer to what was asked last, and to nothing else; None: it was done (`GiveBack`)."""
@@ -121,9 +148,13 @@ class Holder:
             case Renew(), Held():
                 return self._held(answer)
             case Claim(), Claimed():
-                self._wanted.pop(asked.pool, None)
+                if asked.units:
+                    self._put_off(asked, after(now, UNIT_PAUSE))
+                else:
+                    self._wanted.pop(asked.pool, None)
                 gained = tuple(block for block in answer.blocks if block.key not in self.blocks)
                 self.blocks |= {block.key: block for block in gained}
+                self._look()
                 return News(gained)
             case GiveBack(), None:
                 del self._giving[0]
@@ -137,6 +168,7 @@ class Holder:
         gained = tuple(block for key, block in told.items() if self.blocks.get(key) != block)
         self.epoch, self.beat, self.blocks = answer.epoch, answer.beat, told
         self._giving.clear()  # whatever was on its way counts no more: what is told is its own again
+        self._look()
         self.until = after(self._asked_at, Ns(answer.duration - answer.duration // self._rate_error))
         self._renew_at = after(self._asked_at, Ns(answer.duration // (RENEWALS + 1)))
         self._longest_pause = min(_LONGEST_PAUSE, Ns(answer.duration // (4 * (RENEWALS + 1))))
@@ -148,11 +180,14 @@ class Holder:
         self.epoch, self.beat, self.until = 0, 0, BootNs(0)
         self.blocks.clear()
         self._giving.clear()
+        self._look()
         self.asked, self._renew_at, self._not_before = None, BootNs(0), now
         return News(lost=lost)
 
     def fail(self, now: BootNs) -> None:
         """Take in that there is no answer, or none that helps: ask again, less and less often, renewing first."""
+        if isinstance(self.asked, Claim):
+            self._put_off(self.asked, after(now, _LONGEST_PAUSE))
         self.asked = None
         self._not_before = after(now, self._pause)
         self._pause = min(Ns(self._pause * 2), max(self._longest_pause, _FIRST_PAUSE))

@@ -11,9 +11,15 @@ from msgspec import Struct
 
 from wayleave.net.units import Ns
 
+SINGLE = 1 << 20
+"""Indices from here on are of single units: `SINGLE` and the unit's number in its pool. Below are blocks."""
+
 
 class Block(Struct, frozen=True, gc=False):
-    """A range of a pool, both ends included, as the pool's kind writes them: addresses, prefixes or VLANs."""
+    """A range of a pool, both ends included, as the pool's kind writes them: addresses, prefixes or VLANs.
+
+    A single unit is a range, too: one that Nexus keeps for a subscriber, wherever that is.
+    """
 
     pool: str
     index: int
@@ -25,6 +31,11 @@ class Block(Struct, frozen=True, gc=False):
     def key(self) -> tuple[str, int]:
         """What is told apart: one pool's index."""
         return self.pool, self.index
+
+    @property
+    def single(self) -> bool:
+        """Whether it is a single unit, in a block that no gateway has."""
+        return self.index >= SINGLE
 
 
 class Renew(Struct, frozen=True, gc=False):
@@ -46,11 +57,15 @@ class Held(Struct, frozen=True):
 
 
 class Claim(Struct, frozen=True, gc=False):
-    """A gateway wants blocks more of a pool. How long they last is the hold's to say: a claim renews nothing."""
+    """A gateway wants blocks more of a pool. How long they last is the hold's to say: a claim renews nothing.
+
+    With `units` it wants these alone, which Nexus keeps for subscribers, and gets those that no other gateway has.
+    """
 
     epoch: int
     pool: str
     count: int = 1
+    units: tuple[str, ...] = ()
 
 
 class Claimed(Struct, frozen=True):
