@@ -21,6 +21,7 @@ gets the same again while that is free.
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 
 from msgspec import Struct
@@ -39,6 +40,7 @@ from wayleave.proto.nexus.holder import RATE_ERROR
 
 SHORTEST_S, LONGEST_S = 10, 366 * 24 * 3600
 LONGEST_REQUEST = 128
+_IDENTITY = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.@-]{0,63})\.([0-9a-f]{1,16})\.([0-9]{1,19})")
 
 
 class Asked(Struct, frozen=True):
@@ -91,7 +93,7 @@ class Allocations:
 
     async def list(self, pool: str, after: str = "", limit: int = PAGE) -> Listed[Allocation]:
         """List a pool's, behind the one that is called `after`, each as it was when it was come to. Raises: Absent."""
-        ground = await self._space(pool)
+        ground = await self._space(checked("pool", pool))
         key = model.unit_key(pool, _parsed(after)[1]) if after else ""
         items: list[Found[Allocation]] = []
         revision = 0
@@ -332,11 +334,10 @@ def _allocation(ground: Space, pool: str, number: int, unit: Unit, lease: Lease 
 
 def _parsed(identity: str) -> tuple[str, int, int]:
     """Return the pool, the number and the fence that an allocation is known by. Raises: Absent: there is none such."""
-    try:
-        pool, number, fence = identity.rsplit(".", 2)
-        return checked("pool", pool), int(number, 16), int(fence)
-    except (ValueError, Invalid):
-        raise _absent(identity) from None
+    found = _IDENTITY.fullmatch(identity)
+    if found is None:
+        raise _absent(identity)
+    return found[1], int(found[2], 16), int(found[3])
 
 
 def _absent(identity: str) -> Absent:

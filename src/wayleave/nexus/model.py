@@ -201,7 +201,7 @@ class Line(Struct, frozen=True):
 
 
 class Subscriber(Struct, frozen=True):
-    """Who buys service of a provider, on a line or wherever it shows up.
+    """Who buys service of a provider, on a line; one without is told to no gateway, and may be allocated units.
 
     Of several on a line each is known by its `user` (without the realm) or its `mac`. `pool` and `service`, where they
     are given, are instead of the provider's. `limit`: clients at once; 0: the port's.
