@@ -3,7 +3,7 @@
     free ── allocate ──▶ HOLDER's, fence N ── release, or its time is over ──▶ free
 
 They lie in blocks that Nexus itself owns (`holding.own`), so a unit is in a gateway's block or in Nexus's own, and the
-same compare-and-set decides which. A block that Nexus has taken stays its own until its pool is deleted.
+same compare-and-set decides which. A block in which nothing is allocated any more goes back (`vacating`).
 
 No unit has two holders, whatever is lost, repeated, late, or runs at once, since
 
@@ -32,7 +32,7 @@ from wayleave.nexus.holding import Holding
 from wayleave.nexus.model import NEXUS, Lease, Mode, Ownership, Pool, Unit
 from wayleave.nexus.placement import order
 from wayleave.nexus.reclaim import GRACE, Watched
-from wayleave.nexus.records import ATTEMPTS, Draft, Found, Listed, checked, find, written
+from wayleave.nexus.records import ATTEMPTS, Draft, Found, Listed, checked, find, units, written
 from wayleave.nexus.refusal import Absent, Busy, Exhausted, Exists, Invalid, Refused
 from wayleave.nexus.spaces import Senseless, Space, space
 from wayleave.nexus.store.port import PAGE, Conflict, Entry, Store, entries
@@ -178,19 +178,7 @@ class Allocations:
     async def _free(self, asked: Asked, ground: Space, index: int) -> AsyncIterator[int]:
         """Yield the units of a block that nobody has, those that nobody ever had first, as the holder prefers them."""
         first, last = ground.units(index)
-        ever: dict[int, bool] = {}
-        after = model.unit_key(asked.pool, first - 1) if first else ""
-        more = True
-        while more:
-            page = await self._store.page(model.units_prefix(asked.pool), after)
-            more = page.more
-            for entry in page.entries:
-                number = model.of_unit_key(entry.key)[1]
-                if number > last:
-                    more = False
-                    break
-                ever[number - first] = not model.decode(Unit, entry.value).holder
-                after = entry.key
+        ever = {number - first: not unit.holder async for number, unit in units(self._store, asked.pool, first, last)}
         never = set(range(last - first + 1)) - ever.keys()
         for among in (never, {number for number, free in ever.items() if free}):
             for number in order(asked.holder, f"{asked.pool}/{index}", last - first + 1, among):
@@ -217,7 +205,7 @@ class Allocations:
             return None
         unit = await self._has(draft, asked, number)
         block = await draft.find(Ownership, model.block_key(asked.pool, number // ground.size))
-        if block is None or block.node != NEXUS or unit.holder not in ("", asked.holder):
+        if block is None or block.node != NEXUS or block.closed or unit.holder not in ("", asked.holder):
             return None
         if unit.holder and unit.mode is not asked.mode:
             raise Exists(f"{asked.holder} has {ground.unit(number)} as {unit.mode}: release it first")

@@ -123,12 +123,16 @@ class Hold(Struct, frozen=True):
     beat: int
 
 
-class Ownership(Struct, frozen=True):
-    """Whose a block is: an epoch's of a node. It is nobody's if `node` is empty, or if that epoch has no hold."""
+class Ownership(Struct, frozen=True, omit_defaults=True):
+    """Whose a block is: an epoch's of a node. It is nobody's if `node` is empty, or if that epoch has no hold.
+
+    `closed`: it is Nexus's own, and about to be given back: nothing of it is allocated.
+    """
 
     node: str
     epoch: int
     fence: int
+    closed: bool = False
 
 
 class Mode(StrEnum):

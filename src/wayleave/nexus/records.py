@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Generic, TypeVar
 
 from msgspec import Struct, structs
 
 from wayleave.nexus import model
-from wayleave.nexus.model import Pool, Provider
+from wayleave.nexus.model import Ownership, Pool, Provider, Unit
 from wayleave.nexus.refusal import Absent, Busy, Changed, Exists, InUse, Invalid
 from wayleave.nexus.store.port import PAGE, Conflict, Delete, Entry, Is, Put, Store
 
@@ -95,7 +95,7 @@ def shown(names: Iterable[str]) -> str:
 
 
 async def vacant(
-    store: Store, entry: Entry, record: Pool | Provider, why: Callable[[], Awaitable[str]], what: str
+    store: Store, entry: Entry, record: Pool | Provider | Ownership, why: Callable[[], Awaitable[str]], what: str
 ) -> int:
     """See to it that nobody refers to a record any more, so that it can go; returns the revision at which it is so.
 
@@ -118,6 +118,19 @@ async def vacant(
                 await store.commit([Is(entry.key, closed)], [Put(entry.key, entry.value)])
         raise InUse(f"{what}: {reason}")
     return closed
+
+
+async def units(store: Store, pool: str, first: int, last: int) -> AsyncIterator[tuple[int, Unit]]:
+    """Yield the units of a part of a pool that anybody ever had, with their numbers."""
+    after, more = model.unit_key(pool, first - 1) if first else "", True
+    while more:
+        page = await store.page(model.units_prefix(pool), after)
+        more = page.more
+        for entry in page.entries:
+            after, number = entry.key, model.of_unit_key(entry.key)[1]
+            if number > last:
+                return
+            yield number, model.decode(Unit, entry.value)
 
 
 class Draft:
