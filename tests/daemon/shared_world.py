@@ -7,14 +7,17 @@ memory. Simulated: data planes, disks, clients, the way between gateways and Nex
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address
+
+import msgspec
 
 from tests.fakes.clock import FakeClock
 from tests.fakes.plane import Plane
 from tests.fakes.records import Disk, Records
 from tests.nexus.memory import MemoryStore, finished
-from wayleave.aaa.local import AuthorizationSettings, LocalAuthorization
+from wayleave.aaa.local import AuthorizationSettings, LocalAuthorization, Subscriber
 from wayleave.daemon.blocks import Blocks, bounds
 from wayleave.daemon.derived import terms_of
 from wayleave.daemon.engine import Admission, Engine
@@ -22,9 +25,16 @@ from wayleave.daemon.recovery import Recovery
 from wayleave.io.writes import erased, saved
 from wayleave.net.mac import Mac
 from wayleave.net.units import SECOND, BootNs, Ns
-from wayleave.nexus.holding import Fenced, Holding, Refused, Terms
-from wayleave.nexus.model import Kind, Pool
+from wayleave.nexus.holding import Holding, Terms
+from wayleave.nexus.lines import Lines
+from wayleave.nexus.model import Kind, Pool, Provider, view_prefix
+from wayleave.nexus.model import Line as LineRecord
+from wayleave.nexus.model import Subscriber as SubscriberRecord
+from wayleave.nexus.pools import Pools
+from wayleave.nexus.providers import Providers
 from wayleave.nexus.reclaim import Observer
+from wayleave.nexus.refusal import Exists, Fenced, Refused
+from wayleave.nexus.subscribers import Subscribers
 from wayleave.proto.nexus.messages import Block, Claim, Claimed, GiveBack, Held, Renew
 from wayleave.session import lifecycle as life
 from wayleave.session.lifecycle import Answer
@@ -45,9 +55,27 @@ class Nexus:
     def __init__(self) -> None:
         self.now = BootNs(400 * SECOND)
         self.store = MemoryStore()
-        self.store.add_pool(Pool("shared", Kind.IPV4, NETWORK, BLOCK))
         self.holding = Holding(self.store, Terms(HOLD))
+        finished(Pools(self.store).put(Pool("shared", Kind.IPV4, NETWORK, BLOCK, tenant="default"), 0))
+        finished(Providers(self.store).put(Provider("isp", "default", "home"), 0))
+        self._people = Subscribers(self.store, self.holding.own)
+        self._made: set[str] = set()
         self.restart()
+
+    def keeps(self, name: str, address: str, node: str, number: int) -> None:
+        """A subscriber lives on line `number` of a gateway now, and has this address wherever it is."""
+        line = f"{name}-{node}"
+        with suppress(Exists):
+            finished(Lines(self.store).put(LineRecord(line, node, 1, 100, number), 0))
+        record = SubscriberRecord(name, "isp", line, address=address)
+        finished(self._people.put(record, None if name in self._made else 0))
+        self._made.add(name)
+
+    def view(self, node: str) -> dict[str, Subscriber]:
+        """What a gateway is told of subscribers."""
+        entries = finished(self.store.page(view_prefix(node))).entries
+        told = (Subscriber.model_validate(msgspec.json.decode(entry.value)) for entry in entries)
+        return {entry.name: entry for entry in told}
 
     def restart(self) -> None:
         self.observer = Observer(self.store, GRACE)
@@ -85,6 +113,7 @@ class Site:
         self.name, self.nexus = name, nexus
         self.clock, self.disk, self.plane = clock, disk, plane
         self.cut = False
+        self.known: dict[str, Subscriber] = {}
         self.replies: list[tuple[Client, life.Reply]] = []
         self.told: dict[Client, Told] = {}
         self._open()
@@ -95,17 +124,38 @@ class Site:
         self.blocks = Blocks(self.disk.standing(self.clock), self.records, self._end, lambda: None)
         self.engine = Engine(
             self.table,
-            self.blocks.equip([POOL], {"home": terms_of(POOL, ())}),
-            LocalAuthorization(AuthorizationSettings(default="home"), (), {1: "default"}, {}, {}),
+            self.blocks.equip([POOL], {"home": terms_of(POOL, list(self.known.values()))}),
+            self._authorization(),
             self.records,
             self.plane,
             self._hear,
             {1: Admission(64, True)},
         )
+        self._expect()
         self.recovery = Recovery(self.engine, self.clock)
         self.recovery.restore(self.disk.load(self.clock))
         self.plane.repair([session for session in self.table if session.installed and session.live], self.clock.boot())
         self.recovery.took_over()
+        self.written()
+
+    def _authorization(self) -> LocalAuthorization:
+        settings, people = AuthorizationSettings(default="home"), self.known.values()
+        return LocalAuthorization(settings, people, {1: "default"}, {"home": "default"}, {})
+
+    def _expect(self) -> None:
+        self.blocks.expect(("shared", str(entry.address)) for entry in self.known.values() if entry.address)
+
+    def hear(self) -> None:
+        """Take in what Nexus tells of subscribers."""
+        told = self.nexus.view(self.name)
+        if self.cut or told == self.known:
+            return
+        self.known = told
+        self._expect()
+        pools = self.blocks.equip([POOL], {"home": terms_of(POOL, list(told.values()))})
+        self.engine.reconfigure(pools, self._authorization(), {1: Admission(64, True)})
+        while self.engine.review(self.clock.boot()):
+            self.written()
         self.written()
 
     def _hear(self, session: Session, reply: life.Reply) -> None:

@@ -21,12 +21,14 @@ from wayleave.session.pool import Pool
 
 SOAK = os.environ.get("WAYLEAVE_PROFILE") == "soak"
 SEEDS, STEPS = (40, 20_000) if SOAK else (4, 2_000)
-PEOPLE = 24
+PEOPLE, KEEPERS = 24, 3
+KEPT = IPv4Address("10.0.0.33")
+"""Of the first keeper; the others' follow."""
 
 MISCHIEF = {
     "somebody comes": 30, "somebody goes": 8, "time passes": 15, "long time passes": 1.5,
     "the way is cut": 3, "the way is back": 1.5, "an answer is lost": 4, "killed": 3, "booted": 2, "emptied": 0.5,
-    "nexus is killed": 1, "somebody moves": 4,
+    "nexus is killed": 1, "a keeper moves": 2, "a keeper comes": 8,
 }  # fmt: skip
 
 
@@ -46,16 +48,24 @@ class World:
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
         self.nexus = Nexus()
+        for keeper in range(KEEPERS):
+            self.nexus.keeps(f"keeper-{keeper}", str(KEPT + keeper), "a", 100 + keeper)
         self.sites = [site(name, self.nexus, start) for name, start in (("a", 100), ("b", 7_000), ("c", 90_000))]
         self.served = self.admitted = self.fenced = 0
-        self.most = 0
+        self.most = self.kept = 0
+        self.homes = [self.sites[0]] * KEEPERS
 
     def step(self) -> None:
         random = self.random
         (what,) = random.choices(list(MISCHIEF), list(MISCHIEF.values()))
         where, who = random.choice(self.sites), random.randrange(PEOPLE)
         match what:
-            case "somebody comes" | "somebody moves":
+            case "a keeper moves":
+                self.move(random.randrange(KEEPERS), where)
+            case "a keeper comes":
+                keeper = random.randrange(KEEPERS)
+                self.kept += self.homes[keeper].arrive(100 + keeper) == KEPT + keeper
+            case "somebody comes":
                 self.admitted += where.arrive(who) is not None
             case "somebody goes":
                 where.release(who)
@@ -77,6 +87,13 @@ class World:
                 self.nexus.restart()
         self.check()
 
+    def move(self, keeper: int, where: Site) -> None:
+        """A subscriber that keeps its address is plugged in somewhere else: its old gateway's line is dead then."""
+        old, self.homes[keeper] = self.homes[keeper], where
+        if old is not where:
+            old.told.pop(old.client(100 + keeper), None)
+        self.nexus.keeps(f"keeper-{keeper}", str(KEPT + keeper), where.name, 100 + keeper)
+
     def boot(self, where: Site, empty: bool) -> None:
         """One machine is away for a while; for the others the time passes."""
         away = self.random.choice((5, 60, 700))
@@ -96,6 +113,7 @@ class World:
         for one in sites:
             one.second()
             if self.random.random() < 0.5:
+                one.hear()
                 one.talk()
             self.renewals(one)
         self.nexus.second(look=self.random.random() < 0.3)
@@ -132,6 +150,7 @@ def test_no_address_ever_has_two_holders(seed: int) -> None:
         world.step()
     assert world.most > 5
     assert world.admitted > STEPS // 20
+    assert world.kept > STEPS // 100, "who moves finds its address where it comes to"
 
 
 def no_end(_self: Engine, _session: Session) -> BootNs:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from wayleave.nexus import model
+from wayleave.nexus.holding import Holding
 from wayleave.nexus.lines import Lines
 from wayleave.nexus.model import Line, Provider, Subscriber
 from wayleave.nexus.providers import Providers
@@ -26,7 +27,11 @@ class Network:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.providers, self.lines, self.subscribers = Providers(store), Lines(store), Subscribers(store)
+        self.providers, self.lines, self.subscribers = (
+            Providers(store),
+            Lines(store),
+            Subscribers(store, Holding(store).own),
+        )
         for provider in (ACME, BETA):
             run(self.providers.put(provider, 0))
         for line in LINES:

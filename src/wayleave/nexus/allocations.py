@@ -29,6 +29,7 @@ from msgspec import Struct
 from wayleave.net.units import SECOND, BootNs, Ns
 from wayleave.nexus import model
 from wayleave.nexus.holding import Holding
+from wayleave.nexus.kept import taken
 from wayleave.nexus.model import NEXUS, Lease, Mode, Ownership, Pool, Unit
 from wayleave.nexus.placement import order
 from wayleave.nexus.reclaim import GRACE, Watched
@@ -206,6 +207,8 @@ class Allocations:
         unit = await self._has(draft, asked, number)
         block = await draft.find(Ownership, model.block_key(asked.pool, number // ground.size))
         if block is None or block.node != NEXUS or block.closed or unit.holder not in ("", asked.holder):
+            return None
+        if await taken(draft, asked.pool, number):
             return None
         if unit.holder and unit.mode is not asked.mode:
             raise Exists(f"{asked.holder} has {ground.unit(number)} as {unit.mode}: release it first")

@@ -16,6 +16,7 @@ No address has two owners, whatever is lost, repeated, late, or runs at once, si
 * an epoch is never given again. Who lost its disk begins another, and what the last one owns stays its own until
   that lapses: there may be subscribers who live there.
 
+A single unit that Nexus keeps for a subscriber (`kept`) is owned like a block, by the gateway that its line ends at.
 Nexus itself has a hold too, which nobody ends: what it hands out unit by unit (`allocations`) lies in its own blocks.
 
 Coroutines that await the store and nothing else: whoever drives them has the clock.
@@ -31,13 +32,14 @@ from msgspec import Struct
 
 from wayleave.net.units import SECOND, Ns
 from wayleave.nexus import model
+from wayleave.nexus.kept import entitled
 from wayleave.nexus.model import NEXUS, OWN_EPOCH, Hold, Node, Ownership, Pool
 from wayleave.nexus.placement import order
 from wayleave.nexus.records import ATTEMPTS, again
 from wayleave.nexus.refusal import Absent, Fenced, Refused
-from wayleave.nexus.spaces import Space, space
+from wayleave.nexus.spaces import Senseless, Space, space
 from wayleave.nexus.store.port import Conflict, Delete, Entry, Is, Put, Store, entries
-from wayleave.proto.nexus.messages import Block, Claim, Claimed, GiveBack, Held, Renew
+from wayleave.proto.nexus.messages import SINGLE, Block, Claim, Claimed, GiveBack, Held, Renew
 
 MOST_A_CLAIM = 16
 PROBES = 8
@@ -127,7 +129,18 @@ class Holding:
         _no_gateway_is_nexus(node)
         if not 1 <= asked.count <= MOST_A_CLAIM:
             raise Refused(f"count: from 1 to {MOST_A_CLAIM} blocks can be claimed at once")
+        if asked.units:
+            return Claimed(tuple(await self._units(node, asked)))
         return Claimed(tuple(await self._claimed(node, asked)))
+
+    async def _units(self, node: str, asked: Claim) -> list[Block]:
+        """Give a gateway the single units that are kept for its subscribers, as far as nobody else has them still."""
+        ground = await self._space(asked.pool)
+        try:
+            numbers = [ground.number(unit) for unit in asked.units[:MOST_A_CLAIM]]
+        except Senseless as error:
+            raise Refused(f"units: {error}") from None
+        return await self._first(node, asked, (SINGLE + number for number in numbers), len(numbers))
 
     async def _claimed(self, node: str, asked: Claim) -> list[Block]:
         blocks = (await self._space(asked.pool)).blocks
@@ -175,7 +188,7 @@ class Holding:
         last = model.decode(Ownership, found.value) if found else Ownership("", 0, 0)
         if pool.closed:
             raise _Closed
-        if index >= ground.blocks:
+        if not ground.has(index):
             return None
         expects = [
             Is(record.key, record.revision),
@@ -183,7 +196,14 @@ class Holding:
             Is(of.key, of.revision),
             Is(key, found.revision if found else 0),
         ]
+        if index >= SINGLE:
+            kept = await entitled(self._store, node, asked.pool, index - SINGLE)
+            if kept is None:
+                return None
+            expects += kept
         changes: list[Put | Delete] = []
+        if last.node == node and last.epoch == asked.epoch and index >= SINGLE:  # an answer was lost
+            return Block(asked.pool, index, *ground.bounds(index), last.fence)
         if last.node:
             owner = model.hold_key(last.node, last.epoch)
             if await self._store.get(owner) is not None:

@@ -10,6 +10,8 @@
     unit/POOL/NUMBER                       Unit         there from its first holder on, for ever
     lease/POOL/NUMBER                      Lease        of a unit whose time is limited
     last/POOL/HOLDER                       the number   of the unit that it has, or had
+    kept/POOL/NUMBER                       the name     of the subscriber that keeps this address
+    keeps/SUBSCRIBER                       POOL/NUMBER  of the address that it keeps
     address/POOL/ADDRESS                   Assignment   whose a subscriber's address is or last was, as its gateway told
 
     provider/NAME                          Provider
@@ -40,6 +42,7 @@ PROVIDERS, REALMS, CUSTOMERS, PENDING = "provider/", "realm/", "customer/", "pen
 LINES, PLACES, ATTACHED, SUBSCRIBERS, VIEWS = "line/", "place/", "attached/", "subscriber/", "view/"
 UNITS, LEASES, LASTS = "unit/", "lease/", "last/"
 STATES, ADDRESSES = "state/", "address/"
+KEPT, KEEPS = "kept/", "keeps/"
 Moment = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)$")]
 """As in RFC 3339."""
 NEXUS = "nexus"
@@ -257,6 +260,18 @@ def state_key(node: str) -> str:
 
 def address_key(pool: str, address: str) -> str:
     return f"{ADDRESSES}{pool}/{address}"
+
+
+def kept_prefix(pool: str) -> str:
+    return f"{KEPT}{pool}/"
+
+
+def kept_key(pool: str, number: int) -> str:
+    return f"{kept_prefix(pool)}{number:08x}"
+
+
+def keeps_key(subscriber: str) -> str:
+    return f"{KEEPS}{subscriber}"
 
 
 def view_prefix(node: str) -> str:

@@ -94,6 +94,8 @@ class Pools:
         owners = {ownership.node for ownership in (await owned(self._store, pool.name)).values()} - {NEXUS}
         if owners:
             return f"blocks of it are owned by {shown(owners)}: close it, and wait until they are given back"
+        async for entry in entries(self._store, model.kept_prefix(pool.name)):
+            return f"an address of it is kept for subscriber {entry.value.decode()}: give that one another, or none"
         async for entry in entries(self._store, model.units_prefix(pool.name)):
             unit = model.decode(Unit, entry.value)
             if unit.holder:

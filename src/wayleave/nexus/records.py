@@ -120,17 +120,24 @@ async def vacant(
     return closed
 
 
-async def units(store: Store, pool: str, first: int, last: int) -> AsyncIterator[tuple[int, Unit]]:
-    """Yield the units of a part of a pool that anybody ever had, with their numbers."""
-    after, more = model.unit_key(pool, first - 1) if first else "", True
+async def span(store: Store, key: Callable[[int], str], first: int, last: int) -> AsyncIterator[tuple[int, Entry]]:
+    """Yield what is there of numbered keys from `first` to `last`, with its number; `key` makes one of a number."""
+    prefix = key(first).rpartition("/")[0] + "/"
+    after, more = key(first - 1) if first else "", True
     while more:
-        page = await store.page(model.units_prefix(pool), after)
+        page = await store.page(prefix, after)
         more = page.more
         for entry in page.entries:
-            after, number = entry.key, model.of_unit_key(entry.key)[1]
+            after, number = entry.key, int(entry.key.rpartition("/")[2], 16)
             if number > last:
                 return
-            yield number, model.decode(Unit, entry.value)
+            yield number, entry
+
+
+async def units(store: Store, pool: str, first: int, last: int) -> AsyncIterator[tuple[int, Unit]]:
+    """Yield the units of a part of a pool that anybody ever had, with their numbers."""
+    async for number, entry in span(store, lambda number: model.unit_key(pool, number), first, last):
+        yield number, model.decode(Unit, entry.value)
 
 
 class Draft:

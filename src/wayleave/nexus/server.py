@@ -28,7 +28,7 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See asyncio.Protocol."""
         super().connection_made(transport)
-        told: dict[str, Any] = {"certificate": transport.get_extra_info("peercert"), "cut": transport.abort}
+        told: dict[str, Any] = {"certificate": transport.get_extra_info("peercert") or {}, "cut": transport.abort}
         self.app_state = {**self.app_state, **told}
         self._look(None)
 

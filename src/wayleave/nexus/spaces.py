@@ -13,8 +13,9 @@ from typing import TypeVar
 from msgspec import Struct
 
 from wayleave.nexus.model import Kind, Pool
+from wayleave.proto.nexus.messages import SINGLE
 
-MOST_BLOCKS = 1 << 20
+MOST_BLOCKS = SINGLE
 LAST_VLAN = 4094
 FIRST_PORT = 1024
 """Ports below it are well known ones, and in no range."""
@@ -46,8 +47,14 @@ class Space(Struct, frozen=True):
         start, end = self.units(index)
         return self.write(self.first + start), self.write(self.first + end)
 
+    def has(self, index: int) -> bool:
+        """Whether there is such a block, or such a single unit."""
+        return index < self.blocks or SINGLE <= index <= SINGLE + self.last - self.first
+
     def units(self, index: int) -> tuple[int, int]:
         """Return the numbers of a block's first and last unit; the first of the pool has 0."""
+        if index >= SINGLE:
+            return index - SINGLE, index - SINGLE
         start = index * self.size
         return start, min(start + self.size - 1, self.last - self.first)
 

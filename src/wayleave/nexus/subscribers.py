@@ -11,16 +11,18 @@ name that is taken tells it nothing of others' subscribers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 from wayleave.net.ipv4 import parse_address
 from wayleave.net.mac import Mac
 from wayleave.nexus import model
+from wayleave.nexus.kept import Unowned, keep, let_go
 from wayleave.nexus.model import Attached, Line, Provider, Subscriber
-from wayleave.nexus.records import Draft, Found, Listed, checked, find, found, listed, seen, written
-from wayleave.nexus.refusal import Absent, Exists, Forbidden, Invalid, Refused
+from wayleave.nexus.records import ATTEMPTS, Draft, Found, Listed, checked, find, found, listed, seen, written
+from wayleave.nexus.refusal import Absent, Busy, Exists, Forbidden, Invalid, Refused
 from wayleave.nexus.store.port import PAGE, Entry, Store
 from wayleave.nexus.views import project
+from wayleave.proto.nexus.messages import Block
 
 MOST_ON_A_LINE = 32
 """So that all of them move with their line in one commit."""
@@ -32,8 +34,9 @@ _OWNERS = ("line", "pool", "address")
 class Subscribers:
     """The subscribers of a store."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, own: Callable[[str, int], Awaitable[Block | None]]) -> None:
+        """`own` makes a block of a pool Nexus's own (`Holding.own`): there are the addresses that subscribers keep."""
+        self._store, self._own_block = store, own
 
     async def get(self, name: str, by: str = "") -> Found[Subscriber]:
         """Raises: Absent."""
@@ -60,13 +63,19 @@ class Subscribers:
     async def put(self, subscriber: Subscriber, at: int | None, by: str = "") -> int:
         """Make or change a subscriber that was seen `at` a revision; returns its new one.
 
-        Raises: Invalid, Exists (also of one on its line that is known by the same), Absent, Changed, Forbidden, Refused
-        (its provider or its line takes no more), Busy.
+        Raises: Invalid, Exists (also of one on its line that is known by the same, or of whose its address is), Absent,
+        Changed, Forbidden, Refused (its provider or its line takes no more), Busy.
         """
         name = checked("name", subscriber.name)
         _sensible(subscriber)
         what = f"subscriber {name}"
-        return await written(self._store, lambda draft: self._put(draft, subscriber, at, by), what)
+        for _ in range(ATTEMPTS):
+            try:
+                return await written(self._store, lambda draft: self._put(draft, subscriber, at, by), what)
+            except Unowned as block:
+                if await self._own_block(block.pool, block.index) is None:
+                    raise Exists(f"address: {subscriber.address} is in a block that a gateway has") from None
+        raise Busy(f"{what}: its address's block went {ATTEMPTS} times: ask again")
 
     async def _put(self, draft: Draft, after: Subscriber, at: int | None, by: str) -> None:
         key, what = model.subscriber_key(after.name), f"subscriber {after.name}"
@@ -83,6 +92,8 @@ class Subscribers:
             await _withdraw(draft, before)
         draft.put(key, after)
         draft.put(model.customer_key(after.provider, after.name), after.realm)
+        if after.address:
+            await keep(draft, provider.tenant, after)
         if after.line:
             line = await self._attach(draft, after)
             draft.put(model.view_key(line.node, after.name), project(after, line, provider))
@@ -130,6 +141,7 @@ class Subscribers:
 async def _withdraw(draft: Draft, subscriber: Subscriber) -> None:
     """Take back what is derived from a subscriber; what is written after this is there all the same."""
     draft.delete(model.customer_key(subscriber.provider, subscriber.name))
+    await let_go(draft, subscriber.name)
     if not subscriber.line:
         return
     key = model.attached_key(subscriber.line)

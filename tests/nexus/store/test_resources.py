@@ -78,7 +78,8 @@ def test_of_many_pools_that_overlap_and_are_made_at_once_there_is_one(open_: Ope
 def test_a_subscriber_is_told_to_its_gateway_and_moves_with_its_line(open_: Open) -> None:
     async def story(store: Store) -> None:
         provider, line, who, here, there = map(name, ("provider", "line", "subscriber", "edge", "edge"))
-        providers, lines, subscribers = Providers(store), Lines(store), Subscribers(store)
+        providers, lines = Providers(store), Lines(store)
+        subscribers = Subscribers(store, Holding(store).own)
         await providers.put(Provider(provider, "t", "p"), 0)
         at = await lines.put(Line(line, here, 1, 100), 0)
         await subscribers.put(Subscriber(who, provider, line), 0)

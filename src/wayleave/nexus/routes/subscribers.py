@@ -17,7 +17,7 @@ from wayleave.nexus.subscribers import Subscribers
 def routes(service: Service) -> APIRouter:
     """Return the routes."""
     router = APIRouter(prefix="/subscribers", tags=["subscribers"])
-    known = Subscribers(service.store)
+    known = Subscribers(service.store, service.holding.own)
 
     @router.get("")
     async def subscribers(
@@ -39,13 +39,13 @@ def routes(service: Service) -> APIRouter:
     ) -> Annotated[Subscriber, Wire]:
         """Make it, or change it; its gateway hears of it at once."""
         same(name, record.name)
-        tag(said, await Subscribers(service.by(peer)).put(record, expected, _by(peer)))
+        tag(said, await Subscribers(service.by(peer), service.holding.own).put(record, expected, _by(peer)))
         return record
 
     @router.delete("/{name}", status_code=204)
     async def delete(peer: AsProvider, name: Name, expected: Matched) -> None:
         """Delete it; its gateway hears of it at once."""
-        await Subscribers(service.by(peer)).delete(name, expected, _by(peer))
+        await Subscribers(service.by(peer), service.holding.own).delete(name, expected, _by(peer))
 
     return router
 
