@@ -13,22 +13,13 @@ from wayleave.lab.access_node import Line
 from wayleave.lab.packet import ECHO, ECHO_REPLY
 from wayleave.lab.topology import Lab
 
+from .other_way import CORE, ROUTER, TABLE, TENANT, lay
 from .watch import dropped, sessions
 
 A_POOL, B_POOL = IPv4Network("100.64.0.0/22"), IPv4Network("100.70.0.0/24")
-B_CORE, B_ROUTER = IPv4Address("192.0.2.5"), IPv4Address("192.0.2.6")
-TABLE = 100
 A, B = 0, 1
 MORE = f"""
-[[tenants]]
-name = "other"
-table = {TABLE}
-
-[[ports]]
-number = 101
-device = "core1"
-role = "network"
-tenant = "other"
+{TENANT}
 
 [[pools]]
 name = "others"
@@ -47,16 +38,8 @@ tenant = "other"
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    """The second provider's cable, `core1` to `gw1`, leads to the same router by other addresses."""
     with Lab([Line(100, 1), Line(200)], pools=(A_POOL,)) as lab:
-        gateway, router = lab.gateway.namespace, lab.router.namespace
-        gateway.ip(f"link add name core1 type veth peer name gw1 netns {router.name}")
-        for space, device in ((gateway, "core1"), (router, "gw1")):
-            space.offloads(device)
-            space.ip(f"link set {device} up")
-        lab.access_node.attach("pass", router, "gw1")
-        router.ip(f"addr add {B_ROUTER}/30 dev gw1", f"route add {B_POOL} via {B_CORE}")
-        gateway.ip(f"addr add {B_CORE}/30 dev core1", f"route add default via {B_ROUTER} dev core1 table {TABLE}")
+        lay(lab, B_POOL)
         (lab.folder / "subscribers.toml").write_text(SUBSCRIBERS)
         lab.gateway.start(lab.config(authorization={"subscribers": "subscribers.toml"}, more=MORE))
         for customer in lab.customers:
@@ -89,7 +72,7 @@ def test_each_goes_its_providers_way(lab: Lab, which: int, way: str, other: str)
 def test_each_pings_its_own_gateway(lab: Lab) -> None:
     assert lab.customers[A].ping(A_POOL[1])
     assert lab.customers[B].ping(B_POOL[1])
-    assert lab.customers[B].hops(lab.server_address) == [str(B_POOL[1]), str(B_ROUTER), str(lab.server_address)]
+    assert lab.customers[B].hops(lab.server_address) == [str(B_POOL[1]), str(ROUTER), str(lab.server_address)]
 
 
 def test_they_meet_outside_only(lab: Lab) -> None:
@@ -103,7 +86,7 @@ def test_they_meet_outside_only(lab: Lab) -> None:
 @pytest.mark.parametrize("which", [A, B], ids=["A", "B"])
 def test_the_gateways_own_addresses_are_nobodys_to_route_to(lab: Lab, which: int) -> None:
     """Whoever asks for whichever of them: it goes up the link, and never out by a core on the way back to itself."""
-    own = [A_POOL[1], B_POOL[1], lab.core.ip, B_CORE]
+    own = [A_POOL[1], B_POOL[1], lab.core.ip, CORE]
     with lab.router.capture("gw0") as of_a, lab.router.capture("gw1") as of_b:
         for address in own:
             lab.customers[which].ping(address, count=1, timeout=0.2)
@@ -119,7 +102,7 @@ def test_without_a_route_it_does_not_leave_by_the_others(lab: Lab) -> None:
             assert not lab.customers[B].ping(lab.server_address, count=3, timeout=0.2)
             assert lab.customers[A].ping(lab.server_address)
     finally:
-        lab.gateway.namespace.ip(f"route add default via {B_ROUTER} dev core1 table {TABLE}")
+        lab.gateway.namespace.ip(f"route add default via {ROUTER} dev core1 table {TABLE}")
     assert none.grown == 3
     for capture in (of_a, of_b):
         assert not capture.matching(lambda f: f.ip and f.ip.source == leased(lab, B)), capture.where
@@ -134,7 +117,7 @@ def test_nor_what_the_kernel_has_to_answer(lab: Lab) -> None:
             lab.customers[B].ping(lab.server_address, count=1, ttl=1, timeout=0.2)
             lab.customers[B].run("ping", "-c", "1", "-W", "0.2", "-R", str(lab.server_address), check=False)
     finally:
-        lab.gateway.namespace.ip(f"route add default via {B_ROUTER} dev core1 table {TABLE}")
+        lab.gateway.namespace.ip(f"route add default via {ROUTER} dev core1 table {TABLE}")
     assert not of_a.matching(lambda f: f.ip and f.ip.source in (leased(lab, B), B_POOL[1]))
 
 
@@ -153,4 +136,4 @@ def test_the_uplink_that_is_down_is_that_of_whom_it_is_asked_about(lab: Lab) -> 
         assert "`ip link set dev core1 up`" in told["cure"]
         assert diagnosed(A)["verdict"] == "well"
     finally:
-        gateway.ip("link set core1 up", f"route replace default via {B_ROUTER} dev core1 table {TABLE}")
+        gateway.ip("link set core1 up", f"route replace default via {ROUTER} dev core1 table {TABLE}")

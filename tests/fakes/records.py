@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from tests.fakes.clock import FakeClock
 from wayleave.io import lease
 from wayleave.io.lease import Restored
-from wayleave.io.writes import Collected, Erase, Save, Stand, Write
+from wayleave.io.writes import Assign, Collected, Erase, Save, Stand, Told, Write
 from wayleave.net.units import BootNs, UtcNs
 from wayleave.proto.nexus.holder import Standing
 from wayleave.session.model import Client
@@ -51,6 +51,8 @@ class Disk:
         for write in group:
             if isinstance(write, Erase):
                 records.pop(write.id, None)
+            elif isinstance(write, Assign | Told):
+                pass  # Nexus hears of it
             elif isinstance(write, Stand):
                 stood = write.standing, clock.boot_id
             else:

@@ -16,9 +16,11 @@ from tests.fakes.clock import FakeClock
 from wayleave.aaa.outbox import Account
 from wayleave.io.clock import BUILT
 from wayleave.io.store import Store, StoreError
-from wayleave.io.writes import Erase, Reclock, Save, Write
+from wayleave.io.writes import Assigned, Erase, Reclock, Save, Write
 from wayleave.net.mac import Mac
 from wayleave.net.units import SECOND, BootNs, Ns, UtcNs
+from wayleave.proto.nexus.holder import Standing
+from wayleave.proto.nexus.messages import Block
 from wayleave.session.model import LEASE_GRACE, NEVER, Client, Lease, Line, Phase, Rate, Service, Session, Subnet, Used
 
 HOUR, DAY = Ns(3600 * SECOND), Ns(86400 * SECOND)
@@ -439,3 +441,80 @@ def test_a_session_that_is_another_to_accounting_keeps_its_lease(folder: Path) -
     assert found.session.lease.promise_until == opened.clock.now + DAY
     assert [item.session for item in after.store.accounts("isp", -1, 10)] == ["new"]
     after.store.close()
+
+
+# ---- what Nexus is to know ------------------------------------------------------------------
+
+
+def waiting(opened: Opened) -> list[tuple[str, str, str]]:
+    """Addresses of which Nexus does not know yet: whose, and whether it has it."""
+    return [(str(item.address), item.subscriber, item.state) for item in opened.store.untold(10)]
+
+
+def tell(opened: Opened, told: list[Assigned]) -> None:
+    opened.store.told(told)
+    opened.store.flush()
+    opened.written()
+
+
+def test_whose_addresses_of_shared_pools_are_waits_with_their_leases_until_nexus_knows(tmp_path: Path) -> None:
+    clock = FakeClock()
+    opened = Opened(tmp_path, clock)
+    opened.store.shared = {"p": "shared"}
+    opened.save(session())
+    (began,) = opened.store.untold(10)
+    assert began == Assigned("shared", NETWORK[50], "alice", "began", clock.utc())
+    opened.store.close()
+    again = Opened(tmp_path, clock)
+    assert waiting(again) == [("10.0.0.50", "alice", "began")], "a kill does not lose it"
+    tell(again, [began])
+    assert waiting(again) == []
+    clock.wait(SECOND)
+    again.store.erase(3)
+    again.store.flush()
+    again.written()
+    assert waiting(again) == [("10.0.0.50", "alice", "ended")]
+    tell(again, [began])
+    assert waiting(again) == [("10.0.0.50", "alice", "ended")], "what it was told before is not so any more"
+    tell(again, again.store.untold(10))
+    assert waiting(again) == []
+    again.store.close()
+
+
+def test_nexus_is_told_the_present_of_an_address_and_not_all_that_happened_to_it(tmp_path: Path) -> None:
+    clock = FakeClock()
+    opened = Opened(tmp_path, clock)
+    opened.store.shared = {"p": "shared"}
+    for _ in range(3):
+        opened.save(session())
+        opened.store.erase(3)
+        opened.store.flush()
+        opened.written()
+    opened.save(session(4))
+    assert waiting(opened) == [("10.0.0.50", "alice", "began")]
+    opened.store.close()
+
+
+def test_of_a_pool_of_the_gateways_own_nexus_is_told_nothing(tmp_path: Path) -> None:
+    opened = Opened(tmp_path, FakeClock())
+    opened.store.shared = {"other": "shared"}
+    opened.save(session())
+    assert waiting(opened) == []
+    opened.store.close()
+
+
+def test_a_hold_is_of_the_boot_that_it_was_written_on(tmp_path: Path) -> None:
+    clock = FakeClock()
+    opened = Opened(tmp_path, clock)
+    assert opened.store.standing() is None
+    standing = Standing(3, 7, BootNs(clock.now + DAY), (Block("shared", 2, "10.0.0.0", "10.0.0.7", 5),))
+    opened.store.stand(standing)
+    opened.store.flush()
+    opened.written()
+    opened.store.close()
+    same = Opened(tmp_path, clock)
+    assert same.store.standing() == standing
+    same.store.close()
+    rebooted = Opened(tmp_path, clock.reboot())
+    assert rebooted.store.standing() == replace(standing, until=BootNs(0)), "nobody knows how long it was away"
+    rebooted.store.close()

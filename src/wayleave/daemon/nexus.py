@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -16,6 +17,7 @@ from wayleave.api.nexus import NexusView, nexus_view
 from wayleave.daemon.blocks import Blocks, bounds
 from wayleave.daemon.directory import Directory
 from wayleave.daemon.engine import Engine
+from wayleave.daemon.reports import Reports
 from wayleave.io.clock import Clock
 from wayleave.io.nexus import Connection, Fenced, NexusError
 from wayleave.io.settings import NexusSettings
@@ -49,10 +51,13 @@ class Nexus:
         self.blocks = Blocks(store.standing(), store, self._end, self._blocks_changed)
         self.connection: Connection | None = None
         self.directory: Directory | None = None
+        self.reports: Reports | None = None
+        self._store = store
         if settings is not None:
             context = client_context(*settings.pem(folder), "nexus")
             self.connection = Connection(settings.ends, context, clock.boot)
             self.directory = Directory(state, self.connection, told)
+            self.reports = Reports(self.connection, store, clock, self._state)
         self._asking: asyncio.Task[None] | None = None
 
     @property
@@ -63,6 +68,7 @@ class Nexus:
     def expect(self, pools: Iterable[PoolSettings], subscribers: Iterable[Subscriber]) -> None:
         """Have the addresses of shared pools that these subscribers are to have, wherever they had them before."""
         shared = [(pool.network, pool.nexus) for pool in pools if pool.nexus is not None]
+        self._store.shared = {pool.name: pool.nexus for pool in pools if pool.nexus is not None}
         fixed = [entry.address for entry in subscribers if entry.address is not None] if shared else []
         self.blocks.expect((name, str(address)) for address in fixed for network, name in shared if address in network)
 
@@ -81,6 +87,8 @@ class Nexus:
         """Stop asking; what is under way is of no interest any more."""
         if self._asking is not None:
             self._asking.cancel()
+        if self.reports is not None:
+            self.reports.close()
         if self.directory is not None:
             self.directory.close()
         if self.connection is not None:
@@ -90,6 +98,8 @@ class Nexus:
 
     def pump(self) -> None:
         """Ask what is to be asked, unless an answer is waited for. To be called often, on the loop."""
+        if self.reports is not None:
+            self.reports.pump()
         if self.connection is None or self._asking is not None:
             return
         request = self.blocks.request(self._clock.boot())
@@ -128,6 +138,12 @@ class Nexus:
                 continue
             if any(lease.pool == pool and first <= lease.address <= last for pool, first, last in ranges):
                 self._engine.clear(session.id, CloseCause.BLOCK_LOST, self._clock.boot(), lost)
+
+    def _state(self) -> tuple[int, list[dict[str, Any]]]:
+        """What Nexus is told of how the gateway does."""
+        shares = self.blocks.shares.items()
+        pools = [{"pool": name, "held": share.pool.held, "size": share.pool.size} for name, share in shares]
+        return len(self._engine.table), pools
 
     def _blocks_changed(self) -> None:
         log.info("blocks", **{name: len(self.blocks.of(name)) for name in self.blocks.shares})

@@ -110,6 +110,10 @@ class Connection:
         with self._understood(server):
             return answers.answer(request, body)
 
+    async def tell(self, method: str, path: str, body: bytes) -> None:
+        """Send what Nexus is to know. Raises: NexusError."""
+        await self._asked(method, path, body)
+
     async def view(self) -> View:
         """List what the gateway has to know, all of it as it was at one moment. Raises: Compacted, NexusError."""
         entries: dict[str, bytes] = {}

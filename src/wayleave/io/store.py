@@ -24,6 +24,7 @@ from wayleave.io.writes import (
     CLOCK_STEP,
     TABLES,
     Acknowledged,
+    Assigned,
     Booted,
     Collected,
     Learn,
@@ -31,12 +32,14 @@ from wayleave.io.writes import (
     Recount,
     Rename,
     Report,
+    Told,
     Write,
     client_of,
     last_written,
     put,
     read_accounts,
     read_standing,
+    read_untold,
 )
 from wayleave.net.units import UtcNs
 from wayleave.proto.nexus.holder import Standing
@@ -146,6 +149,21 @@ class Store(Collected):
     def rename(self, session: Session, account: Account | None) -> None:
         """Have a session known by another name with the next `flush`; its lease stays as it is recorded."""
         self._collected.append(Rename(session.id, session.accounting, session.opened_at, account))
+
+    def untold(self, limit: int) -> list[Assigned]:
+        """Read up to `limit` addresses of which Nexus does not know yet. May be called on any thread.
+
+        Raises: StoreError.
+        """
+        try:
+            with closing(self._reader()) as db:
+                return read_untold(db, limit)
+        except sqlite3.Error as error:
+            raise StoreError(f"{self._path}: {error}: is the disk well?") from error
+
+    def told(self, assigned: Sequence[Assigned]) -> None:
+        """Have it written with the next `flush` that Nexus knows of these."""
+        self._collected.append(Told(assigned))
 
     def booted(self) -> None:
         """With the next `flush`, all that follows from the machine's start is written."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
+from ipaddress import IPv4Address
 from itertools import groupby
 from typing import Any
 
@@ -52,6 +53,17 @@ CREATE TABLE IF NOT EXISTS known (
     body TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS used (id INTEGER PRIMARY KEY, body TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS assignment (
+    pool TEXT NOT NULL,
+    address INTEGER NOT NULL,
+    session INTEGER NOT NULL,
+    subscriber TEXT NOT NULL,
+    state TEXT NOT NULL,
+    at_utc INTEGER,
+    told INTEGER NOT NULL,
+    PRIMARY KEY (pool, address)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS assignment_of ON assignment (session);
 """
 
 
@@ -84,6 +96,12 @@ class Save(msgspec.Struct, frozen=True, gc=False):
         db.execute(_SAVE, {"rows": rows, "offset": offset, "boot_id": at.boot_id, "utc": at.utc or 0})
 
 
+_END = """
+UPDATE assignment SET state = 'ended', at_utc = ?, told = 0
+WHERE session IN (SELECT value FROM json_each(?)) AND state = 'began'
+"""
+
+
 class Erase(msgspec.Struct, frozen=True):
     """The session with this id has ended."""
 
@@ -91,8 +109,9 @@ class Erase(msgspec.Struct, frozen=True):
     account: Account | None = None
 
     @staticmethod
-    def put(db: sqlite3.Connection, writes: Sequence[Erase], _: Moment) -> None:
+    def put(db: sqlite3.Connection, writes: Sequence[Erase], at: Moment) -> None:
         gone = (to_json([write.id for write in writes]),)
+        db.execute(_END, (at.utc, *gone))
         db.execute("DELETE FROM lease WHERE id IN (SELECT value FROM json_each(?))", gone)
         db.execute("DELETE FROM used WHERE id IN (SELECT value FROM json_each(?))", gone)
 
@@ -179,6 +198,62 @@ class Acknowledged(msgspec.Struct, frozen=True):
         db.execute("DELETE FROM accounting WHERE seq IN (SELECT value FROM json_each(?))", (seqs,))
 
 
+class Assign(msgspec.Struct, frozen=True):
+    """A subscriber has an address of a shared pool, by Nexus' name of that: Nexus is to know."""
+
+    pool: str
+    session: Session
+
+    @staticmethod
+    def put(db: sqlite3.Connection, writes: Sequence[Assign], at: Moment) -> None:
+        db.executemany(
+            "INSERT OR REPLACE INTO assignment VALUES (?, ?, ?, ?, 'began', ?, 0)",
+            [(write.pool, *_assigned(write.session), at.utc) for write in writes],
+        )
+
+
+def _assigned(session: Session) -> tuple[int, int, str]:
+    assert session.lease is not None
+    assert session.service is not None
+    return int(session.lease.address), session.id, session.service.subscriber or str(session.client)
+
+
+class Assigned(msgspec.Struct, frozen=True):
+    """Whose an address is since `at` (`began`), or was until then (`ended`). None: the clock did not say."""
+
+    pool: str
+    address: IPv4Address
+    subscriber: str
+    state: str
+    at: UtcNs | None
+
+
+class Told(msgspec.Struct, frozen=True):
+    """Nexus knows of these. What has changed meanwhile it does not."""
+
+    assigned: Sequence[Assigned]
+
+    @staticmethod
+    def put(db: sqlite3.Connection, writes: Sequence[Told], _: Moment) -> None:
+        known = [
+            (item.pool, int(item.address), item.state, item.at, item.subscriber)
+            for write in writes
+            for item in write.assigned
+        ]
+        same = "WHERE pool = ? AND address = ? AND state = ? AND at_utc IS ? AND subscriber = ?"
+        db.executemany(f"UPDATE assignment SET told = 1 {same}", known)
+        db.execute("DELETE FROM assignment WHERE told = 1 AND state = 'ended'")
+
+
+_UNTOLD = "SELECT pool, address, subscriber, state, at_utc FROM assignment WHERE told = 0 LIMIT ?"
+
+
+def read_untold(db: sqlite3.Connection, limit: int) -> list[Assigned]:
+    """Read what Nexus does not know yet."""
+    rows = db.execute(_UNTOLD, (limit,)).fetchall()
+    return [Assigned(pool, IPv4Address(number), name, state, at) for pool, number, name, state, at in rows]
+
+
 class Stand(msgspec.Struct, frozen=True):
     """What the gateway holds of Nexus' blocks; `until` is of this boot's clock."""
 
@@ -228,7 +303,7 @@ class Reclock(msgspec.Struct, frozen=True):
             db.execute(_DATE, (offset, at.boot_id))
 
 
-Write = Save | Erase | Reclock | Report | Rename | Recount | Booted | Learn | Acknowledged | Stand
+Write = Save | Erase | Reclock | Report | Rename | Recount | Booted | Learn | Acknowledged | Stand | Assign | Told
 
 
 def put(db: sqlite3.Connection, group: Sequence[Write], at: Moment) -> None:
@@ -317,11 +392,15 @@ class Collected:
 
     def __init__(self) -> None:
         self._collected: list[Write] = []
+        self.shared: Mapping[str, str] = {}
+        """Pools whose addresses Nexus is to know of, and what it calls them."""
 
     def save(self, session: Session, promise_until: BootNs, account: object = None) -> None:
         """Have a lease written with the next `flush`, and with it what is accounted of that."""
         assert account is None or isinstance(account, Account)
         self._collected.append(Save(session, promise_until, account=account))
+        if self.shared and not session.recorded and session.lease is not None and session.lease.pool in self.shared:
+            self._collected.append(Assign(self.shared[session.lease.pool], session))
 
     def keep(self, session: Session) -> None:
         """Have what a recorded session is like by now written with the next `flush`; its promise stays."""

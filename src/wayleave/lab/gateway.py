@@ -96,8 +96,10 @@ class Gateway(Host):
 
     def blocks(self) -> set[IPv4Network]:
         """The networks that its blocks of shared pools are."""
-        blocks = [block for pool in self.get("/pools") for block in pool["blocks"]]
-        ends = ((IPv4Address(block["first"]), IPv4Address(block["last"])) for block in blocks)
+        shares = self.get("/nexus")["shares"]
+        ends = (
+            (IPv4Address(block["first"]), IPv4Address(block["last"])) for item in shares for block in item["blocks"]
+        )
         return {network for first, last in ends for network in summarize_address_range(first, last)}
 
     def kill9(self) -> None:
