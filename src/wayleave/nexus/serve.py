@@ -33,6 +33,7 @@ from wayleave.nexus.service import Service
 from wayleave.nexus.settings import SQLITE, EtcdSettings, NexusSettings, SettingsError, host_and_port, load
 from wayleave.nexus.store.port import Store, Unavailable
 from wayleave.nexus.store.sqlite import SqliteStore
+from wayleave.nexus.vacating import vacate
 
 log = structlog.get_logger()
 
@@ -41,6 +42,8 @@ LOOKS = 20
 SELDOM = Ns(5 * SECOND)
 SETTLED = SECOND
 """How soon gateways begin to hear of a provider that was changed."""
+VACATED = Ns(600 * SECOND)
+"""How often blocks of Nexus's own are looked through for empty ones."""
 KEPT = Ns(3600 * SECOND)
 """For how long at least a revision can be read, and watched from."""
 
@@ -125,10 +128,15 @@ def _works(service: Service, settings: NexusSettings) -> tuple[Coroutine[Any, An
         for key in await expiry.look(boot):
             log.info("allocation-ended", unit=key)
 
+    async def go_back() -> None:
+        for key in await vacate(store):
+            log.info("block-empty", block=key)
+
     return (
         _ever(Ns(0), service.feed.run),
         _ever(min(SELDOM, Ns(settings.hold // LOOKS)), reclaim),
         _ever(SELDOM, expire),
+        _ever(VACATED, go_back),
         _ever(SETTLED, Providers(store).settle),
         _ever(Ns(0), lambda: _compact(store)),
     )
