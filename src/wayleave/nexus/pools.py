@@ -27,6 +27,8 @@ from wayleave.nexus.refusal import Changed, Exists, Invalid, Refused
 from wayleave.nexus.spaces import Senseless, Space, networks, space
 from wayleave.nexus.store.port import PAGE, Conflict, Delete, Is, Put, Store, entries
 
+MOST_POOLS = 4096
+"""Of a tenant: their networks are one value."""
 _AT_ONCE = 40
 
 
@@ -64,6 +66,8 @@ class Pools:
         if entry is not None:
             _the_same(model.decode(Pool, entry.value), pool, ground)
         others = await self._others(draft, pool)
+        if len(others) >= MOST_POOLS:
+            raise Refused(f"tenant: {pool.tenant} has {len(others):,} pools of addresses, and that is the most")
         for network in networks(pool):
             _apart(network, pool, others)
             others[pool.name] = str(network)

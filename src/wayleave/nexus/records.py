@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Generic, TypeVar
 
 from msgspec import Struct, structs
 
 from wayleave.nexus import model
-from wayleave.nexus.model import Pool, Provider
+from wayleave.nexus.model import Ownership, Pool, Provider, Unit
 from wayleave.nexus.refusal import Absent, Busy, Changed, Exists, InUse, Invalid
 from wayleave.nexus.store.port import PAGE, Conflict, Delete, Entry, Is, Put, Store
 
@@ -95,7 +95,7 @@ def shown(names: Iterable[str]) -> str:
 
 
 async def vacant(
-    store: Store, entry: Entry, record: Pool | Provider, why: Callable[[], Awaitable[str]], what: str
+    store: Store, entry: Entry, record: Pool | Provider | Ownership, why: Callable[[], Awaitable[str]], what: str
 ) -> int:
     """See to it that nobody refers to a record any more, so that it can go; returns the revision at which it is so.
 
@@ -118,6 +118,26 @@ async def vacant(
                 await store.commit([Is(entry.key, closed)], [Put(entry.key, entry.value)])
         raise InUse(f"{what}: {reason}")
     return closed
+
+
+async def span(store: Store, key: Callable[[int], str], first: int, last: int) -> AsyncIterator[tuple[int, Entry]]:
+    """Yield what is there of numbered keys from `first` to `last`, with its number; `key` makes one of a number."""
+    prefix = key(first).rpartition("/")[0] + "/"
+    after, more = key(first - 1) if first else "", True
+    while more:
+        page = await store.page(prefix, after)
+        more = page.more
+        for entry in page.entries:
+            after, number = entry.key, int(entry.key.rpartition("/")[2], 16)
+            if number > last:
+                return
+            yield number, entry
+
+
+async def units(store: Store, pool: str, first: int, last: int) -> AsyncIterator[tuple[int, Unit]]:
+    """Yield the units of a part of a pool that anybody ever had, with their numbers."""
+    async for number, entry in span(store, lambda number: model.unit_key(pool, number), first, last):
+        yield number, model.decode(Unit, entry.value)
 
 
 class Draft:
