@@ -102,6 +102,24 @@ def test_what_is_allocated_is_in_a_block_of_nexus_whatever_happens_at_once(first
     assert not held or nexus.owner() == Ownership(NEXUS, model.OWN_EPOCH, nexus.owner().fence)
 
 
+@pytest.mark.parametrize("step", range(8))
+def test_what_another_process_gave_back_and_a_gateway_has_since_stays_that_ones(step: int) -> None:
+    nexus = Nexus(in_memory())
+    run(nexus.allocations.release(nexus.ask("guest")))
+    run(nexus.holding.renew("edge-1", Renew(0)))
+    steps = count()
+
+    def between() -> None:
+        if next(steps) == step:
+            run(vacate(nexus.store))
+            run(nexus.holding.claim("edge-1", Claim(1, "wifi")))
+
+    run(vacate(nexus.store), between)
+    run(nexus.holding.claim("edge-1", Claim(1, "wifi")))
+    assert len(run(nexus.holding.renew("edge-1", Renew(1))).blocks) == 1
+    assert nexus.owner() == Ownership("edge-1", 1, 2)
+
+
 # ---- what subscribers keep ------------------------------------------------------------------------
 
 
@@ -162,18 +180,24 @@ def test_what_is_kept_is_in_a_block_of_nexus_whatever_happens_at_once(first: str
     assert run(network.store.get(model.kept_key("wifi", 2))) is None or network.owner() == NEXUS
 
 
-@pytest.mark.parametrize("step", range(14))
-def test_a_gateway_that_gets_an_address_and_is_to_give_it_back_is_not_overlooked(step: int) -> None:
-    """All of that happens ahead of one of the operations that look whether the block is empty."""
-    network = Keeping(in_memory())
-    at = network.keep()
-    steps = count()
-    got: list[Block] = []
+@pytest.mark.parametrize("kept_at", range(8))
+def test_a_gateway_that_gets_an_address_and_is_to_give_it_back_is_not_overlooked(kept_at: int) -> None:
+    """All of that happens ahead of some of the operations that look whether the block is empty."""
+    for let_go_at in range(kept_at, 14):
+        network = Keeping(in_memory())
+        run(network.holding.own("wifi", 0))
+        steps = count()
+        seen: list[int] = []
+        got: list[Block] = []
 
-    def between() -> None:
-        if next(steps) == step:
-            got.extend(network.claim())
-            run(network.subscribers.put(ALICE, at))
+        def between(network: Keeping = network, let_go_at: int = let_go_at, steps: count[int] = steps) -> None:
+            step = next(steps)
+            with contextlib.suppress(Refused):
+                if step == kept_at:
+                    seen.append(network.keep())  # noqa: B023
+                if step == let_go_at and seen:  # noqa: B023
+                    got.extend(network.claim())  # noqa: B023
+                    run(network.subscribers.put(ALICE, seen[0]))  # noqa: B023
 
-    run(vacate(network.store), between)
-    assert not got or network.owner() == NEXUS
+        run(vacate(network.store), between)
+        assert not got or network.owner() == NEXUS

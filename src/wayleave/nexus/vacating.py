@@ -23,16 +23,18 @@ async def vacate(store: Store) -> list[str]:
     given: list[str] = []
     async for held in entries(store, model.held_prefix(NEXUS, OWN_EPOCH)):
         block = await store.get(model.block_key(*model.of_held_key(held.key)))
-        if block is not None and not await _lived_in(store, held):
+        ownership = model.decode(Ownership, block.value) if block is not None else None
+        if block is None or ownership is None or ownership.node != NEXUS:  # another process has given it back
+            continue
+        if not await _lived_in(store, held):
             with contextlib.suppress(InUse, Changed, Conflict):
-                await _given_back(store, held, block)
+                await _given_back(store, held, block, ownership)
                 given.append(block.key)
     return given
 
 
-async def _given_back(store: Store, held: Entry, block: Entry) -> None:
+async def _given_back(store: Store, held: Entry, block: Entry, ownership: Ownership) -> None:
     """Raises: InUse, Changed, Conflict: it stays."""
-    ownership = model.decode(Ownership, block.value)
     closed = await vacant(store, block, ownership, lambda: _lived_in(store, held), f"block {block.key}")
     nobodys = Put(block.key, model.encode(Ownership("", 0, ownership.fence)))
     await store.commit([Is(block.key, closed)], [nobodys, Delete(held.key)])
