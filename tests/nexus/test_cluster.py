@@ -11,14 +11,6 @@ from tests.nexus.service import Events, Nexus, running
 from wayleave.lab.etcd import EtcdCluster
 from wayleave.lab.waiting import wait_until
 
-ETCD = """
-[nexus.etcd]
-endpoints = [{endpoints}]
-certificate = "etcd.pem"
-key = "etcd.key"
-ca = "etcd-ca.pem"
-"""
-
 
 @pytest.fixture(scope="module")
 def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
@@ -26,26 +18,12 @@ def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
         yield cluster
 
 
-def configured(folder: Path, etcd: EtcdCluster) -> str:
-    """Write what a process shows etcd; returns what its configuration says of that."""
-    folder.mkdir()
-    for name, content in (
-        ("etcd.pem", etcd.tls.certificate),
-        ("etcd.key", etcd.tls.key),
-        ("etcd-ca.pem", etcd.tls.authority),
-    ):
-        (folder / name).write_bytes(content)
-        (folder / name).chmod(0o600)
-    return ETCD.format(endpoints=", ".join(f'"{endpoint}"' for endpoint in etcd.endpoints))
-
-
 @pytest.fixture
 def nexuses(tmp_path: Path, etcd: EtcdCluster) -> Iterator[tuple[Nexus, Nexus]]:
     folders = tmp_path / "one", tmp_path / "other"
-    with (
-        running(folders[0], configured(folders[0], etcd)) as one,
-        running(folders[1], configured(folders[1], etcd)) as other,
-    ):
+    for folder in folders:
+        folder.mkdir()
+    with running(folders[0], etcd.section) as one, running(folders[1], etcd.section) as other:
         yield one, other
 
 

@@ -32,6 +32,8 @@ from wayleave.lab.waiting import wait_until
 PORT, LOCAL = 7443, "127.0.0.1:7444"
 SQLITE = 'store = "sqlite:nexus.sqlite"'
 _COMMAND = (sys.executable, "-m", "wayleave.cli.nexus")
+SERVE = _COMMAND
+"""What is run to serve: a test may put something else there."""
 _WITHIN_S = 20.0
 _serial = itertools.count()
 
@@ -51,15 +53,21 @@ class NexusFailed(Exception):
 class NexusHost(Host):
     """The host, and the process on it. Its state is in its folder, and outlives the process."""
 
-    def __init__(self, namespace: Namespace, folder: Path, address: IPv4Interface, more: str) -> None:
+    def __init__(
+        self, namespace: Namespace, folder: Path, address: IPv4Interface, more: str, authority: Path | None = None
+    ) -> None:
+        """`authority`: the folder of a CA that it shares with others; None: it has its own."""
         super().__init__(namespace, "eth0", folder)
         self.interface = address
         self.url = f"https://{address.ip}:{PORT}"
         self.process: Process | None = None
-        self.authority = folder / "ca"
-        self._command("certs", "init", str(self.authority))
-        self._issue("server", "nexus", str(address.ip))
-        certificates = {"certificate": "ca/nexus.pem", "key": "ca/nexus.key", "ca": "ca/ca.pem"}
+        self.authority = authority or folder / "ca"
+        if authority is None:
+            self._command("certs", "init", str(self.authority))
+        own = folder.name
+        self._issue("server", own, str(address.ip))
+        names = {"certificate": f"{own}.pem", "key": f"{own}.key", "ca": "ca.pem"}
+        certificates = {key: self.authority / name for key, name in names.items()}
         head = section("[nexus]", {"listen": f"{address.ip}:{PORT}", "local": LOCAL, **certificates})
         (folder / "nexus.toml").write_text(f"{head}{more}\n")
 
@@ -67,7 +75,7 @@ class NexusHost(Host):
 
     def start(self) -> None:
         """Start it, with what it kept; returns when it answers. Raises: NexusFailed with its log."""
-        self.process = self.spawn(*_COMMAND, "serve", "--config", str(self.folder / "nexus.toml"), log="nexus")
+        self.process = self.spawn(*SERVE, "serve", "--config", str(self.folder / "nexus.toml"), log="nexus")
         try:
             wait_until(self._ready, "Nexus that is ready", _WITHIN_S)
         except TimeoutError as error:
@@ -109,7 +117,7 @@ class NexusHost(Host):
 
     def section(self, site: Site, *servers: str) -> str:
         """Return what a gateway's configuration says of it, with a certificate of the gateway's. `servers`: instead."""
-        certificate = self._certificate("node", site.instance)
+        certificate = self.certificate("node", site.instance)
         files = {"certificate": certificate, "key": certificate.with_suffix(".key"), "ca": self.authority / "ca.pem"}
         return section("[nexus]", {"servers": servers or (self.url,), **files})
 
@@ -123,7 +131,7 @@ class NexusHost(Host):
         name: str = "operator",
     ) -> Answer:
         """Ask it from its own host, as who has a certificate of a role. Raises: OSError if it does not answer."""
-        certificate = self._certificate(role, name)
+        certificate = self.certificate(role, name)
         context = ssl.create_default_context(cafile=self.authority / "ca.pem")
         context.load_cert_chain(certificate, certificate.with_suffix(".key"))
 
@@ -146,7 +154,8 @@ class NexusHost(Host):
         if answer.status >= http.HTTPStatus.BAD_REQUEST:
             raise NexusFailed(f"PUT {path}: {answer.status} {answer.body}")
 
-    def _certificate(self, role: str, name: str) -> Path:
+    def certificate(self, role: str, name: str) -> Path:
+        """Return one that its authority has issued; the key is beside it."""
         path = self.authority / f"{name}.pem"
         if not path.exists():
             self._issue(role, name)
