@@ -67,13 +67,11 @@ class Gateway:
         """Give `count` addresses, `group` to a flush; returns when the last is on the disk."""
         now = self.clock.boot()
         until = BootNs(now + DAY)
-        flushed = 0
-        for begin in range(first, first + count, group):
+        for flushed, begin in enumerate(range(first, first + count, group), 1):
             for number in range(begin, min(begin + group, first + count)):
                 self.store.save(session(number, self.pool.allocate(number, None, now)), until)
             before = self.store.groups
             self.store.flush()
-            flushed += 1
             if group == 1 or flushed > 8:  # so many groups under way: who is to be answered waits for no more
                 self._wait(before)
         self.store.close()
