@@ -252,6 +252,7 @@ def hostile(*octets: bytes, end: bool = True, endless: bytes = b"") -> Callable[
         while endless:
             writer.write(endless)
             await writer.drain()
+            await asyncio.sleep(0)  # noqa: TID251 -- the gateway has the same loop, and `drain` does not always wait
         if not end:
             await reader.read()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Iterator
 from ipaddress import IPv4Network
@@ -11,35 +10,18 @@ import pytest
 
 from tests.lab.test_topology import left_of
 from wayleave.lab.access_node import Line
-from wayleave.lab.nexus import NexusHost, nexus_in
+from wayleave.lab.nexus import NexusFailed, NexusHost, nexus_in
 from wayleave.lab.topology import Lab, Site
 from wayleave.lab.waiting import wait_until
-from wayleave.nexus.model import Kind, Pool, encode, pool_key
-from wayleave.nexus.store.port import Put
-from wayleave.nexus.store.sqlite import SqliteStore
 
 SPACE = IPv4Network("100.64.0.0/22")
-HOME = Pool("home", Kind.IPV4, str(SPACE), 64)
-
-
-def write(nexus: NexusHost, pool: Pool) -> None:
-    """Put a pool into its store while it does not run."""
-
-    async def put() -> None:
-        store = SqliteStore(nexus.folder / "nexus.sqlite")
-        await store.commit([], [Put(pool_key(pool.name), encode(pool))])
-        await store.close()
-
-    assert nexus.process is not None
-    nexus.process.stop()
-    asyncio.run(put())
-    nexus.start()
+HOME = {"name": "home", "kind": "ipv4", "space": str(SPACE), "block": 64, "tenant": "default"}
 
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[tuple[Lab, NexusHost]]:
     with Lab([Line(100, 1)], others=[[Line(100, 1), Line(100, 2)]], pools=[SPACE]) as lab, nexus_in(lab) as nexus:
-        write(nexus, HOME)
+        nexus.make("/v1/pools/home", HOME)
         for site in lab.sites:
             site.gateway.start(site.config(pool={"nexus": "home"}, more=nexus.section(site)))
         yield lab, nexus
@@ -89,6 +71,8 @@ def test_nexus_is_asked_as_who_one_is(world: tuple[Lab, NexusHost]) -> None:
     nodes = nexus.ask("GET", "/v1/nodes").body["items"]
     assert {node["name"] for node in nodes} == {site.instance for site in lab.sites}
     assert nexus.ask("GET", "/v1/nodes", role="provider", name="isp-a").status == 403
+    with pytest.raises(NexusFailed, match="PUT /v1/pools/home: 4"):
+        nexus.make("/v1/pools/home", HOME)
     nexus.kill9()
     with pytest.raises(OSError, match="refused"):
         nexus.ask("GET", "/v1/nodes")

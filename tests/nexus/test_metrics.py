@@ -14,6 +14,7 @@ def test_every_metric_is_told() -> None:
     feed: Any = SimpleNamespace(streams=3, cut=2, position=70)
     counts = Counts(feed)
     counts.answers["node", "200"] += 5
+    counts.refused["HTTP_REQUEST"] += 6
     counts.holds, counts.ended = 4, 1
     told = {
         (sample.name, *sample.labels.values()): sample.value
@@ -23,6 +24,7 @@ def test_every_metric_is_told() -> None:
     }
     assert len({name for name, *_ in told}) == len(METRICS)
     assert told[("wayleave_nexus_answers_total", "node", "200")] == 5
+    assert told[("wayleave_nexus_handshakes_refused_total", "HTTP_REQUEST")] == 6
     assert {name.removeprefix("wayleave_nexus_"): value for (name, *rest), value in told.items() if not rest} == {
         "holds": 4, "holds_ended_total": 1, "streams": 3, "streams_cut_total": 2, "revision": 70,
     }  # fmt: skip

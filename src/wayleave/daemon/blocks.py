@@ -46,6 +46,8 @@ class Share:
     pool: Pool
     growth: Growth
     not_before: BootNs = NEVER
+    strange: str = ""
+    """A block that was leased and is of no use here; empty: there is none."""
 
 
 class Blocks:
@@ -101,6 +103,11 @@ class Blocks:
         self._expected = set(units)
         self.holder.want_units(self._expected)
 
+    def lives_in(self, block: Block) -> bool:
+        """Whether somebody here could have an address of a block."""
+        share = self.shares.get(block.pool)
+        return share is not None and _within(block, share.pool.network)
+
     def shared(self) -> Iterable[tuple[str, Share]]:
         """What the gateway has of shared pools, by Nexus' names of them."""
         return self.shares.items()
@@ -111,12 +118,12 @@ class Blocks:
 
     def networks(self, name: str) -> list[IPv4Network]:
         """The blocks of a shared pool, as what routes lead to."""
-        return [network for block in self.of(name) for network in summarize_address_range(*bounds(block))]
+        mine = filter(self.lives_in, self.of(name))
+        return [network for block in mine for network in summarize_address_range(*bounds(block))]
 
     def _gain(self, block: Block) -> None:
-        share = self.shares.get(block.pool)
-        if share is not None:
-            first, last = bounds(block)
+        if self.lives_in(block):
+            share, (first, last) = self.shares[block.pool], bounds(block)
             share.pool.gain(first, last)
             if not block.single:
                 share.growth.block = int(last) - int(first) + 1
@@ -134,6 +141,7 @@ class Blocks:
     def receive(self, answer: Held | Claimed | None, now: BootNs) -> None:
         """Take in what Nexus answered; None: it was done."""
         asked = self.holder.asked
+        self._find_strange(answer.blocks if answer is not None else ())
         news = self.holder.receive(answer, now)
         if isinstance(answer, Claimed) and asked is not None and not news.gained:
             for share in self.shares.values():
@@ -148,6 +156,13 @@ class Blocks:
         """Take in that there was no answer, or none that helps."""
         self.holder.fail(now)
 
+    def _find_strange(self, blocks: Iterable[Block]) -> None:
+        """Note what is leased and cannot be lived in: it is held, and nothing comes of it."""
+        for block in blocks:
+            share = self.shares.get(block.pool)
+            if share is not None and not self.lives_in(block):
+                share.strange = f"{block.first}-{block.last} of {block.pool} is not in {share.pool.network}"
+
     def _take(self, news: News) -> None:
         self.until = BootNs(min(self.until, self.holder.until))  # for less at once; for more once it is on the disk
         for block in news.lost:
@@ -158,9 +173,8 @@ class Blocks:
             self._write()
 
     def _lose(self, block: Block) -> None:
-        share = self.shares.get(block.pool)
-        if share is not None:
-            share.pool.lose(*bounds(block))
+        if self.lives_in(block):
+            self.shares[block.pool].pool.lose(*bounds(block))
         self._vacant.pop(block.key, None)
 
     # ---- how much of it -----------------------------------------------------------------
@@ -170,7 +184,7 @@ class Blocks:
         for name, share in self.shares.items():
             held, spare = share.pool.held, share.pool.spare
             share.growth.note(held, now)
-            wanted = share.growth.lacking(held, spare) if now >= share.not_before else 0
+            wanted = share.growth.lacking(held, spare) if now >= share.not_before and not share.strange else 0
             self.holder.want(name, wanted)
             if not wanted and (excess := share.growth.excess(held, spare)):
                 self._return(self._idle(name, share.pool, now)[:excess])
@@ -184,6 +198,8 @@ class Blocks:
         share = self.shares.get(block.pool)
         if share is None or not block.single or (block.pool, block.first) in self._expected:
             return share is None
+        if not self.lives_in(block):
+            return True
         if not share.pool.vacant(*bounds(block)):
             self._end([block])
             return False
@@ -193,7 +209,7 @@ class Blocks:
         """The blocks of a pool where nobody has been for a while, the last first."""
         found = []
         for block in reversed(self.of(name)):
-            if block.single:
+            if block.single or not self.lives_in(block):
                 continue
             if not pool.vacant(*bounds(block)):
                 self._vacant.pop(block.key, None)
@@ -231,6 +247,15 @@ class Blocks:
             self._gain(block)
         if standing.blocks != before.blocks:
             self._changed()
+
+
+def _within(block: Block, network: IPv4Network) -> bool:
+    """Whether a block is addresses of a network: Nexus may mean another pool by the name."""
+    try:
+        first, last = bounds(block)
+    except ValueError:
+        return False
+    return first in network and last in network and first <= last
 
 
 def bounds(block: Block) -> tuple[IPv4Address, IPv4Address]:
