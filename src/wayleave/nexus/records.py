@@ -101,7 +101,7 @@ async def vacant(
     """While the block lasts nobody refers to a record, so that it can go; yields the revision at which it is so.
 
     It is closed, which whoever is about to refer to it expects it not to be; so what `why` finds after that is all
-    all there is. If it finds something, or the block is refused, the record is as it was. Who is killed in between leaves
+    there is. If it finds something, or the block is refused, the record is as it was. Who is killed in between leaves
     it closed.
 
     Raises: InUse, which says why; Changed.
