@@ -28,6 +28,8 @@ SUBNET = Subnet(NETWORK, NETWORK[1])
 SERVICE = Service(tenant="isp", pool="home", subscriber="alice")
 HOUR, DAY = Ns(3600 * SECOND), Ns(86400 * SECOND)
 GROUPS = (1, 64, 1024, 8192)
+UNDER_WAY = 8
+"""Groups that the disk is behind by: nobody's answer waits for more."""
 AIM = 100_000
 
 
@@ -67,20 +69,18 @@ class Gateway:
         """Give `count` addresses, `group` to a flush; returns when the last is on the disk."""
         now = self.clock.boot()
         until = BootNs(now + DAY)
-        for flushed, begin in enumerate(range(first, first + count, group), 1):
+        for flushed, begin in enumerate(range(first, first + count, group)):
             for number in range(begin, min(begin + group, first + count)):
                 self.store.save(session(number, self.pool.allocate(number, None, now)), until)
-            before = self.store.groups
             self.store.flush()
-            if group == 1 or flushed > 8:  # so many groups under way: who is to be answered waits for no more
-                self._wait(before)
+            if group == 1 or flushed >= UNDER_WAY:
+                self._wait()
         self.store.close()
 
-    def _wait(self, before: int) -> None:
+    def _wait(self) -> None:
         error = self.done.get()
         if error is not None:
             raise Wrong(error)
-        del before
 
 
 def rate(count: int, group: int) -> float:

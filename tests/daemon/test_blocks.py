@@ -239,3 +239,25 @@ def test_a_block_of_another_pool_than_is_meant_here_is_of_no_use_and_that_is_sai
     gateway.written()
     assert gateway.blocks.shares["shared"].strange.startswith("2001:db8::/56-x of shared is not in 10.0.0.0/26")
     assert gateway.arrive(1) is not None, "what is of use is used"
+
+
+def test_a_disk_that_refuses_keeps_what_is_believed_as_it_was() -> None:
+    gateway = site("a", Nexus())
+    gateway.disk.failing = True
+    before = gateway.blocks.until
+    for _ in range(HOLD // SECOND):
+        seconds(gateway, SECOND)
+    assert gateway.blocks.until == before, "what the disk does not have is not believed"
+    gateway.disk.failing = False
+    seconds(gateway, 2 * SECOND)
+    assert gateway.blocks.until > before
+
+
+def test_a_pool_that_is_shared_no_more_has_its_blocks_given_back() -> None:
+    nexus = Nexus()
+    gateway = site("a", nexus)
+    assert gateway.blocks.of("shared")
+    gateway.blocks.equip([], {})
+    seconds(gateway, 3 * SECOND)
+    assert gateway.blocks.of("shared") == []
+    assert not [key for key in nexus.store.entries if key.startswith("held/")]

@@ -310,6 +310,7 @@ def test_they_are_listed_in_pages_and_found_by_what_they_are_called(nexus: Nexus
     first = run(nexus.allocations.list("wifi", limit=4))
     rest = run(nexus.allocations.list("wifi", first.after or "", 4))
     assert [found.record for found in (*first.items, *rest.items)] == stand
+    assert len(first.items) in (3, 4), "some that was released may be in it"
     assert rest.after is None
     found = run(nexus.allocations.get(stand[0].id))
     assert (found.record, found.revision) == (stand[0], first.items[0].revision)

@@ -19,7 +19,7 @@ from wayleave.daemon.review import PoolTerms
 from wayleave.io.writes import Stand, Write
 from wayleave.net.units import SECOND, BootNs, Ns, after
 from wayleave.proto.nexus.holder import Holder, News, Request, Standing, Unit
-from wayleave.proto.nexus.messages import Block, Claimed, Held
+from wayleave.proto.nexus.messages import Block, Claim, Claimed, Held
 from wayleave.session.growth import Growth
 from wayleave.session.model import NEVER
 from wayleave.session.pool import Pool
@@ -66,7 +66,7 @@ class Blocks:
         self._disk, self._end, self._changed = disk, end, changed
         self.shares: dict[str, Share] = {}
         self._recorded = self.holder.standing
-        self._writing = False
+        self._writing: Standing | None = None
         self._refused = False
         self._vacant: dict[tuple[str, int], BootNs] = {}
         self._expected: set[Unit] = set()
@@ -74,7 +74,7 @@ class Blocks:
     @property
     def writing(self) -> bool:
         """Whether the disk is yet to say that it has the hold as it is believed."""
-        return self._writing
+        return self._writing is not None
 
     # ---- pools --------------------------------------------------------------------------
 
@@ -88,6 +88,8 @@ class Blocks:
                 before = self.shares.get(item.nexus)
                 shares[item.nexus] = Share(terms.pool, before.growth if before is not None else Growth())
                 equipped[item.name] = replace(terms, tenure=self.tenure)
+        for name in self.shares.keys() - shares.keys():
+            self.holder.want(name, 0)
         self.shares = shares
         for block in self._recorded.blocks:
             if block.key in self.holder.blocks:
@@ -143,9 +145,8 @@ class Blocks:
         asked = self.holder.asked
         self._find_strange(answer.blocks if answer is not None else ())
         news = self.holder.receive(answer, now)
-        if isinstance(answer, Claimed) and asked is not None and not news.gained:
-            for share in self.shares.values():
-                share.not_before = after(now, AGAIN)
+        if isinstance(asked, Claim) and not asked.units and not news.gained and asked.pool in self.shares:
+            self.shares[asked.pool].not_before = after(now, AGAIN)
         self._take(news)
 
     def fence(self, now: BootNs) -> None:
@@ -181,26 +182,26 @@ class Blocks:
 
     def _size(self, now: BootNs) -> None:
         """Ask for more blocks, or give some back, as newcomers come."""
+        excess = [block for block in self.holder.blocks.values() if self._unwanted(block)]
         for name, share in self.shares.items():
             held, spare = share.pool.held, share.pool.spare
             share.growth.note(held, now)
             wanted = share.growth.lacking(held, spare) if now >= share.not_before and not share.strange else 0
             self.holder.want(name, wanted)
-            if not wanted and (excess := share.growth.excess(held, spare)):
-                self._return(self._idle(name, share.pool, now)[:excess])
-        self._return([block for block in self.holder.blocks.values() if self._unwanted(block)])
+            if not wanted and (count := share.growth.excess(held, spare)):
+                excess += self._idle(name, share.pool, now)[:count]
+        self._return(excess)
 
     def _unwanted(self, block: Block) -> bool:
-        """Whether it is of no use: its pool is not shared here any more, or its subscriber is somewhere else.
+        """Whether it is of no use: it is not of a pool that is shared here, or its subscriber is somewhere else.
 
         Who still lives on that one's address is ended first.
         """
-        share = self.shares.get(block.pool)
-        if share is None or not block.single or (block.pool, block.first) in self._expected:
-            return share is None
         if not self.lives_in(block):
             return True
-        if not share.pool.vacant(*bounds(block)):
+        if not block.single or (block.pool, block.first) in self._expected:
+            return False
+        if not self.shares[block.pool].pool.vacant(*bounds(block)):
             self._end([block])
             return False
         return True
@@ -228,15 +229,15 @@ class Blocks:
     # ---- the disk -----------------------------------------------------------------------
 
     def _write(self) -> None:
-        self._writing, self._refused = True, False
-        self._disk.stand(self.holder.standing)
+        self._writing, self._refused = self.holder.standing, False
+        self._disk.stand(self._writing)
         self._disk.flush()
 
     def recorded(self, group: Iterable[Write], error: str | None) -> None:
         """Take a completed group of the store: what of it is the hold counts from now on."""
         for write in group:
-            if isinstance(write, Stand):
-                self._writing, self._refused = False, error is not None
+            if isinstance(write, Stand) and write.standing is self._writing:
+                self._writing, self._refused = None, error is not None
                 if error is None:
                     self._publish(write.standing)
 

@@ -93,24 +93,20 @@ class Allocations:
         return Found(await self._told(await self._space(pool), pool, number, unit), entry.revision)
 
     async def list(self, pool: str, after: str = "", limit: int = PAGE) -> Listed[Allocation]:
-        """List a pool's, behind the one that is called `after`, each as it was when it was come to. Raises: Absent."""
+        """List a pool's, behind the one called `after`. A page may have less than `limit`: some units are free again.
+
+        Raises: Absent.
+        """
         ground = await self._space(checked("pool", pool))
         key = model.unit_key(pool, _parsed(after)[1]) if after else ""
+        page = await self._store.page(model.units_prefix(pool), key, limit)
         items: list[Found[Allocation]] = []
-        revision = 0
-        more = True
-        while more and len(items) < limit:
-            page = await self._store.page(model.units_prefix(pool), key, limit)
-            revision, more = revision or page.revision, page.more
-            for entry in page.entries:
-                unit, key = model.decode(Unit, entry.value), entry.key
-                if unit.holder:
-                    told = await self._told(ground, pool, model.of_unit_key(key)[1], unit)
-                    items.append(Found(told, entry.revision))
-                    if len(items) == limit:
-                        more = more or entry is not page.entries[-1]
-                        break
-        return Listed(tuple(items), revision, items[-1].record.id if more and items else None)
+        number = 0
+        for entry in page.entries:
+            unit, number = model.decode(Unit, entry.value), model.of_unit_key(entry.key)[1]
+            if unit.holder:
+                items.append(Found(await self._told(ground, pool, number, unit), entry.revision))
+        return Listed(tuple(items), page.revision, f"{pool}.{number:x}.0" if page.more else None)
 
     async def _told(self, ground: Space, pool: str, number: int, unit: Unit) -> Allocation:
         entry = await self._store.get(model.lease_key(pool, number)) if unit.mode is Mode.TTL else None

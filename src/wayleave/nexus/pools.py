@@ -86,9 +86,9 @@ class Pools:
         seen(entry, at, what)
         assert entry is not None
         pool = model.decode(Pool, entry.value)
-        closed = await vacant(self._store, entry, pool, lambda: self._in_use(pool), what)
-        await self._disown(pool, closed)
-        await written(self._store, lambda draft: self._removed(draft, pool, closed), what)
+        async with vacant(self._store, entry, pool, lambda: self._in_use(pool), what) as closed:
+            await self._disown(pool, closed)
+            await written(self._store, lambda draft: self._removed(draft, pool, closed), what)
 
     async def _in_use(self, pool: Pool) -> str:
         owners = {ownership.node for ownership in (await owned(self._store, pool.name)).values()} - {NEXUS}

@@ -35,9 +35,9 @@ async def vacate(store: Store) -> list[str]:
 
 async def _given_back(store: Store, held: Entry, block: Entry, ownership: Ownership) -> None:
     """Raises: InUse, Changed, Conflict: it stays."""
-    closed = await vacant(store, block, ownership, lambda: _lived_in(store, held), f"block {block.key}")
     nobodys = Put(block.key, model.encode(Ownership("", 0, ownership.fence)))
-    await store.commit([Is(block.key, closed)], [nobodys, Delete(held.key)])
+    async with vacant(store, block, ownership, lambda: _lived_in(store, held), f"block {block.key}") as closed:
+        await store.commit([Is(block.key, closed)], [nobodys, Delete(held.key)])
 
 
 async def _lived_in(store: Store, held: Entry) -> str:
