@@ -85,18 +85,23 @@ async def _run(settings: NexusSettings, folder: Path) -> None:
         service = Service(store, Terms(settings.hold), boot, utc)
         guarded = Gate(application(service), settings.limits, service)
         servers = Server.over_tls(guarded, context, _refusals(service)), Server.plain(local(service))
-        working = asyncio.gather(*_works(service, settings))
+        working = [asyncio.ensure_future(work) for work in _works(service, settings)]
         serving = asyncio.gather(servers[0].serve(sockets=[outer]), servers[1].serve(sockets=[inner]))
         log.info("serving", listen=settings.listen, local=settings.local)
         stop = asyncio.ensure_future(stopping.wait())
-        await asyncio.wait((stop, working, serving), return_when=asyncio.FIRST_COMPLETED)
-        service.feed.end()
-        for server in servers:
-            server.should_exit = True
-        await serving
-        working.cancel()
-        with suppress(asyncio.CancelledError):
-            await working
+        ending: list[asyncio.Future[Any]] = [stop, serving, *working]
+        try:
+            await asyncio.wait(ending, return_when=asyncio.FIRST_COMPLETED)
+            service.feed.end()
+            for server in servers:
+                server.should_exit = True
+            await serving
+        finally:
+            for work in working:
+                work.cancel()
+            ends = await asyncio.gather(*working, return_exceptions=True)
+        for failure in (end for end in ends if isinstance(end, Exception)):
+            raise failure  # what is in the store makes no sense: somebody has to look
     log.info("stopped")
 
 
