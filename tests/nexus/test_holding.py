@@ -165,7 +165,7 @@ def test_a_pool_that_is_closed_meanwhile_gives_nothing(nexus: Nexus) -> None:
     steps = count()
 
     def between() -> None:
-        if next(steps) == 5:  # pool, record, hold, pool, block, …
+        if next(steps) == 2:  # the pool, all the rest, …
             nexus.store.add_pool(structs.replace(RESIDENTIAL, closed=True))
 
     assert finished(nexus.holding.claim("edge-1", Claim(1, POOL)), between).blocks == ()
