@@ -34,6 +34,10 @@ from wayleave.session.settings import PoolSettings
 log = structlog.get_logger()
 
 
+class StillLeased(Exception):
+    """What is to be the gateway's own is, as far as it knows, leased; the text says what to do."""
+
+
 class Nexus:
     """`changed`: blocks have come or gone; `told`: these subscribers are others, or were, as Nexus has it now."""
 
@@ -74,6 +78,18 @@ class Nexus:
         if self.directory is not None and self.directory.replica.revision is None:
             return  # nobody knows yet whom Nexus means: nothing is given back for that
         self.blocks.expect((name, str(address)) for address in fixed for network, name in shared if address in network)
+
+    def check(self, pools: Iterable[PoolSettings]) -> None:
+        """See that no pool is all the gateway's own of which it holds blocks. Raises: StillLeased."""
+        held = [ends for block in self.blocks.holder.blocks.values() if (ends := _ends_of(block)) is not None]
+        for pool in pools:
+            first, last = int(pool.network.network_address), int(pool.network.broadcast_address)
+            if pool.nexus is None and any(low <= last and first <= high for low, high in held):
+                raise StillLeased(
+                    f"pool {pool.name}: this gateway holds blocks of {pool.network} from Nexus, and others may have more: "
+                    "write pools.nexus again; to have it for its own, start once without the pool and with [nexus], "
+                    "which gives the blocks back"
+                )
 
     def serve(self, engine: Engine) -> None:
         """Have the sessions of this engine end with their blocks."""
