@@ -37,7 +37,7 @@ def test_gateways_hear_of_a_provider_as_soon_as_it_is_changed(tmp_path: Path) ->
     with running(tmp_path) as nexus:
         operator, provider = nexus.client("operator", "ops"), {"name": "isp", "tenant": "isp", "pool": "home"}
         made = {"If-None-Match": "*"}
-        tag = operator.ask("PUT", "/v1/providers/isp", provider, made).headers["ETag"]
+        tag = operator.ask("PUT", "/v1/providers/isp", provider, made).headers["etag"]
         for path, record in (
             ("lines/l1", {"name": "l1", "node": "bng1", "port": 1}),
             ("subscribers/alice", {"name": "alice", "provider": "isp", "line": "l1"}),
@@ -48,6 +48,6 @@ def test_gateways_hear_of_a_provider_as_soon_as_it_is_changed(tmp_path: Path) ->
             began = time.monotonic()
             for turn in range(5):
                 changed = {**provider, "service": f"s{turn}"}
-                tag = operator.ask("PUT", "/v1/providers/isp", changed, {"If-Match": tag}).headers["ETag"]
+                tag = operator.ask("PUT", "/v1/providers/isp", changed, {"If-Match": tag}).headers["etag"]
                 assert events.change()[1][0]["value"]["service"] == f"s{turn}"
             assert time.monotonic() - began < 3 * SETTLED / SECOND
