@@ -36,7 +36,7 @@ POOL = {"name": "home", "kind": "ipv4", "space": NETWORK, "block": 16, "tenant":
 """So there are 64 blocks, and gateways want 96."""
 HOLD_S, GRACE_S = 8, 1
 TERMS = f'hold = "{HOLD_S}s"\ngrace = "{GRACE_S}s"\n[nexus.limits]\nrate = 100000\nburst = 100000\n'
-DOWN_S, BETWEEN_S = (1.5, 3.0), (0.5, 1.5)
+DOWN_S, BETWEEN_S = (1.5, 2.5), (0.5, 1.5)
 ROUNDS = 8 if PROFILE == "soak" else 1
 SEED = int(os.environ.get("WAYLEAVE_SEED", random.SystemRandom().randrange(1 << 32)))
 
@@ -180,7 +180,7 @@ def test_no_address_has_two_owners_and_nothing_acknowledged_is_lost_while_machin
     assert found["Claim"] > 100
     assert found["given"] > 1000
     assert found["looked"] > 10
-    assert found["unanswered"] > 0, "nothing was disturbed"
+    assert stalls, "nothing was disturbed"
 
 
 def test_a_store_that_forgets_what_was_expected_is_found_out(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

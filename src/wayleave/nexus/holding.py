@@ -34,7 +34,7 @@ from wayleave.net.units import SECOND, Ns
 from wayleave.nexus import model
 from wayleave.nexus.kept import entitled
 from wayleave.nexus.model import NEXUS, OWN_EPOCH, Hold, Node, Ownership, Pool
-from wayleave.nexus.placement import order
+from wayleave.nexus.placement import order, preferred
 from wayleave.nexus.records import ATTEMPTS, again
 from wayleave.nexus.refusal import Absent, Fenced, Refused
 from wayleave.nexus.spaces import Senseless, Space, space
@@ -66,6 +66,8 @@ class Holding:
         self._store, self.terms = store, terms
         self._free: dict[str, set[int]] = {}
         """Blocks of rather full pools that nobody owned when this looked last: where to try first, and no more."""
+        self._sizes: dict[str, int] = {}
+        """How many blocks pools had when this looked last: of how many a gateway prefers some, and no more."""
 
     async def renew(self, node: str, asked: Renew) -> Held:
         """Let the hold of `node` last on, or begin one where it has none. Raises: Fenced, Busy, Unavailable.
@@ -141,17 +143,22 @@ class Holding:
         return await self._first(node, asked, (SINGLE + number for number in numbers), len(numbers))
 
     async def _claimed(self, node: str, asked: Claim) -> list[Block]:
-        blocks = (await self._space(asked.pool)).blocks
-        got = await self._first(node, asked, islice(order(node, asked.pool, blocks), PROBES), asked.count)
+        blocks = self._sizes.get(asked.pool) or await self._size(asked.pool)
+        got = await self._first(node, asked, preferred(node, asked.pool, blocks, PROBES), asked.count)
         looked = False
         while len(got) < asked.count and not looked:  # the pool is rather full: see what of it is not
             free = self._free.get(asked.pool)
             if not free:
+                blocks = await self._size(asked.pool)
                 free = set(range(blocks)) - (await owned(self._store, asked.pool)).keys()
                 self._free[asked.pool], looked = free, True
             rest = order(node, asked.pool, blocks, free)
             got += await self._first(node, asked, rest, asked.count - len(got))
         return got
+
+    async def _size(self, pool: str) -> int:
+        self._sizes[pool] = (await self._space(pool)).blocks
+        return self._sizes[pool]
 
     async def _first(self, node: str, asked: Claim, wanted: Iterable[int], count: int) -> list[Block]:
         """Take the first `count` blocks of `wanted` that can be had, or as many as there are."""

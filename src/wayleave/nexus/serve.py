@@ -41,7 +41,7 @@ LOOKS = 20
 """So many times is a hold looked at while it lasts, and at least every `SELDOM`."""
 SELDOM = Ns(5 * SECOND)
 SETTLED = SECOND
-"""How soon gateways begin to hear of a provider that was changed."""
+"""How soon gateways begin to hear of a provider that another process has changed."""
 VACATED = Ns(600 * SECOND)
 """How often blocks of Nexus's own are looked through for empty ones."""
 KEPT = Ns(3600 * SECOND)
@@ -122,6 +122,7 @@ def _works(service: Service, settings: NexusSettings) -> tuple[Coroutine[Any, An
     """Return what goes on beside the answers, for ever."""
     store = service.store
     observer, expiry = Observer(store, settings.grace), Expiry(store, settings.grace)
+    providers = Providers(store)
 
     async def reclaim() -> None:
         for key in await observer.look(boot):
@@ -137,12 +138,18 @@ def _works(service: Service, settings: NexusSettings) -> tuple[Coroutine[Any, An
         for key in await vacate(store):
             log.info("block-empty", block=key)
 
+    async def settle() -> None:
+        service.unsettled.clear()
+        await providers.settle()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(service.unsettled.wait(), SETTLED / SECOND)
+
     return (
         _ever(Ns(0), service.feed.run),
         _ever(min(SELDOM, Ns(settings.hold // LOOKS)), reclaim),
         _ever(SELDOM, expire),
         _ever(VACATED, go_back),
-        _ever(SETTLED, Providers(store).settle),
+        _ever(Ns(0), settle),
         _ever(Ns(0), lambda: _compact(store)),
     )
 
