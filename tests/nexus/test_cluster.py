@@ -11,14 +11,6 @@ from tests.nexus.service import Events, Nexus, running
 from wayleave.lab.etcd import EtcdCluster
 from wayleave.lab.waiting import wait_until
 
-ETCD = """
-[nexus.etcd]
-endpoints = [{endpoints}]
-certificate = "etcd.pem"
-key = "etcd.key"
-ca = "etcd-ca.pem"
-"""
-
 
 @pytest.fixture(scope="module")
 def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
@@ -29,14 +21,7 @@ def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
 def configured(folder: Path, etcd: EtcdCluster) -> str:
     """Write what a process shows etcd; returns what its configuration says of that."""
     folder.mkdir()
-    for name, content in (
-        ("etcd.pem", etcd.tls.certificate),
-        ("etcd.key", etcd.tls.key),
-        ("etcd-ca.pem", etcd.tls.authority),
-    ):
-        (folder / name).write_bytes(content)
-        (folder / name).chmod(0o600)
-    return ETCD.format(endpoints=", ".join(f'"{endpoint}"' for endpoint in etcd.endpoints))
+    return etcd.section(folder)
 
 
 @pytest.fixture

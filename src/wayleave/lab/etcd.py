@@ -1,4 +1,4 @@
-"""A cluster of real etcds on loopback, which know each other and their clients by certificates."""
+"""A cluster of real etcds, which know each other and their clients by certificates: on loopback, or in a lab."""
 
 from __future__ import annotations
 
@@ -6,17 +6,21 @@ import re
 import signal
 import socket
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from tempfile import mkdtemp
 from urllib.request import urlopen
 
+from wayleave.lab.namespace import Namespace
 from wayleave.lab.process import Process
 from wayleave.lab.radsec import Authority
+from wayleave.lab.site import section
 from wayleave.lab.waiting import wait_until
 from wayleave.nexus.store.etcd import Tls
 
 HERE = "127.0.0.1"
+Place = tuple[Namespace | None, str]
+"""Where a member is (None: not in a namespace), and the address by which it is reached."""
 _HEARTBEAT_MS, _ELECTION_MS = 50, 500
 _READY_S = 20.0
 
@@ -24,23 +28,24 @@ _READY_S = 20.0
 class EtcdNode:
     """One member. What it has written is kept while it is dead."""
 
-    def __init__(self, folder: Path, name: str, authority: Authority, ports: Sequence[int]) -> None:
+    def __init__(self, folder: Path, name: str, authority: Authority, place: Place, ports: Sequence[int]) -> None:
         self.name = name
         self._folder = folder
+        self._namespace, self._address = place
         self._client, self._peer, self._metrics = ports
         self._authority = authority
-        self._certificate, self._key = authority.issue(name, f"IP:{HERE}")
+        self._certificate, self._key = authority.issue(name, f"IP:{self._address}")
         self._process: Process | None = None
 
     @property
     def endpoint(self) -> str:
         """Where clients ask."""
-        return f"{HERE}:{self._client}"
+        return f"{self._address}:{self._client}"
 
     @property
     def peer(self) -> str:
         """Where the others ask, and under what name."""
-        return f"{self.name}=https://{HERE}:{self._peer}"
+        return f"{self.name}=https://{self._address}:{self._peer}"
 
     def start(self, cluster: str) -> None:
         """Start it as one of `cluster`; returns at once."""
@@ -48,10 +53,10 @@ class EtcdNode:
             "name": self.name,
             "data-dir": self._folder / self.name,
             "initial-cluster": cluster,
-            "initial-advertise-peer-urls": f"https://{HERE}:{self._peer}",
-            "listen-peer-urls": f"https://{HERE}:{self._peer}",
-            "advertise-client-urls": f"https://{HERE}:{self._client}",
-            "listen-client-urls": f"https://{HERE}:{self._client}",
+            "initial-advertise-peer-urls": f"https://{self._address}:{self._peer}",
+            "listen-peer-urls": f"https://{self._address}:{self._peer}",
+            "advertise-client-urls": f"https://{self._address}:{self._client}",
+            "listen-client-urls": f"https://{self._address}:{self._client}",
             "listen-metrics-urls": f"http://{HERE}:{self._metrics}",
             "heartbeat-interval": _HEARTBEAT_MS,
             "election-timeout": _ELECTION_MS,
@@ -64,7 +69,8 @@ class EtcdNode:
                 f"{side}key-file": self._key,
             }
         argv = ["etcd", *(f"--{name}={value}" for name, value in arguments.items())]
-        self._process = Process(argv, self._folder / f"{self.name}.log")
+        words = self._namespace.command(*argv) if self._namespace else argv
+        self._process = Process(words, self._folder / f"{self.name}.log")
 
     def kill9(self) -> None:
         """SIGKILL."""
@@ -81,6 +87,11 @@ class EtcdNode:
         assert self._process
         self._process.signal(signal.SIGCONT)
 
+    @property
+    def alive(self) -> bool:
+        """Its process runs."""
+        return self._process is not None and self._process.alive
+
     def leads(self) -> bool:
         """Does it say that it is the leader? False, too, if it says nothing."""
         return "etcd_server_is_leader 1" in self._asked("metrics")
@@ -94,25 +105,36 @@ class EtcdNode:
         return self._process.output()[-2000:] if self._process else ""
 
     def _asked(self, path: str) -> str:
-        try:
-            with urlopen(f"http://{HERE}:{self._metrics}/{path}", timeout=1) as answer:
+        def ask() -> str:
+            with suppress(OSError), urlopen(f"http://{HERE}:{self._metrics}/{path}", timeout=1) as answer:
                 return str(answer.read().decode())
-        except OSError:
             return ""
+
+        return self._namespace.call(ask) if self._namespace else ask()
 
 
 class EtcdCluster:
     """Members that know each other; the cluster stands when the block begins, and is gone with it."""
 
-    def __init__(self, folder: Path, nodes: int = 3) -> None:
+    def __init__(self, folder: Path, places: Sequence[Place] = ((None, HERE),) * 3) -> None:
         folder = Path(mkdtemp(prefix="etcd-", dir=folder))
         authority = Authority(folder, "etcd's CA")
-        ports = free_ports(3 * nodes)
-        self.nodes = [EtcdNode(folder, f"n{i}", authority, ports[3 * i : 3 * i + 3]) for i in range(nodes)]
+        ports = free_ports(3 * len(places))
+        self.nodes = [
+            EtcdNode(folder, f"n{i}", authority, place, ports[3 * i : 3 * i + 3]) for i, place in enumerate(places)
+        ]
         self.endpoints = [node.endpoint for node in self.nodes]
         certificate, key = authority.issue("nexus")
         self.tls = Tls(authority.certificate.read_bytes(), certificate.read_bytes(), key.read_bytes())
         """What its clients show and believe."""
+
+    def section(self, folder: Path) -> str:
+        """Put what a Nexus shows and believes into a folder; returns what its configuration says of the cluster."""
+        files = {"certificate": "etcd.pem", "key": "etcd.key", "ca": "etcd-ca.pem"}
+        for name, content in zip(files.values(), (self.tls.certificate, self.tls.key, self.tls.authority), strict=True):
+            (folder / name).touch(0o600)
+            (folder / name).write_bytes(content)
+        return section("[nexus.etcd]", {"endpoints": self.endpoints, **files})
 
     def __enter__(self) -> EtcdCluster:
         with ExitStack() as started:

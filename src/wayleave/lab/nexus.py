@@ -1,4 +1,4 @@
-"""Nexus in the lab: `nexus serve` on a host of its own beside the core router, with an authority of `nexus certs`.
+"""Nexus in the lab: `nexus serve` on a host of its own beside the core router, with certificates of an authority's.
 
 with Lab([Line(100, 1)], others=[[Line(100, 1)]]) as lab, nexus_in(lab) as nexus:
     nexus.ask("PUT", "/v1/pools/home", {...})
@@ -28,9 +28,11 @@ from wayleave.lab.process import Process
 from wayleave.lab.site import Site, section
 from wayleave.lab.topology import Lab
 from wayleave.lab.waiting import wait_until
+from wayleave.nexus import certificates
 
 PORT, LOCAL = 7443, "127.0.0.1:7444"
 SQLITE = 'store = "sqlite:nexus.sqlite"'
+_DAYS = 30
 _COMMAND = (sys.executable, "-m", "wayleave.cli.nexus")
 _WITHIN_S = 20.0
 _serial = itertools.count()
@@ -48,28 +50,63 @@ class NexusFailed(Exception):
     """Nexus did not start, or refuses what a test needs; the text says why."""
 
 
-class NexusHost(Host):
-    """The host, and the process on it. Its state is in its folder, and outlives the process."""
+class Certificates:
+    """What `nexus certs` makes: an authority, and a certificate for whoever is asked for, made once."""
 
-    def __init__(self, namespace: Namespace, folder: Path, address: IPv4Interface, more: str) -> None:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.ca = certificates.init(folder, "the lab's CA", _DAYS)
+
+    def of(self, role: str, name: str, *addresses: str) -> Path:
+        """Return the path of a certificate; its key is beside it. `addresses`: a server's."""
+        path = self._folder / f"{name}.pem"
+        return path if path.exists() else certificates.issue(self._folder, role, name, addresses, _DAYS)
+
+    def files(self, role: str, name: str, *addresses: str) -> dict[str, Path]:
+        """Return the keys of a configuration that name all that one shows and believes."""
+        certificate = self.of(role, name, *addresses)
+        return {"certificate": certificate, "key": certificate.with_suffix(".key"), "ca": self.ca}
+
+
+class NexusHost(Host):
+    """The host, and the process on it. Its state is in its folder, or in etcd, and outlives the process."""
+
+    def __init__(self, namespace: Namespace, folder: Path, address: IPv4Interface, shown: Certificates) -> None:
         super().__init__(namespace, "eth0", folder)
         self.interface = address
         self.url = f"https://{address.ip}:{PORT}"
         self.process: Process | None = None
-        self.authority = folder / "ca"
-        self._command("certs", "init", str(self.authority))
-        self._issue("server", "nexus", str(address.ip))
-        certificates = {"certificate": "ca/nexus.pem", "key": "ca/nexus.key", "ca": "ca/ca.pem"}
-        head = section("[nexus]", {"listen": f"{address.ip}:{PORT}", "local": LOCAL, **certificates})
-        (folder / "nexus.toml").write_text(f"{head}{more}\n")
+        self.certificates = shown
+
+    def configure(self, more: str) -> None:
+        """Write its configuration; `more`: what follows in [nexus]."""
+        own = self.certificates.files("server", self.folder.name, str(self.interface.ip))
+        head = section("[nexus]", {"listen": f"{self.interface.ip}:{PORT}", "local": LOCAL, **own})
+        (self.folder / "nexus.toml").write_text(f"{head}{more}\n")
 
     # ---- the process --------------------------------------------------------------------
 
     def start(self) -> None:
         """Start it, with what it kept; returns when it answers. Raises: NexusFailed with its log."""
+        self.launch()
+        self.wait_ready()
+
+    def launch(self) -> None:
+        """Start it, and return at once."""
         self.process = self.spawn(*_COMMAND, "serve", "--config", str(self.folder / "nexus.toml"), log="nexus")
+
+    def wait_ready(self) -> None:
+        """Wait until it answers. Raises: NexusFailed with its log."""
+        process = self.process
+        assert process is not None
+
+        def answers() -> bool:
+            if not process.alive:
+                raise NexusFailed(f"nexus ended with status {process.status}:\n{self.log[-4000:]}")
+            return self.ready()
+
         try:
-            wait_until(self._ready, "Nexus that is ready", _WITHIN_S)
+            wait_until(answers, "Nexus that is ready", _WITHIN_S)
         except TimeoutError as error:
             raise NexusFailed(f"{error}; its log ends:\n{self.log[-4000:]}") from error
 
@@ -93,13 +130,16 @@ class NexusHost(Host):
         """What the present process wrote."""
         return self.process.output() if self.process is not None else ""
 
-    def _ready(self) -> bool:
-        assert self.process is not None
-        if not self.process.alive:
-            raise NexusFailed(f"nexus ended with status {self.process.status}:\n{self.log[-4000:]}")
+    @property
+    def alive(self) -> bool:
+        """Its process runs."""
+        return self.process is not None and self.process.alive
+
+    def ready(self) -> bool:
+        """Whether it says that its store answers."""
 
         def ask() -> bool:
-            with suppress(OSError), urlopen(f"http://{LOCAL}/readyz", timeout=2) as answer:
+            with suppress(OSError), urlopen(f"http://{LOCAL}/readyz", timeout=5) as answer:
                 return bool(answer.status == http.HTTPStatus.OK)
             return False
 
@@ -109,8 +149,7 @@ class NexusHost(Host):
 
     def section(self, site: Site, *servers: str) -> str:
         """Return what a gateway's configuration says of it, with a certificate of the gateway's. `servers`: instead."""
-        certificate = self._certificate("node", site.instance)
-        files = {"certificate": certificate, "key": certificate.with_suffix(".key"), "ca": self.authority / "ca.pem"}
+        files = self.certificates.files("node", site.instance)
         return section("[nexus]", {"servers": servers or (self.url,), **files})
 
     def ask(
@@ -123,8 +162,8 @@ class NexusHost(Host):
         name: str = "operator",
     ) -> Answer:
         """Ask it from its own host, as who has a certificate of a role. Raises: OSError if it does not answer."""
-        certificate = self._certificate(role, name)
-        context = ssl.create_default_context(cafile=self.authority / "ca.pem")
+        certificate = self.certificates.of(role, name)
+        context = ssl.create_default_context(cafile=self.certificates.ca)
         context.load_cert_chain(certificate, certificate.with_suffix(".key"))
 
         def exchange() -> Answer:
@@ -146,19 +185,6 @@ class NexusHost(Host):
         if answer.status >= http.HTTPStatus.BAD_REQUEST:
             raise NexusFailed(f"PUT {path}: {answer.status} {answer.body}")
 
-    def _certificate(self, role: str, name: str) -> Path:
-        path = self.authority / f"{name}.pem"
-        if not path.exists():
-            self._issue(role, name)
-        return path
-
-    def _issue(self, role: str, name: str, *addresses: str) -> None:
-        words = (word for address in addresses for word in ("--address", address))
-        self._command("certs", "issue", str(self.authority), "--role", role, "--name", name, *words)
-
-    def _command(self, *words: str) -> None:
-        self.run(*_COMMAND, *words)
-
     # ---- the way to it ------------------------------------------------------------------
 
     def cut_off(self, site: Site) -> None:
@@ -173,16 +199,24 @@ class NexusHost(Host):
 @contextmanager
 def nexus_in(lab: Lab, more: str = SQLITE) -> Iterator[NexusHost]:
     """Yield a Nexus that runs, with no pools. `more`: the rest of its configuration, in [nexus]."""
+    with host_in(lab, Certificates(lab.folder / f"ca{next(_serial)}")) as host:
+        host.configure(more)
+        host.start()
+        yield host
+
+
+@contextmanager
+def host_in(lab: Lab, shown: Certificates) -> Iterator[NexusHost]:
+    """Yield a host beside the core on which nothing runs yet."""
     number = next(_serial)
     namespace = Namespace(f"{lab.name}-nexus{number}")
     folder = lab.folder / f"nexus{number}"
     folder.mkdir()
     create_all([namespace])
     try:
-        host = NexusHost(namespace, folder, IPv4Interface(f"203.0.113.{16 * (number % 16) + 2}/28"), more)
+        host = NexusHost(namespace, folder, IPv4Interface(f"203.0.113.{16 * (number % 16) + 2}/28"), shown)
         try:
             lab.beside_core(host, f"nx{number}", host.interface)
-            host.start()
             yield host
         finally:
             host.close()
