@@ -17,6 +17,7 @@ import ssl
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -55,12 +56,17 @@ class Certificates:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.ca = certificates.init(folder, "the lab's CA", _DAYS)
+
+    @cached_property
+    def ca(self) -> Path:
+        """The authority's own."""
+        return certificates.init(self._folder, "the lab's CA", _DAYS)
 
     def of(self, role: str, name: str, *addresses: str) -> Path:
         """Return the path of a certificate; its key is beside it. `addresses`: a server's."""
-        path = self._folder / f"{name}.pem"
-        return path if path.exists() else certificates.issue(self._folder, role, name, addresses, _DAYS)
+        folder = self.ca.parent
+        path = folder / f"{name}.pem"
+        return path if path.exists() else certificates.issue(folder, role, name, addresses, _DAYS)
 
     def files(self, role: str, name: str, *addresses: str) -> dict[str, Path]:
         """Return the keys of a configuration that name all that one shows and believes."""
