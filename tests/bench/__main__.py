@@ -15,7 +15,23 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from . import clients, control, dhcp, dial, exchange, forward, idle, nexus, packet, radius, redial, report, start, storm
+from . import (
+    blocks,
+    clients,
+    control,
+    dhcp,
+    dial,
+    exchange,
+    forward,
+    idle,
+    nexus,
+    packet,
+    radius,
+    redial,
+    report,
+    start,
+    storm,
+)
 
 BENCHES: dict[str, Callable[[bool], report.Result]] = {
     "packet": packet.bench,
@@ -31,6 +47,7 @@ BENCHES: dict[str, Callable[[bool], report.Result]] = {
     "idle": idle.bench,
     "radius": radius.bench,
     "nexus": nexus.bench,
+    "blocks": blocks.bench,
 }
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import uvloop
 
 from tests.nexus.service import HERE, Nexus
+from wayleave.nexus.holding import Holding
 from wayleave.nexus.lines import Lines
 from wayleave.nexus.model import Line, Provider, Subscriber
 from wayleave.nexus.providers import Providers
@@ -50,7 +51,7 @@ def provider(number: int) -> Provider:
 
 async def load(store: Store, count: int) -> None:
     """Make all of it, `AT_ONCE` at once."""
-    providers, lines, subscribers = Providers(store), Lines(store), Subscribers(store)
+    providers, lines, subscribers = Providers(store), Lines(store), Subscribers(store, Holding(store).own)
     for number in range(PROVIDERS):
         await providers.put(provider(number), 0)
     for begin in range(0, count, AT_ONCE):

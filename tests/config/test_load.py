@@ -791,3 +791,42 @@ def test_what_would_count_for_nothing_is_told(file: Path, was: str, put: str, sa
     told = problems(file, GOOD.replace(was, put))
     assert told[0].startswith(said), told
     assert all(problem.startswith((said, "pppoe.authentication: nobody on port 1")) for problem in told)
+
+
+SHARED = GOOD.replace('lease = "30m"', 'lease = "30m"\nnexus = "home"')
+WITH_NEXUS = """
+[nexus]
+servers = ["https://nexus.example:7443"]
+certificate = "bng1.pem"
+key = "bng1.key"
+ca = "ca.pem"
+"""
+
+
+def test_a_shared_pool_needs_a_nexus_and_is_one_pool_here(file: Path) -> None:
+    assert problems(file, SHARED) == [
+        "pools[residential].nexus: there is no Nexus to lease its blocks from: write [nexus], or leave this out"
+    ]
+    file.write_text(SHARED + WITH_NEXUS)
+    assert load(file).settings.pools[0].nexus == "home"
+    other = '\n[[pools]]\nname = "other"\nnetwork = "10.0.0.0/24"\ngateway = "10.0.0.1"\nnexus = "home"\n'
+    assert problems(file, SHARED + WITH_NEXUS + other) == [
+        "pools[other].nexus: home is pools[residential]'s already: its blocks can be in one pool alone"
+    ]
+
+
+def test_addresses_of_a_shared_pool_are_not_kept_here(file: Path, tmp_path: Path) -> None:
+    reserved = '\n[[pools.reservations]]\naddress = "100.64.0.9"\nmac = "02:00:00:00:00:01"\n\n[authorization]'
+    assert problems(file, SHARED.replace("\n[authorization]", reserved) + WITH_NEXUS) == [
+        "pools[residential].reservations: 100.64.0.9 is Nexus' to keep: give it to a subscriber there (`address`)"
+    ]
+    people = tmp_path / "people.toml"
+    people.write_text('[[subscribers]]\nname = "smith"\nline = "1"\naddress = "100.64.0.9"\n')
+    named = SHARED.replace('default = "residential"', 'default = "residential"\nsubscribers = "people.toml"')
+    file.write_text(named + WITH_NEXUS)
+    with pytest.raises(ConfigurationError) as caught:
+        load(file)
+    (problem,) = caught.value.problems
+    assert problem.endswith(
+        "subscribers[smith].address: pool residential is shared: 100.64.0.9 is Nexus' to keep, for a subscriber there"
+    )

@@ -11,7 +11,7 @@ from tests.daemon.shared_world import GRACE, HOLD, LEASE, POOL, Nexus, Site, sit
 from wayleave.daemon.blocks import bounds
 from wayleave.daemon.derived import terms_of
 from wayleave.net.units import SECOND
-from wayleave.proto.nexus.messages import Claim, Claimed, GiveBack, Held, Renew
+from wayleave.proto.nexus.messages import Block, Claim, Claimed, GiveBack, Held, Renew
 from wayleave.session.model import IN_FLIGHT
 from wayleave.session.refusal import Reason
 
@@ -227,3 +227,37 @@ def test_what_is_given_back_is_off_the_disk_before_nexus_hears_of_it(monkeypatch
     monkeypatch.setattr(nexus, "answer", listens)
     seconds(gateway, 2 * 3600 * SECOND)
     assert returned
+
+
+def test_a_block_of_another_pool_than_is_meant_here_is_of_no_use_and_that_is_said() -> None:
+    gateway = site("a", Nexus())
+    strange = [Block("shared", 9, "192.0.2.0", "192.0.2.7", 1), Block("shared", 10, "2001:db8::/56", "x", 1)]
+    gateway.clock.wait(HOLD // 2)
+    assert gateway.blocks.request(gateway.clock.boot()) == Renew(1)
+    own = list(gateway.blocks.holder.blocks.values())
+    gateway.blocks.receive(Held(1, 1, HOLD, (*own, *strange)), gateway.clock.boot())
+    gateway.written()
+    assert gateway.blocks.shares["shared"].strange.startswith("2001:db8::/56-x of shared is not in 10.0.0.0/26")
+    assert gateway.arrive(1) is not None, "what is of use is used"
+
+
+def test_a_disk_that_refuses_keeps_what_is_believed_as_it_was() -> None:
+    gateway = site("a", Nexus())
+    gateway.disk.failing = True
+    before = gateway.blocks.until
+    for _ in range(HOLD // SECOND):
+        seconds(gateway, SECOND)
+    assert gateway.blocks.until == before, "what the disk does not have is not believed"
+    gateway.disk.failing = False
+    seconds(gateway, 2 * SECOND)
+    assert gateway.blocks.until > before
+
+
+def test_a_pool_that_is_shared_no_more_has_its_blocks_given_back() -> None:
+    nexus = Nexus()
+    gateway = site("a", nexus)
+    assert gateway.blocks.of("shared")
+    gateway.blocks.equip([], {})
+    seconds(gateway, 3 * SECOND)
+    assert gateway.blocks.of("shared") == []
+    assert not [key for key in nexus.store.entries if key.startswith("held/")]

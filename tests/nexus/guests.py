@@ -23,8 +23,8 @@ PATIENCE = Ns(2 * SECOND)
 class Guest:
     """One that has a unit by `mode`."""
 
-    def __init__(self, world: World, name: str, clock: Clock, mode: Mode) -> None:
-        self._world, self.name, self._clock, self._mode = world, name, clock, mode
+    def __init__(self, world: World, name: str, clock: Clock, mode: Mode, restless: float = 0.05) -> None:
+        self._world, self.name, self._clock, self._mode, self._restless = world, name, clock, mode, restless
         self.cut_until = 0
         self._requests = 0
         self.replace()
@@ -56,7 +56,7 @@ class Guest:
                 self._again, self._rid = None, self._rid[1:]
         if self._has is not None and not self.believed:
             self._has = None
-        if self._has is not None and choose.random() < 0.05:
+        if self._has is not None and choose.random() < self._restless:
             self._rid.append(self._has.id)
             self._has = None
         if self._asked is None:
@@ -115,3 +115,8 @@ def mixed(world: World, name: str, clock: Clock) -> Guest:
 def limited(world: World, name: str, clock: Clock) -> Guest:
     """One whose time is limited."""
     return Guest(world, name, clock, Mode.TTL)
+
+
+def brief(world: World, name: str, clock: Clock) -> Guest:
+    """One that comes and goes."""
+    return Guest(world, name, clock, Mode.SESSION, 0.5)

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from wayleave.net.units import MILLISECOND, SECOND, BootNs, Ns
+from wayleave.nexus import vacating
 from wayleave.nexus.allocations import Allocations, Asked, Expiry
 from wayleave.nexus.holding import Holding, Terms
 from wayleave.nexus.model import Kind, Pool
@@ -115,6 +116,8 @@ class Server:
         if self.alive:
             self.world.run(self, self.observer.look(self.clock), lambda _: None)
             self.world.run(self, self.expiry.look(self.clock), lambda _: None)
+            if self.world.guests and self.world.random.random() < 0.5:
+                self.world.run(self, vacating.vacate(self.store), lambda _: None)
         self.world.after(self.world.about(LOOK_EVERY), self.look)
 
     def answer(self, node: str, request: Question, reply: Callable[[Any], None]) -> None:

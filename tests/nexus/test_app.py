@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import signal
 import ssl
 from collections.abc import Iterator
@@ -62,6 +63,12 @@ def test_without_a_certificate_there_is_no_connection(nexus: Nexus) -> None:
     nobody = Client(nexus.port, ssl.create_default_context(cafile=nexus.authority / "ca.pem"))
     with pytest.raises(NOT_LET_ON):
         nobody.ask("POST", "/v1/hold/renew", {"epoch": 0})
+    assert refused(nexus, "PEER_DID_NOT_RETURN_A_CERTIFICATE")
+
+
+def refused(nexus: Nexus, reason: str) -> bool:
+    """Whether somebody was not let on for a reason, as its metrics tell."""
+    return f'wayleave_nexus_handshakes_refused_total{{reason="{reason}"}}' in nexus.metrics()
 
 
 def test_a_certificate_of_another_authority_is_refused(nexus: Nexus, tmp_path: Path) -> None:
@@ -75,6 +82,9 @@ def test_an_expired_certificate_is_refused(nexus: Nexus) -> None:
     late = certificates.issue(nexus.authority, "node", "late", (), -1)
     with pytest.raises(NOT_LET_ON):
         Client(nexus.port, nexus.context(late)).ask("POST", "/v1/hold/renew", {"epoch": 0})
+    assert refused(nexus, "CERTIFICATE_VERIFY_FAILED")
+    (said,) = [json.loads(line) for line in nexus.process.output().splitlines() if "expired" in line]
+    assert (said["event"], said["why"]) == ("not-let-on", "certificate has expired")
 
 
 def test_a_servers_certificate_is_none_of_a_client(nexus: Nexus) -> None:
@@ -167,7 +177,8 @@ def test_streams_end_when_it_stops(tmp_path: Path) -> None:
         nexus.process.signal(signal.SIGTERM)
         assert events.rest() == []
         assert nexus.process.wait() == 0
-        assert "error" not in nexus.process.output()
+        said = [json.loads(line)["event"] for line in nexus.process.output().splitlines()]
+        assert said == ["serving", "stopped"]
 
 
 def test_who_reads_nothing_of_its_stream_is_let_go(nexus: Nexus) -> None:

@@ -170,6 +170,8 @@ def test_a_pool_that_is_closed_meanwhile_gives_nothing(nexus: Nexus) -> None:
 
     assert finished(nexus.holding.claim("edge-1", Claim(1, POOL)), between).blocks == ()
     assert not any(key.startswith(model.BLOCKS) for key in nexus.store.entries)
+    assert next(steps) < 2 * BLOCKS, "it does not go on to try them all"
+    assert finished(nexus.holding.own(POOL, 3)) is None
 
 
 def test_who_looked_at_a_full_pool_tries_what_was_free_before_it_looks_again(

@@ -144,6 +144,16 @@ def test_a_pool_does_not_grow_into_another(pools: Pools) -> None:
         run(pools.put(structs.replace(HOME, space="100.64.0.0/25"), at))
 
 
+def test_a_tenant_has_so_many_pools_and_no_more(pools: Pools, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wayleave.nexus.pools.MOST_POOLS", 2)
+    for number in range(2):
+        at = run(pools.put(structs.replace(HOME, name=f"p-{number}", space=f"10.{number}.0.0/16"), 0))
+    with pytest.raises(Refused, match="2 pools of addresses, and that is the most"):
+        run(pools.put(HOME, 0))
+    run(pools.put(structs.replace(HOME, name="p-1", space="10.1.0.0/16", closed=True), at))
+    run(pools.put(structs.replace(HOME, tenant="other"), 0))
+
+
 @pytest.mark.parametrize(
     ("pool", "says"),
     [

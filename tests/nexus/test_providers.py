@@ -109,6 +109,13 @@ def test_a_realm_is_one_providers(network: Network) -> None:
     change(network, structs.replace(BETA, realms=("acme.example",)))
 
 
+def test_a_change_that_is_refused_leaves_a_provider_open(network: Network) -> None:
+    """It was closed meanwhile, as a realm was to go."""
+    with pytest.raises(Exists):
+        change(network, structs.replace(BETA, realms=("acme.example",)))
+    assert run(network.providers.get("beta")).record == BETA
+
+
 def test_a_realm_that_a_subscriber_has_stays(network: Network) -> None:
     run(network.subscribers.put(BOB, 0))
     with pytest.raises(InUse, match="subscribers of a realm that is to go: bob"):

@@ -56,6 +56,7 @@ async def inside(folder: Path) -> AsyncIterator[Inside]:
     server = Server.over_tls(
         Gate(application(service), LimitSettings(), service),
         server_context(ours, ours.with_suffix(".key"), authority, "nexus"),
+        lambda _: None,
     )
     listener = socket.create_server((HERE, nexus.port))
     tasks = [asyncio.ensure_future(server.serve(sockets=[listener])), asyncio.ensure_future(service.feed.run())]

@@ -19,7 +19,7 @@ from wayleave.nexus.refusal import Absent, Fenced
 from wayleave.nexus.store.port import Delete, Entry, Is, Put
 from wayleave.proto.nexus.messages import Block, Claim, GiveBack
 
-from .guests import limited, mixed
+from .guests import brief, limited, mixed
 from .memory import MemoryStore
 from .simulation import Violation, World
 
@@ -36,6 +36,11 @@ def fleeting(seed: int) -> World:
     return World(seed, 1, (limited,) * 10, "100.64.0.0/29")
 
 
+def changing(seed: int) -> World:
+    """A pool of two blocks, one of which is Nexus's now and then, as two guests come and go."""
+    return World(seed, 2, (brief,) * 2, "100.64.0.0/29")
+
+
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_no_unit_ever_has_two_holders(seed: int) -> None:
     World(seed).run_for(STEPS)
@@ -44,6 +49,11 @@ def test_no_unit_ever_has_two_holders(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_nor_if_nexus_hands_out_units_of_the_same_pool_itself(seed: int) -> None:
     crowded(seed).run_for(STEPS)
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_nor_if_blocks_come_and_go(seed: int) -> None:
+    changing(seed).run_for(STEPS)
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))

@@ -129,6 +129,8 @@ def _shared(path: str, pool: PoolSettings, tree: Configuration, before: dict[str
         return
     if tree.nexus is None:
         yield f"{path}.nexus", "there is no Nexus to lease its blocks from: write [nexus], or leave this out"
+    for item in getattr(pool, "reservations", ()):
+        yield f"{path}.reservations", f"{item.address} is Nexus' to keep: give it to a subscriber there (`address`)"
     if before.setdefault(pool.nexus, path) != path:
         yield f"{path}.nexus", f"{pool.nexus} is {before[pool.nexus]}'s already: its blocks can be in one pool alone"
 
@@ -247,6 +249,7 @@ def _subscribers(file: SubscribersFile, tree: Configuration) -> Iterator[Problem
     addresses = _reserved_addresses(tree)
     for path, entry in _each("subscribers", file.subscribers):
         yield from _entry(path, entry, tree, keys, addresses)
+        yield from sensible(_kept_here(path, entry, tree))
 
 
 def _entry(
@@ -366,6 +369,16 @@ def _in_its_pool(path: str, entry: Subscriber, tree: Configuration) -> Iterator[
     why = pool.why_not_static(entry.address, f" of pool {pool.name}") if entry.address is not None else None
     if why is not None:
         yield f"{path}.address", why
+
+
+def _kept_here(path: str, entry: Subscriber, tree: Configuration) -> Iterator[Problem]:
+    """Complain of an address of a shared pool: who is in the machine's own file is nobody to Nexus."""
+    pool = _named(tree.pools, entry.pool or tree.authorization.default)
+    if pool is not None and pool.nexus is not None and entry.address is not None:
+        yield (
+            f"{path}.address",
+            f"pool {pool.name} is shared: {entry.address} is Nexus' to keep, for a subscriber there",
+        )
 
 
 def _why_not_option(name: str, value: object) -> str | None:

@@ -19,7 +19,7 @@ from wayleave.daemon.review import PoolTerms
 from wayleave.io.writes import Stand, Write
 from wayleave.net.units import SECOND, BootNs, Ns, after
 from wayleave.proto.nexus.holder import Holder, News, Request, Standing, Unit
-from wayleave.proto.nexus.messages import Block, Claimed, Held
+from wayleave.proto.nexus.messages import Block, Claim, Claimed, Held
 from wayleave.session.growth import Growth
 from wayleave.session.model import NEVER
 from wayleave.session.pool import Pool
@@ -46,6 +46,8 @@ class Share:
     pool: Pool
     growth: Growth
     not_before: BootNs = NEVER
+    strange: str = ""
+    """A block that was leased and is of no use here; empty: there is none."""
 
 
 class Blocks:
@@ -64,7 +66,7 @@ class Blocks:
         self._disk, self._end, self._changed = disk, end, changed
         self.shares: dict[str, Share] = {}
         self._recorded = self.holder.standing
-        self._writing = False
+        self._writing: Standing | None = None
         self._refused = False
         self._vacant: dict[tuple[str, int], BootNs] = {}
         self._expected: set[Unit] = set()
@@ -72,7 +74,7 @@ class Blocks:
     @property
     def writing(self) -> bool:
         """Whether the disk is yet to say that it has the hold as it is believed."""
-        return self._writing
+        return self._writing is not None
 
     # ---- pools --------------------------------------------------------------------------
 
@@ -86,6 +88,8 @@ class Blocks:
                 before = self.shares.get(item.nexus)
                 shares[item.nexus] = Share(terms.pool, before.growth if before is not None else Growth())
                 equipped[item.name] = replace(terms, tenure=self.tenure)
+        for name in self.shares.keys() - shares.keys():
+            self.holder.want(name, 0)
         self.shares = shares
         for block in self._recorded.blocks:
             if block.key in self.holder.blocks:
@@ -101,6 +105,11 @@ class Blocks:
         self._expected = set(units)
         self.holder.want_units(self._expected)
 
+    def lives_in(self, block: Block) -> bool:
+        """Whether somebody here could have an address of a block."""
+        share = self.shares.get(block.pool)
+        return share is not None and _within(block, share.pool.network)
+
     def shared(self) -> Iterable[tuple[str, Share]]:
         """What the gateway has of shared pools, by Nexus' names of them."""
         return self.shares.items()
@@ -111,12 +120,12 @@ class Blocks:
 
     def networks(self, name: str) -> list[IPv4Network]:
         """The blocks of a shared pool, as what routes lead to."""
-        return [network for block in self.of(name) for network in summarize_address_range(*bounds(block))]
+        mine = filter(self.lives_in, self.of(name))
+        return [network for block in mine for network in summarize_address_range(*bounds(block))]
 
     def _gain(self, block: Block) -> None:
-        share = self.shares.get(block.pool)
-        if share is not None:
-            first, last = bounds(block)
+        if self.lives_in(block):
+            share, (first, last) = self.shares[block.pool], bounds(block)
             share.pool.gain(first, last)
             if not block.single:
                 share.growth.block = int(last) - int(first) + 1
@@ -134,10 +143,10 @@ class Blocks:
     def receive(self, answer: Held | Claimed | None, now: BootNs) -> None:
         """Take in what Nexus answered; None: it was done."""
         asked = self.holder.asked
+        self._find_strange(answer.blocks if answer is not None else ())
         news = self.holder.receive(answer, now)
-        if isinstance(answer, Claimed) and asked is not None and not news.gained:
-            for share in self.shares.values():
-                share.not_before = after(now, AGAIN)
+        if isinstance(asked, Claim) and not asked.units and not news.gained and asked.pool in self.shares:
+            self.shares[asked.pool].not_before = after(now, AGAIN)
         self._take(news)
 
     def fence(self, now: BootNs) -> None:
@@ -147,6 +156,13 @@ class Blocks:
     def fail(self, now: BootNs) -> None:
         """Take in that there was no answer, or none that helps."""
         self.holder.fail(now)
+
+    def _find_strange(self, blocks: Iterable[Block]) -> None:
+        """Note what is leased and cannot be lived in: it is held, and nothing comes of it."""
+        for block in blocks:
+            share = self.shares.get(block.pool)
+            if share is not None and not self.lives_in(block):
+                share.strange = f"{block.first}-{block.last} of {block.pool} is not in {share.pool.network}"
 
     def _take(self, news: News) -> None:
         self.until = BootNs(min(self.until, self.holder.until))  # for less at once; for more once it is on the disk
@@ -158,33 +174,34 @@ class Blocks:
             self._write()
 
     def _lose(self, block: Block) -> None:
-        share = self.shares.get(block.pool)
-        if share is not None:
-            share.pool.lose(*bounds(block))
+        if self.lives_in(block):
+            self.shares[block.pool].pool.lose(*bounds(block))
         self._vacant.pop(block.key, None)
 
     # ---- how much of it -----------------------------------------------------------------
 
     def _size(self, now: BootNs) -> None:
         """Ask for more blocks, or give some back, as newcomers come."""
+        excess = [block for block in self.holder.blocks.values() if self._unwanted(block)]
         for name, share in self.shares.items():
             held, spare = share.pool.held, share.pool.spare
             share.growth.note(held, now)
-            wanted = share.growth.lacking(held, spare) if now >= share.not_before else 0
+            wanted = share.growth.lacking(held, spare) if now >= share.not_before and not share.strange else 0
             self.holder.want(name, wanted)
-            if not wanted and (excess := share.growth.excess(held, spare)):
-                self._return(self._idle(name, share.pool, now)[:excess])
-        self._return([block for block in self.holder.blocks.values() if self._unwanted(block)])
+            if not wanted and (count := share.growth.excess(held, spare)):
+                excess += self._idle(name, share.pool, now)[:count]
+        self._return(excess)
 
     def _unwanted(self, block: Block) -> bool:
-        """Whether it is of no use: its pool is not shared here any more, or its subscriber is somewhere else.
+        """Whether it is of no use: it is not of a pool that is shared here, or its subscriber is somewhere else.
 
         Who still lives on that one's address is ended first.
         """
-        share = self.shares.get(block.pool)
-        if share is None or not block.single or (block.pool, block.first) in self._expected:
-            return share is None
-        if not share.pool.vacant(*bounds(block)):
+        if not self.lives_in(block):
+            return True
+        if not block.single or (block.pool, block.first) in self._expected:
+            return False
+        if not self.shares[block.pool].pool.vacant(*bounds(block)):
             self._end([block])
             return False
         return True
@@ -193,7 +210,7 @@ class Blocks:
         """The blocks of a pool where nobody has been for a while, the last first."""
         found = []
         for block in reversed(self.of(name)):
-            if block.single:
+            if block.single or not self.lives_in(block):
                 continue
             if not pool.vacant(*bounds(block)):
                 self._vacant.pop(block.key, None)
@@ -212,15 +229,15 @@ class Blocks:
     # ---- the disk -----------------------------------------------------------------------
 
     def _write(self) -> None:
-        self._writing, self._refused = True, False
-        self._disk.stand(self.holder.standing)
+        self._writing, self._refused = self.holder.standing, False
+        self._disk.stand(self._writing)
         self._disk.flush()
 
     def recorded(self, group: Iterable[Write], error: str | None) -> None:
         """Take a completed group of the store: what of it is the hold counts from now on."""
         for write in group:
-            if isinstance(write, Stand):
-                self._writing, self._refused = False, error is not None
+            if isinstance(write, Stand) and write.standing is self._writing:
+                self._writing, self._refused = None, error is not None
                 if error is None:
                     self._publish(write.standing)
 
@@ -231,6 +248,15 @@ class Blocks:
             self._gain(block)
         if standing.blocks != before.blocks:
             self._changed()
+
+
+def _within(block: Block, network: IPv4Network) -> bool:
+    """Whether a block is addresses of a network: Nexus may mean another pool by the name."""
+    try:
+        first, last = bounds(block)
+    except ValueError:
+        return False
+    return first in network and last in network and first <= last
 
 
 def bounds(block: Block) -> tuple[IPv4Address, IPv4Address]:

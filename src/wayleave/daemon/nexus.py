@@ -130,7 +130,7 @@ class Nexus:
     def _end(self, blocks: Sequence[Block]) -> None:
         """These blocks are not the gateway's any more: who lives there is gone."""
         shares = self.blocks.shares
-        ranges = [(shares[block.pool].pool.name, *bounds(block)) for block in blocks if block.pool in shares]
+        ranges = [(shares[block.pool].pool.name, *bounds(block)) for block in blocks if self.blocks.lives_in(block)]
         lost = Refusal(Reason.NO_BLOCK, "its block is not this gateway's any more")
         for session in list(self._engine.table) if ranges else ():
             lease = session.lease
@@ -159,6 +159,10 @@ class Nexus:
 
     def faults(self) -> list[str]:
         """Why customers cannot all be served."""
-        if not self.blocks.shares or self.blocks.until > self._clock.boot():
-            return []
-        return ["nothing of the shared pools is this gateway's now: `bng show nexus`"]
+        strange = [share.strange for share in self.blocks.shares.values() if share.strange]
+        why = [
+            f"Nexus means another pool: {text}: give pools.network here what its pool has as space" for text in strange
+        ]
+        if self.blocks.shares and self.blocks.until <= self._clock.boot():
+            why.append("nothing of the shared pools is this gateway's now: `bng show nexus`")
+        return why

@@ -198,6 +198,12 @@ class Acknowledged(msgspec.Struct, frozen=True):
         db.execute("DELETE FROM accounting WHERE seq IN (SELECT value FROM json_each(?))", (seqs,))
 
 
+_ASSIGN = """
+INSERT OR REPLACE INTO assignment
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, 'began', ?, 0 FROM json_each(?)
+"""
+
+
 class Assign(msgspec.Struct, frozen=True):
     """A subscriber has an address of a shared pool, by Nexus' name of that: Nexus is to know."""
 
@@ -206,10 +212,8 @@ class Assign(msgspec.Struct, frozen=True):
 
     @staticmethod
     def put(db: sqlite3.Connection, writes: Sequence[Assign], at: Moment) -> None:
-        db.executemany(
-            "INSERT OR REPLACE INTO assignment VALUES (?, ?, ?, ?, 'began', ?, 0)",
-            [(write.pool, *_assigned(write.session), at.utc) for write in writes],
-        )
+        rows = to_json([(write.pool, *_assigned(write.session)) for write in writes])
+        db.execute(_ASSIGN, (at.utc, rows))
 
 
 def _assigned(session: Session) -> tuple[int, int, str]:

@@ -3,7 +3,7 @@
     free ── allocate ──▶ HOLDER's, fence N ── release, or its time is over ──▶ free
 
 They lie in blocks that Nexus itself owns (`holding.own`), so a unit is in a gateway's block or in Nexus's own, and the
-same compare-and-set decides which. A block that Nexus has taken stays its own until its pool is deleted.
+same compare-and-set decides which. A block in which nothing is allocated any more goes back (`vacating`).
 
 No unit has two holders, whatever is lost, repeated, late, or runs at once, since
 
@@ -21,6 +21,7 @@ gets the same again while that is free.
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 
 from msgspec import Struct
@@ -32,7 +33,7 @@ from wayleave.nexus.kept import taken
 from wayleave.nexus.model import NEXUS, Lease, Mode, Ownership, Pool, Unit
 from wayleave.nexus.placement import order
 from wayleave.nexus.reclaim import GRACE, Watched
-from wayleave.nexus.records import ATTEMPTS, Draft, Found, Listed, checked, find, written
+from wayleave.nexus.records import ATTEMPTS, Draft, Found, Listed, checked, find, units, written
 from wayleave.nexus.refusal import Absent, Busy, Exhausted, Exists, Invalid, Refused
 from wayleave.nexus.spaces import Senseless, Space, space
 from wayleave.nexus.store.port import PAGE, Conflict, Entry, Store, entries
@@ -40,6 +41,7 @@ from wayleave.proto.nexus.holder import RATE_ERROR
 
 SHORTEST_S, LONGEST_S = 10, 366 * 24 * 3600
 LONGEST_REQUEST = 128
+_IDENTITY = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.@-]{0,63})\.([0-9a-f]{1,16})\.([0-9]{1,19})")
 
 
 class Asked(Struct, frozen=True):
@@ -91,24 +93,20 @@ class Allocations:
         return Found(await self._told(await self._space(pool), pool, number, unit), entry.revision)
 
     async def list(self, pool: str, after: str = "", limit: int = PAGE) -> Listed[Allocation]:
-        """List a pool's, behind the one that is called `after`, each as it was when it was come to. Raises: Absent."""
-        ground = await self._space(pool)
+        """List a pool's, behind the one called `after`. A page may have less than `limit`: some units are free again.
+
+        Raises: Absent.
+        """
+        ground = await self._space(checked("pool", pool))
         key = model.unit_key(pool, _parsed(after)[1]) if after else ""
+        page = await self._store.page(model.units_prefix(pool), key, limit)
         items: list[Found[Allocation]] = []
-        revision = 0
-        more = True
-        while more and len(items) < limit:
-            page = await self._store.page(model.units_prefix(pool), key, limit)
-            revision, more = revision or page.revision, page.more
-            for entry in page.entries:
-                unit, key = model.decode(Unit, entry.value), entry.key
-                if unit.holder:
-                    told = await self._told(ground, pool, model.of_unit_key(key)[1], unit)
-                    items.append(Found(told, entry.revision))
-                    if len(items) == limit:
-                        more = more or entry is not page.entries[-1]
-                        break
-        return Listed(tuple(items), revision, items[-1].record.id if more and items else None)
+        number = 0
+        for entry in page.entries:
+            unit, number = model.decode(Unit, entry.value), model.of_unit_key(entry.key)[1]
+            if unit.holder:
+                items.append(Found(await self._told(ground, pool, number, unit), entry.revision))
+        return Listed(tuple(items), page.revision, f"{pool}.{number:x}.0" if page.more else None)
 
     async def _told(self, ground: Space, pool: str, number: int, unit: Unit) -> Allocation:
         entry = await self._store.get(model.lease_key(pool, number)) if unit.mode is Mode.TTL else None
@@ -177,19 +175,7 @@ class Allocations:
     async def _free(self, asked: Asked, ground: Space, index: int) -> AsyncIterator[int]:
         """Yield the units of a block that nobody has, those that nobody ever had first, as the holder prefers them."""
         first, last = ground.units(index)
-        ever: dict[int, bool] = {}
-        after = model.unit_key(asked.pool, first - 1) if first else ""
-        more = True
-        while more:
-            page = await self._store.page(model.units_prefix(asked.pool), after)
-            more = page.more
-            for entry in page.entries:
-                number = model.of_unit_key(entry.key)[1]
-                if number > last:
-                    more = False
-                    break
-                ever[number - first] = not model.decode(Unit, entry.value).holder
-                after = entry.key
+        ever = {number - first: not unit.holder async for number, unit in units(self._store, asked.pool, first, last)}
         never = set(range(last - first + 1)) - ever.keys()
         for among in (never, {number for number, free in ever.items() if free}):
             for number in order(asked.holder, f"{asked.pool}/{index}", last - first + 1, among):
@@ -216,7 +202,7 @@ class Allocations:
             return None
         unit = await self._has(draft, asked, number)
         block = await draft.find(Ownership, model.block_key(asked.pool, number // ground.size))
-        if block is None or block.node != NEXUS or unit.holder not in ("", asked.holder):
+        if block is None or block.node != NEXUS or block.closed or unit.holder not in ("", asked.holder):
             return None
         if await taken(draft, asked.pool, number):
             return None
@@ -335,11 +321,10 @@ def _allocation(ground: Space, pool: str, number: int, unit: Unit, lease: Lease 
 
 def _parsed(identity: str) -> tuple[str, int, int]:
     """Return the pool, the number and the fence that an allocation is known by. Raises: Absent: there is none such."""
-    try:
-        pool, number, fence = identity.rsplit(".", 2)
-        return checked("pool", pool), int(number, 16), int(fence)
-    except (ValueError, Invalid):
-        raise _absent(identity) from None
+    found = _IDENTITY.fullmatch(identity)
+    if found is None:
+        raise _absent(identity)
+    return found[1], int(found[2], 16), int(found[3])
 
 
 def _absent(identity: str) -> Absent:

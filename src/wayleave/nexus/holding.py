@@ -52,6 +52,10 @@ class Terms(Struct, frozen=True):
     hold: Ns = Ns(24 * 3600 * SECOND)
 
 
+class _Closed(Exception):
+    """Nobody gets more of the pool."""
+
+
 class Holding:
     """The operations that gateways ask for, on one store."""
 
@@ -155,7 +159,10 @@ class Holding:
         """Take the first `count` blocks of `wanted` that can be had, or as many as there are."""
         got: list[Block] = []
         for index in wanted:
-            block = await self._tried(node, asked, index)
+            try:
+                block = await self._tried(node, asked, index)
+            except _Closed:
+                break
             self._free.get(asked.pool, set()).discard(index)
             if block is not None:
                 got.append(block)
@@ -164,14 +171,14 @@ class Holding:
         return got
 
     async def _tried(self, node: str, asked: Claim, index: int) -> Block | None:
-        """Take a block; None if it is somebody's."""
+        """Take a block; None if it is somebody's. Raises: Fenced, Absent, _Closed."""
         for _ in range(ATTEMPTS):
             with contextlib.suppress(Conflict):
                 return await self._taken(node, asked, index)
         return None
 
     async def _taken(self, node: str, asked: Claim, index: int) -> Block | None:
-        """The same, once. Raises: Conflict, Fenced, Absent."""
+        """The same, once. Raises: Conflict, Fenced, Absent, _Closed."""
         record, hold = await self._present(node, asked.epoch)
         of = await self._pool(asked.pool)
         pool = model.decode(Pool, of.value)
@@ -179,7 +186,9 @@ class Holding:
         key = model.block_key(asked.pool, index)
         found = await self._store.get(key)
         last = model.decode(Ownership, found.value) if found else Ownership("", 0, 0)
-        if pool.closed or not ground.has(index):
+        if pool.closed:
+            raise _Closed
+        if not ground.has(index):
             return None
         expects = [
             Is(record.key, record.revision),
@@ -219,7 +228,9 @@ class Holding:
                 await self._store.commit([Is(key, 0), Is(own, 0)], begun)
         asked = Claim(OWN_EPOCH, pool)
         if index is not None:
-            return await self._tried(NEXUS, asked, index)
+            with contextlib.suppress(_Closed):
+                return await self._tried(NEXUS, asked, index)
+            return None
         return next(iter(await self._claimed(NEXUS, asked)), None)
 
     async def give_back(self, node: str, asked: GiveBack) -> None:

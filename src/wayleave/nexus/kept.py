@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, ip_network
 from wayleave.nexus import model
 from wayleave.nexus.model import NEXUS, Kind, Ownership, Plan, Pool, Subscriber, Unit
 from wayleave.nexus.records import Draft
-from wayleave.nexus.refusal import Exists, Refused
+from wayleave.nexus.refusal import Busy, Exists, Refused
 from wayleave.nexus.spaces import space
 from wayleave.nexus.store.port import Entry, Is, Store
 from wayleave.proto.nexus.messages import SINGLE
@@ -30,7 +30,7 @@ class Unowned(Exception):
 async def keep(draft: Draft, tenant: str, subscriber: Subscriber) -> None:
     """Draft that a subscriber keeps its address, if it is in a pool that gateways share.
 
-    Raises: Exists, of one that somebody else has or keeps; Refused, of a closed pool; Unowned.
+    Raises: Exists, of one that somebody else has or keeps; Refused, of a closed pool; Busy; Unowned.
     """
     name = await _pool_around(draft, tenant, subscriber.address)
     pool = await draft.find(Pool, model.pool_key(name)) if name is not None else None
@@ -43,6 +43,8 @@ async def keep(draft: Draft, tenant: str, subscriber: Subscriber) -> None:
     block = await draft.find(Ownership, model.block_key(name, number // ground.size))
     if block is None or block.node != NEXUS:
         raise Unowned(name, number // ground.size)
+    if block.closed:
+        raise Busy(f"address: the block around {subscriber.address} is about to go back (`vacating`): ask again")
     key = model.kept_key(name, number)
     before = await draft.get(key)
     if before is not None and before.value.decode() != subscriber.name:

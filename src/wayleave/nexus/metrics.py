@@ -25,6 +25,8 @@ class Counts:
         self.feed = feed
         self.answers: Counter[tuple[str, str]] = Counter()
         """By the role of who asked, and the status."""
+        self.refused: Counter[str] = Counter()
+        """Those who were not let on, by OpenSSL's reason."""
         self.holds = 0
         """As many as there were at the last look."""
         self.ended = 0
@@ -45,6 +47,10 @@ METRICS = (
     Metric(
         "nexus_answers", "counter", "answers, by who asked and HTTP's status", ("role", "status"),
         lambda now: now.answers.items(),
+    ),
+    Metric(
+        "nexus_handshakes_refused", "counter", "connections that did not come about, by OpenSSL's reason", ("reason",),
+        lambda now: (((reason,), count) for reason, count in now.refused.items()),
     ),
     Metric("nexus_holds", "gauge", "holds of gateways", (), lambda now: [((), now.holds)]),
     Metric("nexus_holds_ended", "counter", "holds ended that nobody renewed", (), lambda now: [((), now.ended)]),

@@ -126,12 +126,16 @@ class Hold(Struct, frozen=True):
     beat: int
 
 
-class Ownership(Struct, frozen=True):
-    """Whose a block is: an epoch's of a node. It is nobody's if `node` is empty, or if that epoch has no hold."""
+class Ownership(Struct, frozen=True, omit_defaults=True):
+    """Whose a block is: an epoch's of a node. It is nobody's if `node` is empty, or if that epoch has no hold.
+
+    `closed`: it is Nexus's own, and about to be given back: nothing of it is allocated.
+    """
 
     node: str
     epoch: int
     fence: int
+    closed: bool = False
 
 
 class Mode(StrEnum):
@@ -204,7 +208,7 @@ class Line(Struct, frozen=True):
 
 
 class Subscriber(Struct, frozen=True):
-    """Who buys service of a provider, on a line or wherever it shows up.
+    """Who buys service of a provider, on a line; one without is told to no gateway, and may be allocated units.
 
     Of several on a line each is known by its `user` (without the realm) or its `mac`. `pool` and `service`, where they
     are given, are instead of the provider's. `limit`: clients at once; 0: the port's.

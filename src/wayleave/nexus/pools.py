@@ -27,6 +27,8 @@ from wayleave.nexus.refusal import Changed, Exists, Invalid, Refused
 from wayleave.nexus.spaces import Senseless, Space, networks, space
 from wayleave.nexus.store.port import PAGE, Conflict, Delete, Is, Put, Store, entries
 
+MOST_POOLS = 4096
+"""Of a tenant: their networks are one value."""
 _AT_ONCE = 40
 
 
@@ -64,6 +66,8 @@ class Pools:
         if entry is not None:
             _the_same(model.decode(Pool, entry.value), pool, ground)
         others = await self._others(draft, pool)
+        if len(others) >= MOST_POOLS:
+            raise Refused(f"tenant: {pool.tenant} has {len(others):,} pools of addresses, and that is the most")
         for network in networks(pool):
             _apart(network, pool, others)
             others[pool.name] = str(network)
@@ -82,9 +86,9 @@ class Pools:
         seen(entry, at, what)
         assert entry is not None
         pool = model.decode(Pool, entry.value)
-        closed = await vacant(self._store, entry, pool, lambda: self._in_use(pool), what)
-        await self._disown(pool, closed)
-        await written(self._store, lambda draft: self._removed(draft, pool, closed), what)
+        async with vacant(self._store, entry, pool, lambda: self._in_use(pool), what) as closed:
+            await self._disown(pool, closed)
+            await written(self._store, lambda draft: self._removed(draft, pool, closed), what)
 
     async def _in_use(self, pool: Pool) -> str:
         owners = {ownership.node for ownership in (await owned(self._store, pool.name)).values()} - {NEXUS}

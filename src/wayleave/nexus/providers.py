@@ -53,15 +53,20 @@ class Providers:
         key, what = model.provider_key(provider.name), f"provider {provider.name}"
         entry = await self._store.get(key)
         seen(entry, at, what)
-        if entry is not None:
-            before = model.decode(Provider, entry.value)
-            at = entry.revision
-            gone = set(before.realms) - set(provider.realms)
-            if gone:
-                at = await vacant(self._store, entry, before, lambda: self._customers(before, gone), what)
+        if entry is None:
+            return await self._written(provider, 0)
+        before = model.decode(Provider, entry.value)
+        gone = set(before.realms) - set(provider.realms)
+        if not gone:
+            return await self._written(provider, entry.revision)
+        async with vacant(self._store, entry, before, lambda: self._customers(before, gone), what) as closed:
+            return await self._written(provider, closed)
+
+    async def _written(self, provider: Provider, at: int) -> int:
+        what = f"provider {provider.name}"
         return await written(self._store, lambda draft: self._put(draft, provider, at), what)
 
-    async def _put(self, draft: Draft, after: Provider, at: int | None) -> None:
+    async def _put(self, draft: Draft, after: Provider, at: int) -> None:
         key = model.provider_key(after.name)
         entry = await draft.get(key)
         seen(entry, at, f"provider {after.name}")
@@ -79,20 +84,20 @@ class Providers:
 
     async def delete(self, name: str, at: int | None = None) -> None:
         """Delete a provider that was seen `at` a revision. Raises: Absent, Changed, InUse, Busy."""
-
         key, what = model.provider_key(name), f"provider {name}"
         entry = await self._store.get(key)
         seen(entry, at, what)
         assert entry is not None
         before = model.decode(Provider, entry.value)
-        closed = await vacant(self._store, entry, before, lambda: self._customers(before), what)
+        goes = (key, model.pending_key(name), *map(model.realm_key, before.realms))
+        async with vacant(self._store, entry, before, lambda: self._customers(before), what) as closed:
 
-        async def deleted(draft: Draft) -> None:
-            seen(await draft.get(key), closed, what)
-            for gone in (key, model.pending_key(name), *map(model.realm_key, before.realms)):
-                draft.delete(gone)
+            async def deleted(draft: Draft) -> None:
+                seen(await draft.get(key), closed, what)
+                for each in goes:
+                    draft.delete(each)
 
-        await written(self._store, deleted, what)
+            await written(self._store, deleted, what)
 
     async def _customers(self, provider: Provider, realms: Container[str] | None = None) -> str:
         """Say which subscribers a provider has, or has of some realms."""

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Generic, TypeVar
 
 from msgspec import Struct, structs
 
 from wayleave.nexus import model
-from wayleave.nexus.model import Pool, Provider
-from wayleave.nexus.refusal import Absent, Busy, Changed, Exists, InUse, Invalid
+from wayleave.nexus.model import Ownership, Pool, Provider, Unit
+from wayleave.nexus.refusal import Absent, Busy, Changed, Exists, InUse, Invalid, Refused
 from wayleave.nexus.store.port import PAGE, Conflict, Delete, Entry, Is, Put, Store
 
 ATTEMPTS = 16
@@ -94,13 +94,15 @@ def shown(names: Iterable[str]) -> str:
     return ", ".join(first[:_SHOWN]) + (", …" if len(first) > _SHOWN else "")
 
 
+@contextlib.asynccontextmanager
 async def vacant(
-    store: Store, entry: Entry, record: Pool | Provider, why: Callable[[], Awaitable[str]], what: str
-) -> int:
-    """See to it that nobody refers to a record any more, so that it can go; returns the revision at which it is so.
+    store: Store, entry: Entry, record: Pool | Provider | Ownership, why: Callable[[], Awaitable[str]], what: str
+) -> AsyncIterator[int]:
+    """While the block lasts nobody refers to a record, so that it can go; yields the revision at which it is so.
 
     It is closed, which whoever is about to refer to it expects it not to be; so what `why` finds after that is all
-    there is. If it finds something, the record is as it was. Who is killed in between leaves it closed.
+    there is. If it finds something, or the block is refused, the record is as it was. Who is killed in between leaves
+    it closed.
 
     Raises: InUse, which says why; Changed.
     """
@@ -111,13 +113,35 @@ async def vacant(
             closed = await store.commit([Is(entry.key, entry.revision)], [shut])
         except Conflict:
             raise Changed(f"{what} was changed meanwhile: read it again") from None
-    reason = await why()
-    if reason:
+    try:
+        if reason := await why():
+            raise InUse(f"{what}: {reason}")
+        yield closed
+    except Refused:
         if closed != entry.revision:
             with contextlib.suppress(Conflict):
                 await store.commit([Is(entry.key, closed)], [Put(entry.key, entry.value)])
-        raise InUse(f"{what}: {reason}")
-    return closed
+        raise
+
+
+async def span(store: Store, key: Callable[[int], str], first: int, last: int) -> AsyncIterator[tuple[int, Entry]]:
+    """Yield what is there of numbered keys from `first` to `last`, with its number; `key` makes one of a number."""
+    prefix = key(first).rpartition("/")[0] + "/"
+    after, more = key(first - 1) if first else "", True
+    while more:
+        page = await store.page(prefix, after)
+        more = page.more
+        for entry in page.entries:
+            after, number = entry.key, int(entry.key.rpartition("/")[2], 16)
+            if number > last:
+                return
+            yield number, entry
+
+
+async def units(store: Store, pool: str, first: int, last: int) -> AsyncIterator[tuple[int, Unit]]:
+    """Yield the units of a part of a pool that anybody ever had, with their numbers."""
+    async for number, entry in span(store, lambda number: model.unit_key(pool, number), first, last):
+        yield number, model.decode(Unit, entry.value)
 
 
 class Draft:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, ExitStack, suppress
 from pathlib import Path
+from ssl import SSLError
 from typing import Any
 
 import structlog
@@ -20,7 +21,7 @@ from wayleave.io.secrets import SecretError, read_private
 from wayleave.io.tls import KEY_MOST, server_context
 from wayleave.net.units import SECOND, BootNs, Ns, UtcNs
 from wayleave.nexus import logs
-from wayleave.nexus.access import Gate
+from wayleave.nexus.access import Bucket, Gate
 from wayleave.nexus.allocations import Expiry
 from wayleave.nexus.app import application, local
 from wayleave.nexus.holding import Terms
@@ -32,6 +33,7 @@ from wayleave.nexus.service import Service
 from wayleave.nexus.settings import SQLITE, EtcdSettings, NexusSettings, SettingsError, host_and_port, load
 from wayleave.nexus.store.port import Store, Unavailable
 from wayleave.nexus.store.sqlite import SqliteStore
+from wayleave.nexus.vacating import vacate
 
 log = structlog.get_logger()
 
@@ -40,6 +42,8 @@ LOOKS = 20
 SELDOM = Ns(5 * SECOND)
 SETTLED = SECOND
 """How soon gateways begin to hear of a provider that was changed."""
+VACATED = Ns(600 * SECOND)
+"""How often blocks of Nexus's own are looked through for empty ones."""
 KEPT = Ns(3600 * SECOND)
 """For how long at least a revision can be read, and watched from."""
 
@@ -80,7 +84,7 @@ async def _run(settings: NexusSettings, folder: Path) -> None:
         held.push_async_callback(store.close)
         service = Service(store, Terms(settings.hold), boot, utc)
         guarded = Gate(application(service), settings.limits, service)
-        servers = Server.over_tls(guarded, context), Server.plain(local(service))
+        servers = Server.over_tls(guarded, context, _refusals(service)), Server.plain(local(service))
         working = asyncio.gather(*_works(service, settings))
         serving = asyncio.gather(servers[0].serve(sockets=[outer]), servers[1].serve(sockets=[inner]))
         log.info("serving", listen=settings.listen, local=settings.local)
@@ -94,6 +98,19 @@ async def _run(settings: NexusSettings, folder: Path) -> None:
         with suppress(asyncio.CancelledError):
             await working
     log.info("stopped")
+
+
+def _refusals(service: Service) -> Callable[[SSLError], None]:
+    """Return what counts who is not let on, and logs why: not each time, as anybody may knock as often as it likes."""
+    bucket = Bucket(1, 10, boot())
+
+    def refused(error: SSLError) -> None:
+        reason = error.reason or "UNKNOWN"
+        service.counts.refused[reason] += 1
+        if not bucket.take(boot()):
+            log.warning("not-let-on", why=getattr(error, "verify_message", reason))
+
+    return refused
 
 
 def _works(service: Service, settings: NexusSettings) -> tuple[Coroutine[Any, Any, None], ...]:
@@ -111,10 +128,15 @@ def _works(service: Service, settings: NexusSettings) -> tuple[Coroutine[Any, An
         for key in await expiry.look(boot):
             log.info("allocation-ended", unit=key)
 
+    async def go_back() -> None:
+        for key in await vacate(store):
+            log.info("block-empty", block=key)
+
     return (
         _ever(Ns(0), service.feed.run),
         _ever(min(SELDOM, Ns(settings.hold // LOOKS)), reclaim),
         _ever(SELDOM, expire),
+        _ever(VACATED, go_back),
         _ever(SETTLED, Providers(store).settle),
         _ever(Ns(0), lambda: _compact(store)),
     )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from ssl import SSLContext
+from ssl import SSLContext, SSLError, SSLObject, SSLWantReadError, SSLWantWriteError
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -18,6 +18,8 @@ REQUEST_S = 20.0
 """How long a request may take to come in: at least so long, at most twice that."""
 IDLE_S = 75
 """How long a connection is kept between two requests."""
+GOODBYE_S = 0.2
+"""How long the other side has to close its end of a connection, when Nexus stops."""
 MOST_HEAD = 1 << 14
 """Octets of a request's line and headers."""
 
@@ -28,7 +30,7 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See asyncio.Protocol."""
         super().connection_made(transport)
-        told: dict[str, Any] = {"certificate": transport.get_extra_info("peercert"), "cut": transport.abort}
+        told: dict[str, Any] = {"certificate": transport.get_extra_info("peercert") or {}, "cut": transport.abort}
         self.app_state = {**self.app_state, **told}
         self._look(None)
 
@@ -36,6 +38,12 @@ class Connection(H11Protocol):
         """See asyncio.Protocol."""
         self._timer.cancel()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """See H11Protocol: close it, if nothing is under way. The other side is not waited for long."""
+        super().shutdown()
+        if self.transport.is_closing():
+            self.loop.call_later(GOODBYE_S, self.transport.abort)
 
     def _look(self, before: object) -> None:
         """Cut a connection whose request was there already at the last look, and is not whole yet."""
@@ -49,8 +57,22 @@ class Server(uvicorn.Server):
     """uvicorn without its signal handlers and its own log."""
 
     @classmethod
-    def over_tls(cls, app: ASGIApp, context: SSLContext) -> Server:
-        """For those that have a certificate."""
+    def over_tls(cls, app: ASGIApp, context: SSLContext, refused: Callable[[SSLError], None]) -> Server:
+        """For those that have a certificate; why others are not let on, `refused` is told."""
+
+        class Handshake(SSLObject):
+            """A side of a connection, while it comes about and after."""
+
+            def do_handshake(self) -> None:
+                try:
+                    super().do_handshake()
+                except (SSLWantReadError, SSLWantWriteError):
+                    raise
+                except SSLError as error:
+                    refused(error)
+                    raise
+
+        context.sslobject_class = Handshake
         return cls._of(app, ssl_context_factory=lambda *_: context, http=Connection)
 
     @classmethod

@@ -84,6 +84,12 @@ def test_what_nobody_renews_ends(operator: Client) -> None:
     wait_until(lambda: operator.ask("GET", where).status == 404, "an allocation that has ended", 3 * SHORTEST_S)
 
 
+def test_nexus_itself_is_no_gateway(operator: Client) -> None:
+    asked(operator, "1", holder="gina", mode="session")
+    assert "nexus" not in [item["name"] for item in operator.ask("GET", "/v1/nodes").body["items"]]
+    assert operator.ask("GET", "/v1/nodes/nexus").problem == "absent"
+
+
 @pytest.mark.parametrize("role", ["node", "provider", "auditor"])
 def test_they_are_the_operators(nexus: Nexus, operator: Client, role: str) -> None:
     other = nexus.client(role, f"{role}1")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Header, Query, Response
+from fastapi import APIRouter, Body, Header, Path, Response
 from msgspec import Struct
 
 from wayleave.nexus.access import AsOperator, AsReader
 from wayleave.nexus.allocations import LONGEST_REQUEST, Allocation, Asked
 from wayleave.nexus.model import Mode
 from wayleave.nexus.records import Listed
-from wayleave.nexus.routes.wire import After, Limit, Wire, tag
+from wayleave.nexus.routes.wire import After, Limit, OfPool, Wire, tag
 from wayleave.nexus.service import Service
 
 IdempotencyKey = Annotated[
@@ -22,6 +22,9 @@ IdempotencyKey = Annotated[
         description="of this question, and of it alone: who repeats it, having heard no answer, gets nothing more",
     ),
 ]
+
+
+Identity = Annotated[str, Path(max_length=128, description="of an allocation, as it was told")]
 
 
 class NewAllocation(Struct, frozen=True):
@@ -41,13 +44,13 @@ def routes(service: Service) -> APIRouter:
 
     @router.get("")
     async def allocations(
-        _: AsReader, pool: Annotated[str, Query()], after: After = "", limit: Limit = 100
+        _: AsReader, pool: OfPool, after: After = "", limit: Limit = 100
     ) -> Annotated[Listed[Allocation], Wire]:
         """List those of a pool."""
         return await known.list(pool, after, limit)
 
     @router.get("/{identity}")
-    async def allocation(_: AsReader, identity: str, said: Response) -> Annotated[Allocation, Wire]:
+    async def allocation(_: AsReader, identity: Identity, said: Response) -> Annotated[Allocation, Wire]:
         """One that stands."""
         found = await known.get(identity)
         tag(said, found.revision)
@@ -64,12 +67,12 @@ def routes(service: Service) -> APIRouter:
         return given
 
     @router.post("/{identity}/renew")
-    async def renew(_: AsOperator, identity: str) -> Annotated[Allocation, Wire]:
+    async def renew(_: AsOperator, identity: Identity) -> Annotated[Allocation, Wire]:
         """Have the time of one begin anew. It is not on record, as it changes nothing for anybody else."""
         return await known.renew(identity)
 
     @router.delete("/{identity}", status_code=204)
-    async def release(peer: AsOperator, identity: str) -> None:
+    async def release(peer: AsOperator, identity: Identity) -> None:
         """Take the unit back."""
         await known.by(service.by(peer)).release(identity)
 

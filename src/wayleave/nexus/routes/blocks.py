@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from msgspec import Struct
 
 from wayleave.nexus import model
 from wayleave.nexus.access import AsReader
 from wayleave.nexus.model import Ownership, Pool
-from wayleave.nexus.records import checked, find
-from wayleave.nexus.routes.wire import After, Limit, Wire
+from wayleave.nexus.records import find
+from wayleave.nexus.routes.wire import After, Limit, OfPool, Wire
 from wayleave.nexus.service import Service
 from wayleave.nexus.spaces import space
 
@@ -46,11 +46,9 @@ def routes(service: Service) -> APIRouter:
         return said.node if stands else None
 
     @router.get("")
-    async def blocks(
-        _: AsReader, pool: Annotated[str, Query()], after: After = "", limit: Limit = 100
-    ) -> Annotated[Blocks, Wire]:
+    async def blocks(_: AsReader, pool: OfPool, after: After = "", limit: Limit = 100) -> Annotated[Blocks, Wire]:
         """List the blocks of a pool that anybody ever owned."""
-        ground = space((await find(store, Pool, model.pool_key(checked("pool", pool)), f"pool {pool}")).record)
+        ground = space((await find(store, Pool, model.pool_key(pool), f"pool {pool}")).record)
         prefix = f"{model.BLOCKS}{pool}/"
         page = await store.page(prefix, f"{prefix}{after}" if after else "", limit)
         items: list[BlockView] = []

@@ -12,6 +12,7 @@ from wayleave.nexus import model
 from wayleave.nexus.access import AsNode, AsReader
 from wayleave.nexus.model import Node, NodeState
 from wayleave.nexus.records import find
+from wayleave.nexus.refusal import Absent
 from wayleave.nexus.routes.wire import After, Limit, Name, Wire
 from wayleave.nexus.service import Service
 from wayleave.nexus.store.port import Put
@@ -57,12 +58,14 @@ def routes(service: Service) -> APIRouter:
         page = await store.page(model.NODES, f"{model.NODES}{after}" if after else "", limit)
         names = [entry.key.removeprefix(model.NODES) for entry in page.entries]
         known = [model.decode(Node, entry.value) for entry in page.entries]
-        items = [await seen(*one) for one in zip(names, known, strict=True)]
+        items = [await seen(*one) for one in zip(names, known, strict=True) if one[0] != model.NEXUS]
         return Nodes(tuple(items), page.revision, names[-1] if page.more else None)
 
     @router.get("/nodes/{name}")
     async def node(_: AsReader, name: Name) -> Annotated[NodeView, Wire]:
         """One gateway."""
+        if name == model.NEXUS:
+            raise Absent(f"there is no node {name}: that is Nexus's own name")
         found = await find(store, Node, model.node_key(name), f"node {name}")
         return await seen(name, found.record)
 

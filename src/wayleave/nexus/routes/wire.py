@@ -66,7 +66,8 @@ def _resolved(schema: Any, parts: dict[str, Any]) -> Any:
 
 
 Name = Annotated[str, Path(pattern=f"^{NAME}$", description="what it is called")]
-After = Annotated[str, Query(description="the name that the last page ended with")]
+OfPool = Annotated[str, Query(pattern=f"^{NAME}$", description="the pool that they are of")]
+After = Annotated[str, Query(max_length=128, description="the name that the last page ended with")]
 Limit = Annotated[int, Query(ge=1, le=MOST_A_PAGE)]
 
 
