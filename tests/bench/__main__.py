@@ -17,11 +17,13 @@ from pathlib import Path
 
 from . import (
     blocks,
+    claims,
     clients,
     control,
     dhcp,
     dial,
     exchange,
+    fanout,
     forward,
     idle,
     nexus,
@@ -48,6 +50,8 @@ BENCHES: dict[str, Callable[[bool], report.Result]] = {
     "radius": radius.bench,
     "nexus": nexus.bench,
     "blocks": blocks.bench,
+    "claims": claims.bench,
+    "fanout": fanout.bench,
 }
 
 

@@ -13,7 +13,7 @@ from wayleave.io import privileges
 from wayleave.lab.access_node import Line
 from wayleave.lab.topology import Lab
 
-UNIT = Path(__file__).resolve().parents[2] / "packaging" / "wayleave-bng@.service"
+UNITS = sorted((Path(__file__).resolve().parents[2] / "packaging").glob("*.service"))
 
 
 @pytest.fixture
@@ -50,9 +50,24 @@ def test_once_it_serves_it_has_given_up_what_only_its_start_needed() -> None:
         lab.customers[0].dhcp("udhcpc")
 
 
-def test_the_unit_is_understood_by_systemd() -> None:
-    done = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", str(UNIT)], capture_output=True, text=True, check=False, timeout=60
-    )
-    about_ours = [line for line in done.stderr.splitlines() if str(UNIT) in line]  # it looks at others' units, too
+def analyzed(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["systemd-analyze", *words], capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_a_unit_is_understood_by_systemd(unit: Path) -> None:
+    done = analyzed("verify", "--man=no", str(unit))
+    about_ours = [line for line in done.stderr.splitlines() if str(unit) in line]  # it looks at others' units, too
     assert (done.returncode, about_ours) == (0, [])
+
+
+@pytest.mark.parametrize(("name", "most"), [("wayleave-bng@.service", 65), ("wayleave-nexus.service", 30)])
+def test_a_unit_lets_its_process_do_little(name: str, most: int) -> None:
+    """As systemd rates it: 0 is nothing, 100 all."""
+    (unit,) = (unit for unit in UNITS if unit.name == name)
+    done = analyzed("security", "--offline=yes", f"--threshold={most}", "--no-pager", str(unit))
+    assert done.returncode == 0, done.stdout
+
+
+def test_units_let_both_speak_ipv6() -> None:
+    assert all("AF_INET6" in unit.read_text() for unit in UNITS)

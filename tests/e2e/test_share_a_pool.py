@@ -11,7 +11,7 @@ from pathlib import Path
 
 from wayleave.lab.access_node import Line
 from wayleave.lab.host import Host
-from wayleave.lab.nexus import Certificates, host_in
+from wayleave.lab.nexus import SQLITE, host_on, machine_in
 from wayleave.lab.topology import Lab, Site
 from wayleave.lab.waiting import wait_until
 
@@ -26,9 +26,9 @@ LINES = [Line(100, 7), Line(100, 8)]
 class Reader:
     """Does on a host what the page says; `meanings`: what its words are here."""
 
-    def __init__(self, host: Host, meanings: Mapping[str, str]) -> None:
-        self.host = host
-        self._meanings = {"/etc/wayleave": str(host.folder), "/var/lib/wayleave": f"{host.folder}/state", **meanings}
+    def __init__(self, host: Host, folder: Path, meanings: Mapping[str, str]) -> None:
+        self._host, self._folder = host, folder
+        self._meanings = {"/etc/wayleave": str(folder), "/var/lib/wayleave": f"{folder}/state", **meanings}
 
     def meant(self, text: str) -> str:
         for word, other in self._meanings.items():
@@ -43,8 +43,8 @@ class Reader:
 
     def _run(self, program: str, *words: str) -> str:
         asks = program == "nexus" and words[0] in ("put", "show")
-        client = ("--client", str(self.host.folder / "nexus-client.toml")) if asks else ()
-        return self.host.run(sys.executable, "-m", MODULES[program], *words, *client)
+        client = ("--client", str(self._folder / "nexus-client.toml")) if asks else ()
+        return self._host.run(sys.executable, "-m", MODULES[program], *words, *client)
 
 
 def gateway(reader: Reader, site: Site, name: str) -> None:
@@ -65,14 +65,20 @@ def says(reader: Reader, shown: str) -> bool:
 
 
 def test_the_page() -> None:
-    with Lab(LINES, others=[LINES], pools=[SPACE]) as lab, host_in(lab, Certificates(lab.folder / "nobody")) as nexus:
+    with (
+        Lab(LINES, others=[LINES], pools=[SPACE]) as lab,
+        machine_in(lab) as machine,
+        host_on(lab, machine, SQLITE) as nexus,
+    ):
         here, there = lab.sites
         names = {"bng1": here.instance, "bng2": there.instance, "192.0.2.10": str(nexus.interface.ip)}
-        operator = Reader(nexus, names)
+        folder = nexus.folder / "etc"
+        operator = Reader(nexus, folder, names)
         operator.do("Certificates", "nexus")
-        (nexus.folder / "state").mkdir()
-        (nexus.folder / "nexus.toml").write_text(operator.meant(SERVICE))
-        (nexus.folder / "nexus-client.toml").write_text(operator.meant(CLIENT))
+        (folder / "state").mkdir()
+        nexus.config_file = folder / "nexus.toml"
+        nexus.config_file.write_text(operator.meant(SERVICE))
+        (folder / "nexus-client.toml").write_text(operator.meant(CLIENT))
         assert "good" in operator.do("Nexus", "nexus")[0]
         nexus.start()
         operator.do("A pool, a line, a subscriber", "nexus")
@@ -81,9 +87,9 @@ def test_the_page() -> None:
         for name, site in zip(("bng1", "bng2"), lab.sites, strict=True):
             for file in ("ca.pem", f"{site.instance}.pem", f"{site.instance}.key"):
                 (site.folder / file).touch(0o600)
-                (site.folder / file).write_bytes((nexus.folder / "ca" / file).read_bytes())
+                (site.folder / file).write_bytes((folder / "ca" / file).read_bytes())
             devices = {"/run/wayleave/bng.sock": str(site.gateway.api), "eth1": "acc0", "eth2": "core0"}
-            readers.append(Reader(site.gateway, {**devices, **names}))
+            readers.append(Reader(site.gateway, site.folder, {**devices, **names}))
             gateway(readers[-1], site, name)
         wait_until(lambda: IPv4Network(FIXED) in here.gateway.blocks(), "the fixed address")
         lab.route_blocks()

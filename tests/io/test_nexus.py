@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -303,6 +304,40 @@ def test_a_connection_that_the_server_closed_meanwhile_is_made_anew(tmp_path: Pa
             await connection.ask(RENEW)
             assert world.nexus.served == served
             await closed(connection)
+
+    play(tmp_path, story)
+
+
+async def dies_at_the_second(said: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer one request, and to the next say so much and end."""
+    await reader.readuntil(b"}")
+    writer.write(HEAD + b"Content-Length: %d\r\n\r\n" % len(hold()) + hold())
+    await writer.drain()
+    await reader.readuntil(b"}")
+    writer.write(said)
+    await writer.drain()
+
+
+def test_what_is_asked_on_a_kept_connection_that_dies_without_a_word_is_asked_on_another(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.nexus.instead = partial(dies_at_the_second, b"")
+        connection = world.connect()
+        for served in (1, 2, 3):
+            assert (await connection.ask(RENEW)) == Held(7, 1, DAY, ())
+            assert world.nexus.served == served
+        assert connection.state.why == ""
+
+    play(tmp_path, story)
+
+
+def test_what_is_answered_in_half_is_not_asked_again(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.nexus.instead = partial(dies_at_the_second, HEAD[:20])
+        connection = world.connect()
+        await connection.ask(RENEW)
+        with pytest.raises(NexusError, match="it closed the connection"):
+            await connection.ask(RENEW)
+        assert world.nexus.served == 1
 
     play(tmp_path, story)
 

@@ -37,6 +37,9 @@ class OnDisk:
     async def get(self, key: str) -> Entry | None:
         return await self._done(lambda: self._store.get(key))
 
+    async def read(self, keys: Sequence[str]) -> dict[str, Entry | None]:
+        return await self._done(lambda: self._store.read(keys))
+
     async def page(self, prefix: str, after: str = "", limit: int = PAGE, at: int = 0) -> Page:
         return await self._done(lambda: self._store.page(prefix, after, limit, at))
 

@@ -33,6 +33,10 @@ class MemoryStore:
         found: Entry | None = await Op(lambda: self.entries.get(key))
         return found
 
+    async def read(self, keys: Sequence[str]) -> dict[str, Entry | None]:
+        found: dict[str, Entry | None] = await Op(lambda: {key: self.entries.get(key) for key in keys})
+        return found
+
     async def page(self, prefix: str, after: str = "", limit: int = 1000, at: int = 0) -> Page:  # noqa: ARG002
         def found() -> Page:
             keys = sorted(key for key in self.entries if key.startswith(prefix) and key > after)

@@ -57,9 +57,13 @@ class Nexus:
 
     def start(self) -> None:
         """Start it, and wait until it answers. Raises: TimeoutError with its log."""
+        self.spawn()
+        wait_until(self.ready, lambda: f"Nexus that answers:\n{self.process.output()[-3000:]}", WITHIN_S)
+
+    def spawn(self) -> None:
+        """Start it; returns at once."""
         argv = [str(Path(certificates.__file__).parents[3] / ".venv/bin/nexus"), "serve", "--config", str(self.file)]
         self.process = Process(argv, self.folder / "log")
-        wait_until(self.ready, lambda: f"Nexus that answers:\n{self.process.output()[-3000:]}", WITHIN_S)
 
     def ready(self) -> bool:
         """Does it say so?"""

@@ -18,19 +18,12 @@ def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
         yield cluster
 
 
-def configured(folder: Path, etcd: EtcdCluster) -> str:
-    """Write what a process shows etcd; returns what its configuration says of that."""
-    folder.mkdir()
-    return etcd.section(folder)
-
-
 @pytest.fixture
 def nexuses(tmp_path: Path, etcd: EtcdCluster) -> Iterator[tuple[Nexus, Nexus]]:
     folders = tmp_path / "one", tmp_path / "other"
-    with (
-        running(folders[0], configured(folders[0], etcd)) as one,
-        running(folders[1], configured(folders[1], etcd)) as other,
-    ):
+    for folder in folders:
+        folder.mkdir()
+    with running(folders[0], etcd.section) as one, running(folders[1], etcd.section) as other:
         yield one, other
 
 

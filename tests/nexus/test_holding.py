@@ -165,7 +165,7 @@ def test_a_pool_that_is_closed_meanwhile_gives_nothing(nexus: Nexus) -> None:
     steps = count()
 
     def between() -> None:
-        if next(steps) == 5:  # pool, record, hold, pool, block, …
+        if next(steps) == 2:  # the pool, all the rest, …
             nexus.store.add_pool(structs.replace(RESIDENTIAL, closed=True))
 
     assert finished(nexus.holding.claim("edge-1", Claim(1, POOL)), between).blocks == ()
@@ -232,3 +232,13 @@ def test_no_gateway_has_the_name_of_nexus(nexus: Nexus) -> None:
     ):
         with pytest.raises(Refused, match="no gateway"):
             finished(ask)
+
+
+def test_a_pool_that_has_grown_or_was_made_anew_is_known_to_who_claimed_before(nexus: Nexus) -> None:
+    nexus.renew("edge-1")
+    assert len(nexus.claim("edge-1", 1, BLOCKS).blocks) == BLOCKS
+    nexus.store.add_pool(structs.replace(RESIDENTIAL, space="100.64.0.0/25"))
+    assert len(nexus.claim("edge-1", 1, 2).blocks) == 2
+    del nexus.store.entries[model.pool_key(POOL)]
+    with pytest.raises(Absent):
+        nexus.claim("edge-1", 1)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wayleave.nexus.placement import order
+from wayleave.nexus.placement import order, preferred
 
 
 @given(st.text(min_size=1), st.integers(1, 2_000))
@@ -37,3 +37,8 @@ def test_many_gateways_begin_at_different_blocks(count: int) -> None:
 
 def test_the_first_few_of_many_are_cheap() -> None:
     assert len(list(islice(order("edge-1", "residential", 1 << 20), 8))) == 8
+
+
+def test_what_is_preferred_is_the_beginning_of_the_order() -> None:
+    assert preferred("edge-1", "residential", 1000, 8) == tuple(order("edge-1", "residential", 1000))[:8]
+    assert sorted(preferred("edge-1", "residential", 3, 8)) == [0, 1, 2]

@@ -67,7 +67,7 @@ def test_nor_if_all_units_are_let_go_by_their_time_alone(seed: int) -> None:
 def _hash_as_reservation(patch: pytest.MonkeyPatch) -> None:
     """The block that a gateway prefers is its own, whoever has it."""
 
-    async def taken(self: Holding, node: str, asked: Claim, index: int) -> Block:
+    async def taken(self: Holding, node: str, asked: Claim, index: int, _: object) -> Block:
         await self._present(node, asked.epoch)
         changes = [
             Put(model.block_key(asked.pool, index), model.encode(Ownership(node, asked.epoch, 1))),

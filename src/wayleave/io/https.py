@@ -40,6 +40,10 @@ class Channel:
         self.server = server
         self._reader, self._writer = reader, writer
         self._http = h11.Connection(h11.CLIENT)
+        self._answered = False
+        """Something was asked before, and answered to the end."""
+        self._heard = False
+        """Something of the answer has come."""
 
     @classmethod
     async def open(cls, server: Server, context: ssl.SSLContext) -> Channel:
@@ -52,10 +56,16 @@ class Channel:
         there = not self._writer.is_closing() and not self._reader.at_eof() and self._reader.exception() is None
         return there and self._http.our_state is h11.IDLE
 
+    @property
+    def stale(self) -> bool:
+        """Has it answered before, and said nothing to what was asked last?"""
+        return self._answered and not self._heard
+
     async def ask(self, method: str, target: str, headers: Sequence[tuple[str, str]] = (), body: bytes = b"") -> Head:
         """Send a request, and return the head of its answer; the rest is to be read, too."""
         length = [("Content-Length", str(len(body)))] if body else []
         request = h11.Request(method=method, target=target, headers=[("Host", self._host), *headers, *length])
+        self._heard = False
         events = [request, *([h11.Data(body)] if body else []), h11.EndOfMessage()]
         self._writer.write(b"".join(self._http.send(event) or b"" for event in events))
         await self._writer.drain()
@@ -74,6 +84,7 @@ class Channel:
             return bytes(event.data)
         if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
             self._http.start_next_cycle()
+            self._answered = True
         return None
 
     async def rest(self, most: int) -> bytes:
@@ -107,4 +118,5 @@ class Channel:
             if not isinstance(event, type) or event is h11.PAUSED:
                 return event
             octets = await self._reader.read(READ)
+            self._heard = self._heard or bool(octets)
             self._http.receive_data(octets)

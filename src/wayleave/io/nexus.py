@@ -1,8 +1,9 @@
 """The connection to Nexus: what a gateway asks, and is told, by HTTPS with certificates on both sides.
 
 Of several servers one is asked as long as it answers, then the next. What is asked is sent once: what became of a
-request without an answer Nexus alone knows, and tells when it is asked again (`proto/nexus/holder`). Whatever a server
-says that cannot be read is an error in words, and the next one's turn.
+request without an answer Nexus alone knows, and tells when it is asked again (`proto/nexus/holder`). But a connection
+that was kept may have ended meanwhile, unnoticed; what is asked there, and nothing said to, is sent again on another.
+Whatever a server says that cannot be read is an error in words, and the next one's turn.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from urllib.parse import urlencode
 
 import msgspec
@@ -42,6 +43,8 @@ _TOO_MANY = 429
 _TRIES, _WAIT_MOST_S = 5, 5.0
 """Of a page of a long view, which is asked for faster than Nexus likes; and what is waited in between, at most."""
 _PATHS: dict[type[Request], str] = {Renew: "renew", Claim: "claim", GiveBack: "give-back"}
+_STRANGER = "it closed the connection: does it know the CA of this gateway's certificate? Its log says why"
+_HALF_SAID = "it closed the connection in the middle of an answer: was it stopped?"
 _JSON, _PROBLEM, _EVENTS = "application/json", "application/problem+json", "text/event-stream"
 
 
@@ -55,6 +58,10 @@ class Busy(NexusError):
     def __init__(self, why: str, wait_s: float) -> None:
         super().__init__(why)
         self.wait_s = wait_s
+
+
+class Refused(NexusError):
+    """It answers, and says no: to ask the same once more does not help."""
 
 
 class Fenced(Exception):
@@ -134,17 +141,17 @@ class Connection:
         To be closed (`contextlib.aclosing`). Raises: Compacted, NexusError.
         """
         deadline = self._deadline()
-        channel = await self._channel(deadline)
+        channel, head = await self._sent(deadline, "GET", f"/v1/view/changes?after={after}", _EVENTS)
         try:
-            with self._understood(channel.server):
+            with self._understood(channel.server, closed=_HALF_SAID):
                 async with asyncio.timeout_at(deadline):
-                    head = await channel.ask("GET", f"/v1/view/changes?after={after}", [("Accept", _EVENTS)])
                     self._accept(
                         channel.server, head, b"" if head.status == 200 else await channel.rest(ANSWER_MOST), _EVENTS
                     )
             events = Events(EVENT_MOST)
             while True:
-                with self._understood(channel.server, f"not a word for {self._silence_s:g} s: is it gone?"):
+                silent = f"not a word for {self._silence_s:g} s: is it gone?"
+                with self._understood(channel.server, silent, "it closed the connection: was it stopped?"):
                     news = self._news(events, await self._octets(channel), after)
                 for after, changed in news:
                     yield after, changed
@@ -161,17 +168,41 @@ class Connection:
     async def _asked(self, method: str, target: str, body: bytes = b"") -> tuple[Server, bytes]:
         """Return who answered, and what it said."""
         deadline = self._deadline()
-        channel = await self._channel(deadline)
-        headers = [("Accept", _JSON), *([("Content-Type", _JSON)] if body else [])]
+        channel, head = await self._sent(deadline, method, target, _JSON, body)
         try:
-            with self._understood(channel.server):
+            with self._understood(channel.server, closed=_HALF_SAID):
                 async with asyncio.timeout_at(deadline):
-                    head = await channel.ask(method, target, headers, body)
                     said = await channel.rest(ANSWER_MOST)
                 self._accept(channel.server, head, said, _JSON)
         finally:
             self._put_back(channel)
         return channel.server, said
+
+    async def _sent(
+        self, deadline: float, method: str, target: str, kind: str, body: bytes = b""
+    ) -> tuple[Channel, Head]:
+        """Return a connection on which something was asked, and the head of the answer.
+
+        What is asked on a connection that has died was most likely never read; and if it was, it does no harm twice. A
+        renewal counts from the first time that it was sent, a block that has been given back is not the gateway's to
+        give, reports and states say the same, and a claim is repeated by `holder` just so, in a second: what it got
+        the first time is in the answer to the next renewal.
+        """
+        headers = [("Accept", kind), *([("Content-Type", _JSON)] if body else [])]
+        while True:
+            channel = await self._channel(deadline)
+            with ExitStack() as failed:
+                failed.callback(channel.close)
+                with self._understood(channel.server):
+                    try:
+                        async with asyncio.timeout_at(deadline):
+                            head = await channel.ask(method, target, headers, body)
+                    except ConnectionError:
+                        if channel.stale:
+                            continue
+                        raise
+                failed.pop_all()
+                return channel, head
 
     async def _patiently(self, method: str, target: str) -> tuple[Server, bytes]:
         """The same, asked again when it says so."""
@@ -232,10 +263,10 @@ class Connection:
         why = str(problem) or f"answers {head.status}: is it Nexus that listens there?"
         if head.status >= 500:
             self._lose(server, why)
-        else:
-            self._answers(server)
+            raise NexusError(f"{server}: {why}")
+        self._answers(server)
         why = f"{server}: {why}"
-        raise Busy(why, head.retry_s) if head.status == _TOO_MANY else _REFUSALS.get(problem.name, NexusError)(why)
+        raise Busy(why, head.retry_s) if head.status == _TOO_MANY else _REFUSALS.get(problem.name, Refused)(why)
 
     # ---- a stream -----------------------------------------------------------------------
 
@@ -259,28 +290,31 @@ class Connection:
 
     @contextmanager
     def _understood(
-        self, server: Server, silent: str = "connected, and no answer: is it, or its store, overloaded?"
+        self,
+        server: Server,
+        silent: str = "connected, and no answer: is it, or its store, overloaded?",
+        closed: str = _STRANGER,
     ) -> Iterator[None]:
         """Have what goes wrong with a server told as a NexusError, and another one asked next.
 
-        `silent`: why, if it says nothing.
+        `silent`: why, if it says nothing; `closed`: if it ends the connection.
         """
         try:
             yield
         except (OSError, Malformed) as error:
-            why = self._in_words(server, error, silent)
+            why = self._in_words(server, error, silent, closed)
             self._lose(server, why)
             raise NexusError(f"{server}: {why}") from None
 
     @staticmethod
-    def _in_words(server: Server, error: OSError | Malformed, silent: str) -> str:
+    def _in_words(server: Server, error: OSError | Malformed, silent: str, closed: str) -> str:
         match error:
             case Malformed():
                 return f"what it says makes no sense ({error.why}): is it of another version?"
             case TimeoutError():
                 return silent
             case Closed() | ConnectionResetError():
-                return "it closed the connection: does it know the CA of this gateway's certificate? Its log says why"
+                return closed
         return in_words(error, str(server), server.host, NEXUS)
 
     def _answers(self, server: Server) -> None:

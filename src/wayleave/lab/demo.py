@@ -214,7 +214,8 @@ def _at_one(story: Story) -> list[str]:
 
 def _at_two(story: SharedStory) -> list[str]:
     nexus = story.nexus.machines[0].nexus
-    own = " ".join(f"--{key} {value}" for key, value in nexus.certificates.files("operator", "operator").items())
+    certificate = nexus.certificate("operator", "operator")
+    own = f"--certificate {certificate} --key {certificate.with_suffix('.key')} --ca {nexus.authority / 'ca.pem'}"
     ask = f"nsenter --net={nexus.namespace.path} {_command('nexus')} show"
     return [
         "The two gateways that share pools, and Nexus:",

@@ -1,4 +1,4 @@
-"""A cluster of real etcds, which know each other and their clients by certificates: on loopback, or in a lab."""
+"""A cluster of real etcds, on loopback or each on a machine: who they and their clients are, certificates say."""
 
 from __future__ import annotations
 
@@ -6,21 +6,19 @@ import re
 import signal
 import socket
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import mkdtemp
 from urllib.request import urlopen
 
-from wayleave.lab.namespace import Namespace
 from wayleave.lab.process import Process
 from wayleave.lab.radsec import Authority
 from wayleave.lab.site import section
+from wayleave.lab.switch import Machine
 from wayleave.lab.waiting import wait_until
 from wayleave.nexus.store.etcd import Tls
 
 HERE = "127.0.0.1"
-Place = tuple[Namespace | None, str]
-"""Where a member is (None: not in a namespace), and the address by which it is reached."""
 _HEARTBEAT_MS, _ELECTION_MS = 50, 500
 _READY_S = 20.0
 
@@ -28,24 +26,26 @@ _READY_S = 20.0
 class EtcdNode:
     """One member. What it has written is kept while it is dead."""
 
-    def __init__(self, folder: Path, name: str, authority: Authority, place: Place, ports: Sequence[int]) -> None:
-        self.name = name
+    def __init__(
+        self, folder: Path, name: str, authority: Authority, ports: Sequence[int], machine: Machine | None
+    ) -> None:
+        self.name, self.machine = name, machine
+        self._at = machine.address if machine else HERE
         self._folder = folder
-        self._namespace, self._address = place
         self._client, self._peer, self._metrics = ports
         self._authority = authority
-        self._certificate, self._key = authority.issue(name, f"IP:{self._address}")
+        self._certificate, self._key = authority.issue(name, f"IP:{self._at}")
         self._process: Process | None = None
 
     @property
     def endpoint(self) -> str:
         """Where clients ask."""
-        return f"{self._address}:{self._client}"
+        return f"{self._at}:{self._client}"
 
     @property
     def peer(self) -> str:
         """Where the others ask, and under what name."""
-        return f"{self.name}=https://{self._address}:{self._peer}"
+        return f"{self.name}=https://{self._at}:{self._peer}"
 
     def start(self, cluster: str) -> None:
         """Start it as one of `cluster`; returns at once."""
@@ -53,10 +53,10 @@ class EtcdNode:
             "name": self.name,
             "data-dir": self._folder / self.name,
             "initial-cluster": cluster,
-            "initial-advertise-peer-urls": f"https://{self._address}:{self._peer}",
-            "listen-peer-urls": f"https://{self._address}:{self._peer}",
-            "advertise-client-urls": f"https://{self._address}:{self._client}",
-            "listen-client-urls": f"https://{self._address}:{self._client}",
+            "initial-advertise-peer-urls": f"https://{self._at}:{self._peer}",
+            "listen-peer-urls": f"https://{self._at}:{self._peer}",
+            "advertise-client-urls": f"https://{self._at}:{self._client}",
+            "listen-client-urls": f"https://{self._at}:{self._client}",
             "listen-metrics-urls": f"http://{HERE}:{self._metrics}",
             "heartbeat-interval": _HEARTBEAT_MS,
             "election-timeout": _ELECTION_MS,
@@ -69,8 +69,9 @@ class EtcdNode:
                 f"{side}key-file": self._key,
             }
         argv = ["etcd", *(f"--{name}={value}" for name, value in arguments.items())]
-        words = self._namespace.command(*argv) if self._namespace else argv
-        self._process = Process(words, self._folder / f"{self.name}.log")
+        self._process = Process(
+            self.machine.command(*argv) if self.machine else argv, self._folder / f"{self.name}.log"
+        )
 
     def kill9(self) -> None:
         """SIGKILL."""
@@ -106,35 +107,37 @@ class EtcdNode:
 
     def _asked(self, path: str) -> str:
         def ask() -> str:
-            with suppress(OSError), urlopen(f"http://{HERE}:{self._metrics}/{path}", timeout=1) as answer:
-                return str(answer.read().decode())
-            return ""
+            try:
+                with urlopen(f"http://{HERE}:{self._metrics}/{path}", timeout=1) as answer:
+                    return str(answer.read().decode())
+            except OSError:
+                return ""
 
-        return self._namespace.call(ask) if self._namespace else ask()
+        return self.machine.call(ask) if self.machine else ask()
 
 
 class EtcdCluster:
     """Members that know each other; the cluster stands when the block begins, and is gone with it."""
 
-    def __init__(self, folder: Path, places: Sequence[Place] = ((None, HERE),) * 3) -> None:
+    def __init__(self, folder: Path, machines: Sequence[Machine | None] = (None, None, None)) -> None:
+        """`machines`: where the members run; None: here."""
         folder = Path(mkdtemp(prefix="etcd-", dir=folder))
         authority = Authority(folder, "etcd's CA")
-        ports = free_ports(3 * len(places))
+        ports = free_ports(3 * len(machines))
         self.nodes = [
-            EtcdNode(folder, f"n{i}", authority, place, ports[3 * i : 3 * i + 3]) for i, place in enumerate(places)
+            EtcdNode(folder, f"n{i}", authority, ports[3 * i : 3 * i + 3], machine)
+            for i, machine in enumerate(machines)
         ]
         self.endpoints = [node.endpoint for node in self.nodes]
         certificate, key = authority.issue("nexus")
-        self.tls = Tls(authority.certificate.read_bytes(), certificate.read_bytes(), key.read_bytes())
+        self.pem = {"certificate": certificate, "key": key, "ca": authority.certificate}
         """What its clients show and believe."""
+        self.tls = Tls(*(self.pem[name].read_bytes() for name in ("ca", "certificate", "key")))
 
-    def section(self, folder: Path) -> str:
-        """Put what a Nexus shows and believes into a folder; returns what its configuration says of the cluster."""
-        files = {"certificate": "etcd.pem", "key": "etcd.key", "ca": "etcd-ca.pem"}
-        for name, content in zip(files.values(), (self.tls.certificate, self.tls.key, self.tls.authority), strict=True):
-            (folder / name).touch(0o600)
-            (folder / name).write_bytes(content)
-        return section("[nexus.etcd]", {"endpoints": self.endpoints, **files})
+    @property
+    def section(self) -> str:
+        """What the configuration of a Nexus says of it."""
+        return section("[nexus.etcd]", {"endpoints": self.endpoints, **self.pem})
 
     def __enter__(self) -> EtcdCluster:
         with ExitStack() as started:

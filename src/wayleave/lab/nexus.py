@@ -1,4 +1,4 @@
-"""Nexus in the lab: `nexus serve` on a host of its own beside the core router, with certificates of an authority's.
+"""Nexus in the lab: `nexus serve` on a host of its own beside the core router, with an authority of `nexus certs`.
 
 with Lab([Line(100, 1)], others=[[Line(100, 1)]]) as lab, nexus_in(lab) as nexus:
     nexus.ask("PUT", "/v1/pools/home", {...})
@@ -17,7 +17,6 @@ import ssl
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import cached_property
 from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +26,7 @@ from wayleave.lab.host import Host
 from wayleave.lab.namespace import Namespace, create_all, delete_all
 from wayleave.lab.process import Process
 from wayleave.lab.site import Site, section
+from wayleave.lab.switch import Machine
 from wayleave.lab.topology import Lab
 from wayleave.lab.waiting import wait_until
 from wayleave.nexus import certificates
@@ -34,7 +34,8 @@ from wayleave.nexus import certificates
 PORT, LOCAL = 7443, "127.0.0.1:7444"
 SQLITE = 'store = "sqlite:nexus.sqlite"'
 _DAYS = 30
-_COMMAND = (sys.executable, "-m", "wayleave.cli.nexus")
+SERVE = (sys.executable, "-m", "wayleave.cli.nexus")
+"""What is run to serve: a test may put something else there."""
 _WITHIN_S = 20.0
 _serial = itertools.count()
 
@@ -51,44 +52,27 @@ class NexusFailed(Exception):
     """Nexus did not start, or refuses what a test needs; the text says why."""
 
 
-class Certificates:
-    """What `nexus certs` makes: an authority, and a certificate for whoever is asked for, made once."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    @cached_property
-    def ca(self) -> Path:
-        """The authority's own."""
-        return certificates.init(self._folder, "the lab's CA", _DAYS)
-
-    def of(self, role: str, name: str, *addresses: str) -> Path:
-        """Return the path of a certificate; its key is beside it. `addresses`: a server's."""
-        folder = self.ca.parent
-        path = folder / f"{name}.pem"
-        return path if path.exists() else certificates.issue(folder, role, name, addresses, _DAYS)
-
-    def files(self, role: str, name: str, *addresses: str) -> dict[str, Path]:
-        """Return the keys of a configuration that name all that one shows and believes."""
-        certificate = self.of(role, name, *addresses)
-        return {"certificate": certificate, "key": certificate.with_suffix(".key"), "ca": self.ca}
-
-
 class NexusHost(Host):
-    """The host, and the process on it. Its state is in its folder, or in etcd, and outlives the process."""
+    """The host, and the process on it. Its state is in its folder, and outlives the process."""
 
-    def __init__(self, namespace: Namespace, folder: Path, address: IPv4Interface, shown: Certificates) -> None:
+    def __init__(
+        self, namespace: Namespace, folder: Path, address: IPv4Interface, more: str, authority: Path | None = None
+    ) -> None:
+        """`authority`: the folder of a CA that it shares with others; None: it has its own."""
         super().__init__(namespace, "eth0", folder)
         self.interface = address
         self.url = f"https://{address.ip}:{PORT}"
         self.process: Process | None = None
-        self.certificates = shown
-
-    def configure(self, more: str) -> None:
-        """Write its configuration; `more`: what follows in [nexus]."""
-        own = self.certificates.files("server", self.folder.name, str(self.interface.ip))
-        head = section("[nexus]", {"listen": f"{self.interface.ip}:{PORT}", "local": LOCAL, **own})
-        (self.folder / "nexus.toml").write_text(f"{head}{more}\n")
+        self.authority = authority or folder / "ca"
+        if authority is None:
+            certificates.init(self.authority, "the lab's CA", _DAYS)
+        own = folder.name
+        self._issue("server", own, str(address.ip))
+        names = {"certificate": f"{own}.pem", "key": f"{own}.key", "ca": "ca.pem"}
+        shown = {key: self.authority / name for key, name in names.items()}
+        head = section("[nexus]", {"listen": f"{address.ip}:{PORT}", "local": LOCAL, **shown})
+        self.config_file = folder / "nexus.toml"
+        self.config_file.write_text(f"{head}{more}\n")
 
     # ---- the process --------------------------------------------------------------------
 
@@ -99,7 +83,7 @@ class NexusHost(Host):
 
     def launch(self) -> None:
         """Start it, and return at once."""
-        self.process = self.spawn(*_COMMAND, "serve", "--config", str(self.folder / "nexus.toml"), log="nexus")
+        self.process = self.spawn(*SERVE, "serve", "--config", str(self.config_file), log="nexus")
 
     def wait_ready(self) -> None:
         """Wait until it answers. Raises: NexusFailed with its log."""
@@ -155,7 +139,8 @@ class NexusHost(Host):
 
     def section(self, site: Site, *servers: str) -> str:
         """Return what a gateway's configuration says of it, with a certificate of the gateway's. `servers`: instead."""
-        files = self.certificates.files("node", site.instance)
+        certificate = self.certificate("node", site.instance)
+        files = {"certificate": certificate, "key": certificate.with_suffix(".key"), "ca": self.authority / "ca.pem"}
         return section("[nexus]", {"servers": servers or (self.url,), **files})
 
     def ask(
@@ -168,8 +153,8 @@ class NexusHost(Host):
         name: str = "operator",
     ) -> Answer:
         """Ask it from its own host, as who has a certificate of a role. Raises: OSError if it does not answer."""
-        certificate = self.certificates.of(role, name)
-        context = ssl.create_default_context(cafile=self.certificates.ca)
+        certificate = self.certificate(role, name)
+        context = ssl.create_default_context(cafile=self.authority / "ca.pem")
         context.load_cert_chain(certificate, certificate.with_suffix(".key"))
 
         def exchange() -> Answer:
@@ -191,6 +176,16 @@ class NexusHost(Host):
         if answer.status >= http.HTTPStatus.BAD_REQUEST:
             raise NexusFailed(f"PUT {path}: {answer.status} {answer.body}")
 
+    def certificate(self, role: str, name: str) -> Path:
+        """Return one that its authority has issued; the key is beside it."""
+        path = self.authority / f"{name}.pem"
+        if not path.exists():
+            self._issue(role, name)
+        return path
+
+    def _issue(self, role: str, name: str, *addresses: str) -> None:
+        certificates.issue(self.authority, role, name, addresses, _DAYS)
+
     # ---- the way to it ------------------------------------------------------------------
 
     def cut_off(self, site: Site) -> None:
@@ -205,26 +200,32 @@ class NexusHost(Host):
 @contextmanager
 def nexus_in(lab: Lab, more: str = SQLITE) -> Iterator[NexusHost]:
     """Yield a Nexus that runs, with no pools. `more`: the rest of its configuration, in [nexus]."""
-    with host_in(lab, Certificates(lab.folder / f"ca{next(_serial)}")) as host:
-        host.configure(more)
+    with machine_in(lab) as machine, host_on(lab, machine, more) as host:
         host.start()
         yield host
 
 
 @contextmanager
-def host_in(lab: Lab, shown: Certificates) -> Iterator[NexusHost]:
-    """Yield a host beside the core on which nothing runs yet."""
+def machine_in(lab: Lab) -> Iterator[Machine]:
+    """Yield a machine that is to be beside the core: it has no cable yet."""
     number = next(_serial)
-    namespace = Namespace(f"{lab.name}-nexus{number}")
-    folder = lab.folder / f"nexus{number}"
-    folder.mkdir()
-    create_all([namespace])
+    interface = IPv4Interface(f"203.0.113.{16 * (number % 16) + 2}/28")
+    machine = Machine(f"{lab.name}-nexus{number}", f"nx{number}", interface)
+    create_all([machine])
     try:
-        host = NexusHost(namespace, folder, IPv4Interface(f"203.0.113.{16 * (number % 16) + 2}/28"), shown)
-        try:
-            lab.beside_core(host, f"nx{number}", host.interface)
-            yield host
-        finally:
-            host.close()
+        yield machine
     finally:
-        delete_all([namespace])
+        delete_all([machine])
+
+
+@contextmanager
+def host_on(lab: Lab, machine: Machine, more: str, authority: Path | None = None) -> Iterator[NexusHost]:
+    """Yield a host beside the core, on which Nexus does not run yet."""
+    folder = lab.folder / machine.port
+    folder.mkdir()
+    host = NexusHost(machine, folder, machine.interface, more, authority)
+    try:
+        lab.beside_core(host, machine.port, machine.interface)
+        yield host
+    finally:
+        host.close()

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 
 from wayleave.lab.etcd import EtcdCluster, EtcdNode
 from wayleave.lab.namespace import Namespace
-from wayleave.lab.nexus import Answer, Certificates, NexusHost, host_in
+from wayleave.lab.nexus import Answer, NexusHost, host_on, machine_in
 from wayleave.lab.site import Site
 from wayleave.lab.topology import Lab
 
@@ -111,13 +111,13 @@ class NexusCluster:
 def nexus_cluster_in(lab: Lab, more: str = "") -> Iterator[NexusCluster]:
     """Yield a cluster that runs, with no pools. `more`: the rest of each one's configuration, in [nexus]."""
     with ExitStack() as stack:
-        shown = Certificates(lab.folder / "cluster-ca")
-        hosts = [stack.enter_context(host_in(lab, shown)) for _ in range(3)]
-        etcd = stack.enter_context(
-            EtcdCluster(lab.folder, [(host.namespace, str(host.interface.ip)) for host in hosts])
-        )
-        for host in hosts:
-            host.configure(f"{more}\n{etcd.section(host.folder)}")
+        machines = [stack.enter_context(machine_in(lab)) for _ in range(3)]
+        etcd = EtcdCluster(lab.folder, machines)
+        hosts: list[NexusHost] = []
+        for machine in machines:
+            authority = hosts[0].authority if hosts else None
+            hosts.append(stack.enter_context(host_on(lab, machine, f"{more}\n{etcd.section}", authority)))
+        stack.enter_context(etcd)
         cluster = NexusCluster(lab.router.namespace, hosts, etcd)
         cluster.start()
         yield cluster

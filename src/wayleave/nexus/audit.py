@@ -121,7 +121,7 @@ class _Audited:
     """Implements port.Store: another one, but for its commits."""
 
     def __init__(self, store: Store, chain: Chain, role: str, name: str) -> None:
-        self.get, self.page, self.watch = store.get, store.page, store.watch
+        self.get, self.read, self.page, self.watch = store.get, store.read, store.page, store.watch
         self.revision, self.compact, self.close = store.revision, store.compact, store.close
         self._chain, self._role, self._name = chain, role, name
 

@@ -34,7 +34,7 @@ from wayleave.net.units import SECOND, Ns
 from wayleave.nexus import model
 from wayleave.nexus.kept import entitled
 from wayleave.nexus.model import NEXUS, OWN_EPOCH, Hold, Node, Ownership, Pool
-from wayleave.nexus.placement import order
+from wayleave.nexus.placement import order, preferred
 from wayleave.nexus.records import ATTEMPTS, again
 from wayleave.nexus.refusal import Absent, Fenced, Refused
 from wayleave.nexus.spaces import Senseless, Space, space
@@ -43,7 +43,10 @@ from wayleave.proto.nexus.messages import SINGLE, Block, Claim, Claimed, GiveBac
 
 MOST_A_CLAIM = 16
 PROBES = 8
-"""Blocks that are tried before the whole pool is looked at."""
+"""Blocks that are looked at once, and tried before the whole pool is looked at."""
+
+Seen = dict[str, Entry | None]
+"""Keys, and what was there when somebody looked. A commit expects it to be so still."""
 
 
 class Terms(Struct, frozen=True):
@@ -63,6 +66,8 @@ class Holding:
         self._store, self.terms = store, terms
         self._free: dict[str, set[int]] = {}
         """Blocks of rather full pools that nobody owned when this looked last: where to try first, and no more."""
+        self._sizes: dict[str, int] = {}
+        """How many blocks pools had when this looked last: of how many a gateway prefers some, and no more."""
 
     async def renew(self, node: str, asked: Renew) -> Held:
         """Let the hold of `node` last on, or begin one where it has none. Raises: Fenced, Busy, Unavailable.
@@ -98,11 +103,7 @@ class Holding:
 
     async def _present(self, node: str, epoch: int) -> tuple[Entry, Entry]:
         """Return a gateway's record and its hold. Raises: Fenced unless `epoch` is the present one, and stands."""
-        record = await self._store.get(model.node_key(node))
-        hold = await self._store.get(model.hold_key(node, epoch))
-        if record is None or hold is None or model.decode(Node, record.value).epoch != epoch:
-            raise Fenced(f"epoch {epoch} of {node} is over: end what lives on its blocks, and begin with epoch 0")
-        return record, hold
+        return _standing(node, epoch, await self._store.read([model.node_key(node), model.hold_key(node, epoch)]))
 
     async def _blocks(self, node: str, epoch: int) -> AsyncIterator[Block]:
         spaces: dict[str, Space] = {}
@@ -116,10 +117,7 @@ class Holding:
         return space(model.decode(Pool, (await self._pool(pool)).value))
 
     async def _pool(self, name: str) -> Entry:
-        found = await self._store.get(model.pool_key(name))
-        if found is None:
-            raise Absent(f"there is no pool {name}")
-        return found
+        return _there(name, await self._store.get(model.pool_key(name)))
 
     async def claim(self, node: str, asked: Claim) -> Claimed:
         """Give `node` blocks of a pool: those that it prefers, of those that nobody owns.
@@ -136,55 +134,75 @@ class Holding:
     async def _units(self, node: str, asked: Claim) -> list[Block]:
         """Give a gateway the single units that are kept for its subscribers, as far as nobody else has them still."""
         ground = await self._space(asked.pool)
-        try:
-            numbers = [ground.number(unit) for unit in asked.units[:MOST_A_CLAIM]]
-        except Senseless as error:
-            raise Refused(f"units: {error}") from None
+        numbers = []
+        for unit in asked.units[:MOST_A_CLAIM]:
+            with contextlib.suppress(
+                Senseless
+            ):  # its subscriber's gateway has a larger network; the others are not to wait
+                numbers.append(ground.number(unit))
         return await self._first(node, asked, (SINGLE + number for number in numbers), len(numbers))
 
     async def _claimed(self, node: str, asked: Claim) -> list[Block]:
-        blocks = (await self._space(asked.pool)).blocks
-        got = await self._first(node, asked, islice(order(node, asked.pool, blocks), PROBES), asked.count)
+        blocks = self._sizes.get(asked.pool) or await self._size(asked.pool)
+        got = await self._first(node, asked, preferred(node, asked.pool, blocks, PROBES), asked.count)
         looked = False
         while len(got) < asked.count and not looked:  # the pool is rather full: see what of it is not
             free = self._free.get(asked.pool)
             if not free:
+                blocks = await self._size(asked.pool)
                 free = set(range(blocks)) - (await owned(self._store, asked.pool)).keys()
                 self._free[asked.pool], looked = free, True
             rest = order(node, asked.pool, blocks, free)
             got += await self._first(node, asked, rest, asked.count - len(got))
         return got
 
+    async def _size(self, pool: str) -> int:
+        self._sizes[pool] = (await self._space(pool)).blocks
+        return self._sizes[pool]
+
     async def _first(self, node: str, asked: Claim, wanted: Iterable[int], count: int) -> list[Block]:
         """Take the first `count` blocks of `wanted` that can be had, or as many as there are."""
         got: list[Block] = []
-        for index in wanted:
-            try:
-                block = await self._tried(node, asked, index)
-            except _Closed:
-                break
-            self._free.get(asked.pool, set()).discard(index)
-            if block is not None:
-                got.append(block)
-                if len(got) == count:
-                    break
+        left = iter(wanted)
+        while some := list(islice(left, PROBES)):
+            seen = await self._look(node, asked, some)
+            for index in some:
+                try:
+                    block = await self._tried(node, asked, index, seen)
+                except _Closed:
+                    return got
+                self._free.get(asked.pool, set()).discard(index)
+                if block is not None:
+                    got.append(block)
+                    if len(got) == count:
+                        return got
         return got
 
-    async def _tried(self, node: str, asked: Claim, index: int) -> Block | None:
-        """Take a block; None if it is somebody's. Raises: Fenced, Absent, _Closed."""
+    async def _look(self, node: str, asked: Claim, indices: Iterable[int]) -> Seen:
+        """Look at some blocks, then at their owners' holds, and at what a claim expects of the gateway and the pool."""
+        blocks = [model.block_key(asked.pool, index) for index in indices]
+        own = [model.node_key(node), model.hold_key(node, asked.epoch), model.pool_key(asked.pool)]
+        seen = await self._store.read([*own, *blocks])
+        owners = [model.decode(Ownership, found.value) for key in blocks if (found := seen[key]) is not None]
+        holds = {model.hold_key(owner.node, owner.epoch) for owner in owners if owner.node} - seen.keys()
+        return seen | (await self._store.read(sorted(holds)) if holds else {})
+
+    async def _tried(self, node: str, asked: Claim, index: int, seen: Seen) -> Block | None:
+        """Take a block, as it was seen or is by now; None if it is somebody's. Raises: Fenced, Absent, _Closed."""
         for _ in range(ATTEMPTS):
             with contextlib.suppress(Conflict):
-                return await self._taken(node, asked, index)
+                return await self._taken(node, asked, index, seen)
+            seen = await self._look(node, asked, [index])
         return None
 
-    async def _taken(self, node: str, asked: Claim, index: int) -> Block | None:
+    async def _taken(self, node: str, asked: Claim, index: int, seen: Seen) -> Block | None:
         """The same, once. Raises: Conflict, Fenced, Absent, _Closed."""
-        record, hold = await self._present(node, asked.epoch)
-        of = await self._pool(asked.pool)
+        record, hold = _standing(node, asked.epoch, seen)
+        of = _there(asked.pool, seen[model.pool_key(asked.pool)])
         pool = model.decode(Pool, of.value)
         ground = space(pool)
         key = model.block_key(asked.pool, index)
-        found = await self._store.get(key)
+        found = seen[key]
         last = model.decode(Ownership, found.value) if found else Ownership("", 0, 0)
         if pool.closed:
             raise _Closed
@@ -206,7 +224,7 @@ class Holding:
             return Block(asked.pool, index, *ground.bounds(index), last.fence)
         if last.node:
             owner = model.hold_key(last.node, last.epoch)
-            if await self._store.get(owner) is not None:
+            if seen[owner] is not None:
                 return None
             expects.append(Is(owner, 0))
             changes.append(Delete(model.held_key(last.node, last.epoch, asked.pool, index)))
@@ -229,7 +247,7 @@ class Holding:
         asked = Claim(OWN_EPOCH, pool)
         if index is not None:
             with contextlib.suppress(_Closed):
-                return await self._tried(NEXUS, asked, index)
+                return await self._tried(NEXUS, asked, index, await self._look(NEXUS, asked, [index]))
             return None
         return next(iter(await self._claimed(NEXUS, asked)), None)
 
@@ -239,12 +257,13 @@ class Holding:
         Raises: Fenced; Refused if the hold was renewed since; Unavailable.
         """
         _no_gateway_is_nexus(node)
-        _, hold = await self._present(node, asked.epoch)
+        key = model.block_key(asked.pool, asked.index)
+        seen = await self._store.read([model.node_key(node), model.hold_key(node, asked.epoch), key])
+        _, hold = _standing(node, asked.epoch, seen)
         late = Refused(f"hold of {node}: renewed since {asked.beat}; renew, and give back what is still too much")
         if model.decode(Hold, hold.value).beat != asked.beat:
             raise late
-        key = model.block_key(asked.pool, asked.index)
-        found = await self._store.get(key)
+        found = seen[key]
         mine = Ownership(node, asked.epoch, asked.fence)
         if found is None or model.decode(Ownership, found.value) != mine:
             return
@@ -266,6 +285,20 @@ async def owned(store: Store, pool: str) -> dict[int, Ownership]:
         ownership = model.decode(Ownership, entry.value)
         if ownership.node and model.hold_key(ownership.node, ownership.epoch) in holds:
             found[int(entry.key.rpartition("/")[2], 16)] = ownership
+    return found
+
+
+def _standing(node: str, epoch: int, seen: Seen) -> tuple[Entry, Entry]:
+    """Return a gateway's record and its hold. Raises: Fenced unless `epoch` is the present one, and stands."""
+    record, hold = seen[model.node_key(node)], seen[model.hold_key(node, epoch)]
+    if record is None or hold is None or model.decode(Node, record.value).epoch != epoch:
+        raise Fenced(f"epoch {epoch} of {node} is over: end what lives on its blocks, and begin with epoch 0")
+    return record, hold
+
+
+def _there(pool: str, found: Entry | None) -> Entry:
+    if found is None:
+        raise Absent(f"there is no pool {pool}")
     return found
 
 

@@ -41,7 +41,7 @@ LOOKS = 20
 """So many times is a hold looked at while it lasts, and at least every `SELDOM`."""
 SELDOM = Ns(5 * SECOND)
 SETTLED = SECOND
-"""How soon gateways begin to hear of a provider that was changed."""
+"""How soon gateways begin to hear of a provider that another process has changed."""
 VACATED = Ns(600 * SECOND)
 """How often blocks of Nexus's own are looked through for empty ones."""
 KEPT = Ns(3600 * SECOND)
@@ -85,18 +85,23 @@ async def _run(settings: NexusSettings, folder: Path) -> None:
         service = Service(store, Terms(settings.hold), boot, utc)
         guarded = Gate(application(service), settings.limits, service)
         servers = Server.over_tls(guarded, context, _refusals(service)), Server.plain(local(service))
-        working = asyncio.gather(*_works(service, settings))
+        working = [asyncio.ensure_future(work) for work in _works(service, settings)]
         serving = asyncio.gather(servers[0].serve(sockets=[outer]), servers[1].serve(sockets=[inner]))
         log.info("serving", listen=settings.listen, local=settings.local)
         stop = asyncio.ensure_future(stopping.wait())
-        await asyncio.wait((stop, working, serving), return_when=asyncio.FIRST_COMPLETED)
-        service.feed.end()
-        for server in servers:
-            server.should_exit = True
-        await serving
-        working.cancel()
-        with suppress(asyncio.CancelledError):
-            await working
+        ending: list[asyncio.Future[Any]] = [stop, serving, *working]
+        try:
+            await asyncio.wait(ending, return_when=asyncio.FIRST_COMPLETED)
+            service.feed.end()
+            for server in servers:
+                server.should_exit = True
+            await serving
+        finally:
+            for work in working:
+                work.cancel()
+            ends = await asyncio.gather(*working, return_exceptions=True)
+        for failure in (end for end in ends if isinstance(end, Exception)):
+            raise failure  # what is in the store makes no sense: somebody has to look
     log.info("stopped")
 
 
@@ -117,6 +122,7 @@ def _works(service: Service, settings: NexusSettings) -> tuple[Coroutine[Any, An
     """Return what goes on beside the answers, for ever."""
     store = service.store
     observer, expiry = Observer(store, settings.grace), Expiry(store, settings.grace)
+    providers = Providers(store)
 
     async def reclaim() -> None:
         for key in await observer.look(boot):
@@ -132,12 +138,18 @@ def _works(service: Service, settings: NexusSettings) -> tuple[Coroutine[Any, An
         for key in await vacate(store):
             log.info("block-empty", block=key)
 
+    async def settle() -> None:
+        service.unsettled.clear()
+        await providers.settle()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(service.unsettled.wait(), SETTLED / SECOND)
+
     return (
         _ever(Ns(0), service.feed.run),
         _ever(min(SELDOM, Ns(settings.hold // LOOKS)), reclaim),
         _ever(SELDOM, expire),
         _ever(VACATED, go_back),
-        _ever(SETTLED, Providers(store).settle),
+        _ever(Ns(0), settle),
         _ever(Ns(0), lambda: _compact(store)),
     )
 

@@ -25,6 +25,8 @@ class Service:
         self.allocations = Allocations(store, self.holding)
         self.feed = Feed(store)
         self.counts = Counts(self.feed)
+        self.unsettled = asyncio.Event()
+        """A provider was changed here, and gateways have not heard of it yet (`Providers.settle`)."""
         self._chain = Chain(store, self.now, asyncio.Lock())
 
     def by(self, peer: Peer) -> Store:

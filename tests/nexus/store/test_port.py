@@ -57,6 +57,28 @@ def test_a_key_is_what_was_written_last(open_: Open) -> None:
     with_store(open_, story)
 
 
+def test_several_keys_are_read_as_of_one_revision(open_: Open) -> None:
+    async def story(store: Store) -> None:
+        a, b, c = (fresh() + name for name in "abc")
+        at = await store.commit([], [Put(a, b"0"), Put(b, b"0")])
+        assert await store.read([b, c, a]) == {b: Entry(b, b"0", at), c: None, a: Entry(a, b"0", at)}
+        assert await store.read([]) == {}
+
+        async def write() -> None:
+            for turn in range(1, 50):
+                await store.commit([], [Put(a, b"%d" % turn), Put(b, b"%d" % turn)])
+
+        writing = asyncio.create_task(write())
+        while not writing.done():
+            found = [entry.value for entry in (await store.read([a, b])).values() if entry is not None]
+            assert found[0] == found[1]
+        await writing
+        with pytest.raises(ValueError, match="at most 100"):
+            await store.read([a] * (MAX_OPERATIONS + 1))
+
+    with_store(open_, story)
+
+
 def test_an_expectation_that_does_not_hold_writes_nothing(open_: Open) -> None:
     async def story(store: Store) -> None:
         a, b, c = (fresh() + name for name in "abc")

@@ -41,6 +41,7 @@ def routes(service: Service) -> APIRouter:
         """Make it, or change it; gateways hear of it soon behind it."""
         same(name, record.name)
         tag(said, await Providers(service.by(peer)).put(record, expected))
+        service.unsettled.set()
         return record
 
     @router.delete("/{name}", status_code=204)

@@ -53,6 +53,7 @@ from wayleave.nexus.store.port import (
     Unavailable,
     check,
     check_key,
+    check_keys,
     check_page,
     interval,
 )
@@ -158,6 +159,14 @@ class EtcdStore:
         check_key(key)
         answer = await self._call("range", RangeRequest(key=key.encode()))
         return _entry(answer.kvs[0]) if answer.kvs else None
+
+    async def read(self, keys: Sequence[str]) -> dict[str, Entry | None]:
+        """See port.Store."""
+        check_keys(keys)
+        questions = [{"request_range": {"key": key.encode()}} for key in keys]
+        answer = await self._call("txn", TxnRequest(success=questions))
+        found = (response.response_range.kvs for response in answer.responses)
+        return {key: _entry(kvs[0]) if kvs else None for key, kvs in zip(keys, found, strict=True)}
 
     async def page(self, prefix: str, after: str = "", limit: int = PAGE, at: int = 0) -> Page:
         """See port.Store."""

@@ -98,11 +98,15 @@ class Compacted(Exception):
 class Store(Protocol):
     """A store. All that is read is linearizable: it has every commit that was acknowledged before it was asked.
 
-    Every method raises Unavailable, and ValueError for what no store takes: see `check` and `check_key`.
+    Every method raises Unavailable, and ValueError for what no store takes: see `check`, `check_key` and `check_keys`.
     """
 
     async def get(self, key: str) -> Entry | None:
         """Return what is there now, None if nothing is."""
+        ...
+
+    async def read(self, keys: Sequence[str]) -> dict[str, Entry | None]:
+        """Return what is there of several keys, `MAX_OPERATIONS` at most, all as of one revision."""
         ...
 
     async def page(self, prefix: str, after: str = "", limit: int = PAGE, at: int = 0) -> Page:
@@ -198,6 +202,14 @@ def interval(prefix: str, after: str = "") -> tuple[bytes, bytes]:
     begin = prefix.encode()
     end = begin[:-1] + bytes([begin[-1] + 1]) if begin else b"\xff"
     return max(begin, after.encode() + b"\0"), end
+
+
+def check_keys(keys: Sequence[str]) -> None:
+    """Refuse what no store reads at once. Raises: ValueError, which says what to do."""
+    if len(keys) > MAX_OPERATIONS:
+        raise ValueError(f"{len(keys)} keys at once: at most {MAX_OPERATIONS}; read a page, or several times")
+    for key in keys:
+        check_key(key)
 
 
 def check_page(limit: int, at: int) -> None:

@@ -38,6 +38,7 @@ from wayleave.nexus.store.port import (
     Unavailable,
     check,
     check_key,
+    check_keys,
     check_page,
     interval,
 )
@@ -150,12 +151,12 @@ class SqliteStore:
     async def get(self, key: str) -> Entry | None:
         """See port.Store."""
         check_key(key)
+        return await self._ask(lambda db: _entry(db, key))
 
-        def ask(db: sqlite3.Connection) -> Entry | None:
-            value, revision = db.execute(_GET, (key.encode(),)).fetchone() or (None, 0)
-            return None if value is None else Entry(key, value, revision)
-
-        return await self._ask(ask)
+    async def read(self, keys: Sequence[str]) -> dict[str, Entry | None]:
+        """See port.Store. Whoever writes is the thread that reads."""
+        check_keys(keys)
+        return await self._ask(lambda db: {key: _entry(db, key) for key in keys})
 
     async def page(self, prefix: str, after: str = "", limit: int = PAGE, at: int = 0) -> Page:
         """See port.Store."""
@@ -315,6 +316,11 @@ def _transaction(db: sqlite3.Connection) -> Iterator[None]:
     finally:
         if db.in_transaction:
             db.execute("ROLLBACK")
+
+
+def _entry(db: sqlite3.Connection, key: str) -> Entry | None:
+    value, revision = db.execute(_GET, (key.encode(),)).fetchone() or (None, 0)
+    return None if value is None else Entry(key, value, revision)
 
 
 def _last(db: sqlite3.Connection, commits: Iterable[_Commit]) -> dict[bytes, int]:
