@@ -6,10 +6,9 @@ from ipaddress import IPv4Network
 
 from wayleave.lab.access_node import Line
 from wayleave.lab.nexus import nexus_in
+from wayleave.lab.other_way import TENANT, lay
 from wayleave.lab.topology import Lab
 from wayleave.lab.waiting import wait_until
-
-from .other_way import TENANT, lay
 
 ACME, BETA = IPv4Network("100.64.0.0/24"), IPv4Network("100.70.0.0/24")
 POOL = f"""

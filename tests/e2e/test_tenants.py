@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from wayleave.lab.access_node import Line
+from wayleave.lab.other_way import CORE, ROUTER, TABLE, TENANT, UPLINK, lay
 from wayleave.lab.packet import ECHO, ECHO_REPLY
 from wayleave.lab.topology import Lab
 
-from .other_way import CORE, ROUTER, TABLE, TENANT, lay
 from .watch import dropped, sessions
 
 A_POOL, B_POOL = IPv4Network("100.64.0.0/22"), IPv4Network("100.70.0.0/24")
@@ -59,7 +59,7 @@ def test_each_has_an_address_of_its_provider(lab: Lab) -> None:
     assert [item["address"] for item in sessions(lab.gateway, tenant="other")] == [str(leased(lab, B))]
 
 
-@pytest.mark.parametrize(("which", "way", "other"), [(A, "gw0", "gw1"), (B, "gw1", "gw0")], ids=["A", "B"])
+@pytest.mark.parametrize(("which", "way", "other"), [(A, "gw0", UPLINK), (B, UPLINK, "gw0")], ids=["A", "B"])
 def test_each_goes_its_providers_way(lab: Lab, which: int, way: str, other: str) -> None:
     customer = lab.customers[which]
     with lab.router.capture(way) as taken, lab.router.capture(other) as shunned:
@@ -77,7 +77,7 @@ def test_each_pings_its_own_gateway(lab: Lab) -> None:
 
 def test_they_meet_outside_only(lab: Lab) -> None:
     """A customer of the other provider is as far as the internet: out by one core, in by the other."""
-    with lab.router.capture("gw0") as of_a, lab.router.capture("gw1") as of_b:
+    with lab.router.capture("gw0") as of_a, lab.router.capture(UPLINK) as of_b:
         assert lab.customers[A].ping(leased(lab, B))
     for capture in (of_a, of_b):
         assert len(capture.matching(lambda f: f.icmp)) == 6, capture.where
@@ -87,7 +87,7 @@ def test_they_meet_outside_only(lab: Lab) -> None:
 def test_the_gateways_own_addresses_are_nobodys_to_route_to(lab: Lab, which: int) -> None:
     """Whoever asks for whichever of them: it goes up the link, and never out by a core on the way back to itself."""
     own = [A_POOL[1], B_POOL[1], lab.core.ip, CORE]
-    with lab.router.capture("gw0") as of_a, lab.router.capture("gw1") as of_b:
+    with lab.router.capture("gw0") as of_a, lab.router.capture(UPLINK) as of_b:
         for address in own:
             lab.customers[which].ping(address, count=1, timeout=0.2)
     for capture in (of_a, of_b):
@@ -98,7 +98,7 @@ def test_without_a_route_it_does_not_leave_by_the_others(lab: Lab) -> None:
     none = dropped(lab.gateway, "no-route")
     lab.gateway.namespace.ip(f"route del default table {TABLE}")
     try:
-        with lab.router.capture("gw0") as of_a, lab.router.capture("gw1") as of_b:
+        with lab.router.capture("gw0") as of_a, lab.router.capture(UPLINK) as of_b:
             assert not lab.customers[B].ping(lab.server_address, count=3, timeout=0.2)
             assert lab.customers[A].ping(lab.server_address)
     finally:

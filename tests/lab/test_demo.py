@@ -8,30 +8,44 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from wayleave.lab import demo
-from wayleave.lab.claims import CLAIMS, Claim, Story
+from wayleave.lab.claims import Story
 from wayleave.lab.demo import Outcome, Verdict
-from wayleave.lab.namespace import ROOT
+from wayleave.lab.namespace import ROOT, run
+from wayleave.lab.nexus_claims import SharedStory
+from wayleave.lab.scene import CLAIMS, Claim, Scene
 from wayleave.lab.waiting import wait_until
 
 HOME = Path(__file__).parents[2]
 
 
+Stage = Callable[[type[Scene]], Scene]
+
+
 @pytest.fixture(scope="module")
-def story() -> Iterator[Story]:
-    with demo.staged() as story:
-        yield story
+def stage() -> Iterator[Stage]:
+    """Scenes, each built when it is first asked for."""
+    scenes: dict[type[Scene], Scene] = {}
+    with ExitStack() as stack:
+
+        def staged(kind: type[Scene]) -> Scene:
+            if kind not in scenes:
+                scenes[kind] = stack.enter_context(kind.staged())
+            return scenes[kind]
+
+        yield staged
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.name)
-def test_the_claim_holds(story: Story, claim: Claim) -> None:
-    verdict = demo.judge(story, claim)
+def test_the_claim_holds(stage: Stage, claim: Claim) -> None:
+    verdict = demo.judge(stage(claim.scene), claim)
     assert verdict.outcome is Outcome.HOLDS, verdict.evidence
 
 
@@ -82,10 +96,12 @@ def test_a_mutant_that_changes_nothing_is_an_error() -> None:
 TOUR = re.findall(r"^    \.venv/bin/bng (.*?)(?: +#.*)?$", (HOME / "README.md").read_text(), re.MULTILINE)
 
 
-def test_the_readmes_tour_runs_in_the_lab_that_the_demo_leaves(story: Story) -> None:
+def test_the_readmes_tour_runs_in_the_lab_that_the_demo_leaves(stage: Stage) -> None:
     """Also behind all claims, in the order that the page has."""
     assert len(TOUR) > 10
-    for claim in CLAIMS[-4:]:
+    story = stage(Story)
+    assert isinstance(story, Story)
+    for claim in [item for item in CLAIMS if item.scene is Story][-4:]:
         demo.judge(story, claim)
     story.running()
     stand_for = {
@@ -96,6 +112,17 @@ def test_the_readmes_tour_runs_in_the_lab_that_the_demo_leaves(story: Story) -> 
     for command in TOUR:
         words = [stand_for.get(word, word) for word in shlex.split(command)]
         assert story.lab.gateway.bng(*words), command
+
+
+def test_what_is_shown_of_the_lab_of_two_gateways_can_be_asked(stage: Stage) -> None:
+    story = stage(SharedStory)
+    assert isinstance(story, SharedStory)
+    story.running()
+    _, *commands = demo._at_two(story)
+    said = [run(shlex.split(command)) for command in commands]
+    assert len(said) == 5
+    assert all("home" in text for text in said[:2])
+    assert all(site.instance in said[2] for site in story.lab.sites)
 
 
 def test_keep_stays_until_ctrl_c_and_leaves_nothing() -> None:

@@ -413,7 +413,7 @@ class Gateway:
         self.nexus.pump()
         if self.recovery.unknown:
             self._settle()
-        logs.LINES.flush()
+        self.end_turn()
 
     def _settle(self) -> None:
         known = self.recovery.settle()

@@ -144,8 +144,8 @@ class Nexus:
             self.blocks.receive(answer, now())
         finally:
             self._asking = None
-        self._end_turn()
         self.pump()
+        self._end_turn()
 
     def recorded(self, group: Iterable[Write], error: str | None) -> None:
         """Take a completed group of the store. What the disk refused is tried again in a second, and not at once."""

@@ -1,17 +1,13 @@
-"""What the gateway claims, how each claim is proved on the lab, and what must turn it red.
-
-A claim is a function that returns its evidence and raises if things are otherwise. Each has a mutant: one thing
-switched off, with which the claim must not hold any more, or its check proves nothing.
-"""
+"""What one gateway claims, how each claim is proved on the lab, and what must turn it red (`scene`)."""
 
 from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from ipaddress import IPv4Address
-from typing import Any
+from typing import Any, Self
 
 from wayleave.dataplane import objects
 from wayleave.lab.access_node import Line
@@ -29,6 +25,7 @@ from wayleave.lab.packet import (
     udp,
 )
 from wayleave.lab.radius import RadiusServer, radius_sections
+from wayleave.lab.scene import Mutant, Scene, claims_on, expect
 from wayleave.lab.topology import GATEWAY_ACCESS_MAC, PINS, Lab, Section, section
 from wayleave.lab.waiting import wait_until
 from wayleave.net.mac import Mac
@@ -47,61 +44,28 @@ FULL_SIZE = 1472
 DHCP_NAMES = {1: "DISCOVER", 2: "OFFER", 3: "REQUEST", 5: "ACK", 6: "NAK", 7: "RELEASE"}
 
 
-class Broken(Exception):
-    """A claim does not hold; the text says what was seen instead."""
+class Story(Scene):
+    """One gateway, its customers, and whoever decides about them."""
 
-
-def expect(holds: object, otherwise: str) -> None:
-    """Raise Broken unless `holds`."""
-    if not holds:
-        raise Broken(otherwise)
-
-
-@dataclass(frozen=True, slots=True)
-class Mutant:
-    """Something switched off. `config` changes sections of the configuration; `action` runs at the point `at`.
-
-    Of RADIUS, `radius` is the servers' group; `controllers` as `{"known": False}`: there are none.
-    """
-
-    name: str
-    words: str
-    config: dict[str, Section] = field(default_factory=dict)
-    at: str = ""
-    action: Callable[[Story], object] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """What is claimed, how it is checked (returns the evidence, raises if it is not so), what must turn it red."""
-
-    name: str
-    words: str
-    check: Callable[[Story], str]
-    mutant: Mutant
-
-
-CLAIMS: list[Claim] = []
-
-
-def claim(words: str, mutant: Mutant) -> Callable[[Callable[[Story], str]], Callable[[Story], str]]:
-    """Register a check as a claim, named as the function."""
-
-    def register(check: Callable[[Story], str]) -> Callable[[Story], str]:
-        CLAIMS.append(Claim(check.__name__.replace("_", "-"), words, check, mutant))
-        return check
-
-    return register
-
-
-class Story:
-    """The lab while the demo runs. Checks ask it for customers with leases, so each can also run alone."""
+    drawing = """
+  customers            access node        GATEWAY           router       server
+  udhcpc, dhclient ──► pushes S and C ──► acc0   core0 ──►  static  ──►  ping
+  a PPPoE client       tags as an OLT     XDP               route
+  untagged                                                  FreeRADIUS
+"""
 
     def __init__(self, lab: Lab, mutant: Mutant | None = None) -> None:
-        self.lab, self.mutant = lab, mutant
+        super().__init__(lab, mutant)
         self.radius: RadiusServer | None = None
         """Who decides about newcomers, once it does."""
         self.configure()
+
+    @classmethod
+    @contextmanager
+    def staged(cls, mutant: Mutant | None = None) -> Iterator[Self]:
+        """See Scene."""
+        with Lab(LINES) as lab:
+            yield cls(lab, mutant)
 
     def configure(self, tenant: Section | None = None) -> None:
         """Write the configuration, with what the mutant changes; `tenant`: keys of the tenant's section."""
@@ -126,17 +90,12 @@ class Story:
         return {"subscribers": people, "secrets": secrets}
 
     def running(self) -> None:
-        """See to it that the gateway runs."""
+        """See Scene."""
         process = self.lab.gateway.process
         if process is None:
             self.lab.gateway.start(self.config)
         elif not process.alive:
             self.lab.gateway.restart()
-
-    def reached(self, point: str) -> None:
-        """A point at which a mutant may act."""
-        if self.mutant is not None and self.mutant.at == point and self.mutant.action is not None:
-            self.mutant.action(self)
 
     def fresh(self, number: int, client: Client = "udhcpc") -> tuple[Customer, Lease]:
         """A customer that just got its lease, whether or not it had one before."""
@@ -171,6 +130,9 @@ class Story:
         server = self.lab.server_address
         packet = ipv4(source, server, UDP, udp(source, server, 40000, DISCARD_PORT, text))
         return ethernet(GATEWAY_ACCESS_MAC, customer.mac, IPV4, packet)
+
+
+claim = claims_on(Story)
 
 
 def tags(line: Sequence[Tag]) -> str:

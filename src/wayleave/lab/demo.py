@@ -1,4 +1,4 @@
-"""The demo: what the gateway claims, proved on a small network with real DHCP clients and captured packets.
+"""The demo: what gateways claim, proved on small networks with real DHCP clients and captured packets.
 
     python -m wayleave.lab.demo                    all claims; exit status 0 if each holds
     python -m wayleave.lab.demo --only antispoof   some of them
@@ -6,6 +6,7 @@
     python -m wayleave.lab.demo --mutants          every mutant in turn; exit status 0 if each turned its claim red
     python -m wayleave.lab.demo --keep             leave the network up to look around
 
+Each claim has its scene: one gateway, or two that share pools through Nexus.
 Needs root. Makes its own network namespaces and nothing else, and removes them at the end, also after Ctrl-C.
 """
 
@@ -17,11 +18,13 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from ipaddress import IPv4Address
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -31,10 +34,14 @@ from rich.text import Text
 
 from wayleave.lab import pppoe_claims as pppoe_claims  # their claims come behind the others, in this order
 from wayleave.lab import radius_claims as radius_claims
-from wayleave.lab.claims import CLAIMS, LINES, USER, Broken, Claim, Mutant, Story
+
+from wayleave.lab import nexus_claims as nexus_claims  # isort: skip
+from wayleave.lab.claims import USER, Story
 from wayleave.lab.customer import NoLease
+from wayleave.lab.nexus_claims import SharedStory
 from wayleave.lab.pppoe import NoConnection
-from wayleave.lab.topology import PINS, Lab
+from wayleave.lab.scene import CLAIMS, Broken, Claim, Mutant, Scene
+from wayleave.lab.topology import PINS
 
 
 class Outcome(Enum):
@@ -60,19 +67,12 @@ class Verdict:
         return self.outcome is Outcome.HOLDS
 
 
-@contextlib.contextmanager
-def staged(mutant: Mutant | None = None) -> Iterator[Story]:
-    """Build the lab; the gateway is not started yet."""
-    with Lab(LINES) as lab:
-        yield Story(lab, mutant)
-
-
-def judge(story: Story, claim: Claim) -> Verdict:
+def judge(scene: Scene, claim: Claim) -> Verdict:
     """Check one claim."""
     start = time.monotonic()
     try:
-        story.running()
-        evidence, outcome = claim.check(story), Outcome.HOLDS
+        scene.running()
+        evidence, outcome = claim.check(scene), Outcome.HOLDS
     except (Broken, NoLease, NoConnection, TimeoutError) as error:
         evidence, outcome = str(error), Outcome.BROKEN
     except Exception as error:
@@ -102,36 +102,46 @@ def _first_lines(text: str, count: int = 6) -> str:
     return "\n".join(text.splitlines()[:count])
 
 
-def run_story(console: Console, claims: Sequence[Claim], mutant: Mutant | None, keep: bool, pcap: Path | None) -> int:
-    """Check the claims one after the other; returns the exit status."""
-    with staged(mutant) as story, contextlib.ExitStack() as captures:
-        lab = story.lab
-        console.print(Text(_DRAWING, "dim"))
-        if mutant:
-            console.print(Text(f"mutant {mutant.name}: {mutant.words}", "yellow"))
-        if pcap is not None:
-            pcap.mkdir(parents=True, exist_ok=True)
-            trunk = captures.enter_context(lab.access_node.trunk.capture())
-            core = captures.enter_context(lab.router.capture())
-            captures.callback(lambda: core.write_pcap(pcap / "core.pcap"))
-            captures.callback(lambda: trunk.write_pcap(pcap / "trunk.pcap"))
-        verdicts = []
-        for item in claims:
-            with console.status(f"{item.words} …"):
-                verdicts.append(judge(story, item))
-            tell(console, verdicts[-1])
+def run_claims(console: Console, claims: Sequence[Claim], mutant: Mutant | None, keep: bool, pcap: Path | None) -> int:
+    """Check the claims one after the other, each on its scene; returns the exit status."""
+    verdicts: list[Verdict] = []
+    with contextlib.ExitStack() as stack:
+        scenes = []
+        for kind, of_it in groupby(claims, key=lambda item: item.scene):
+            scene = stack.enter_context(kind.staged(mutant))
+            scenes.append(scene)
+            console.print(Text(scene.drawing, "dim"))
+            if mutant:
+                console.print(Text(f"mutant {mutant.name}: {mutant.words}", "yellow"))
+            if pcap is not None:
+                _capture(stack, scene, pcap)
+            for item in of_it:
+                with console.status(f"{item.words} …"):
+                    verdicts.append(judge(scene, item))
+                tell(console, verdicts[-1])
         console.print()
         console.print(closing_table(verdicts))
         good, words = _summary(verdicts, mutant)
         console.print(Text(words, "bold green" if good else "bold red"))
         if not good:
-            console.print(Text(f"the gateway's log ended:\n{lab.gateway.log[-1500:]}", "dim"))
+            for site in (site for scene in scenes for site in scene.lab.sites):
+                console.print(Text(f"the log of {site.instance} ended:\n{site.gateway.log[-1500:]}", "dim"))
         if keep:
-            story.running()
             with contextlib.suppress(KeyboardInterrupt):
-                console.print(_how_to_look(lab, _somebody_on(story)), soft_wrap=True)
+                for scene in scenes:
+                    scene.running()
+                    console.print(Text("\n".join(_LOOKS[type(scene)](scene))), soft_wrap=True)
                 threading.Event().wait()
     return 0 if good else 1
+
+
+def _capture(stack: contextlib.ExitStack, scene: Scene, folder: Path) -> None:
+    """Write what passes the first gateway to files, at the end."""
+    folder.mkdir(parents=True, exist_ok=True)
+    trunk = stack.enter_context(scene.lab.access_node.trunk.capture())
+    core = stack.enter_context(scene.lab.router.capture())
+    stack.callback(trunk.write_pcap, folder / f"{scene.prefix}trunk.pcap")
+    stack.callback(core.write_pcap, folder / f"{scene.prefix}core.pcap")
 
 
 def _summary(verdicts: Sequence[Verdict], mutant: Mutant | None) -> tuple[bool, str]:
@@ -149,8 +159,8 @@ def _summary(verdicts: Sequence[Verdict], mutant: Mutant | None) -> tuple[bool, 
 
 def run_mutant(claim: Claim) -> Verdict:
     """Check a claim with its mutant in the gateway's place: it should come out broken."""
-    with staged(claim.mutant) as story:
-        return judge(story, claim)
+    with claim.scene.staged(claim.mutant) as scene:
+        return judge(scene, claim)
 
 
 def run_mutants(console: Console, claims: Sequence[Claim]) -> int:
@@ -166,14 +176,6 @@ def run_mutants(console: Console, claims: Sequence[Claim]) -> int:
         table.add_row(item.mutant.name, item.mutant.words, item.name, mark, _first_lines(verdict.evidence, 2))
     console.print(table)
     return 1 if survived else 0
-
-
-_DRAWING = """
-  customers            access node        GATEWAY           router       server
-  udhcpc, dhclient ──► pushes S and C ──► acc0   core0 ──►  static  ──►  ping
-  a PPPoE client       tags as an OLT     XDP               route
-  untagged                                                  FreeRADIUS
-"""
 
 
 PCAP = "trunk.pcap"
@@ -194,11 +196,11 @@ def _somebody_on(story: Story) -> IPv4Address:
     return lease.address
 
 
-def _how_to_look(lab: Lab, address: IPv4Address) -> Text:
-    bng = Path(sys.executable).with_name("bng")
+def _at_one(story: Story) -> list[str]:
+    lab, address, bng = story.lab, _somebody_on(story), _command("bng")
     hosts = (lab.customers[0], lab.customers[pppoe_claims.DIALS], lab.gateway, lab.router)
     enter = [f"nsenter --net={host.namespace.path} bash" for host in hosts]
-    lines = [
+    return [
         "The network stays up until you press Ctrl-C here. In another terminal:",
         f"  {enter[0]}    # a customer: ping {lab.server_address}",
         f"  {enter[1]}    # one who dials PPPoE, as {USER}: ip addr show ppp0",
@@ -208,7 +210,26 @@ def _how_to_look(lab: Lab, address: IPv4Address) -> Text:
         f"  {bng} explain --pcap {lab.folder / PCAP} --packet 2 --port 1 --config {lab.gateway.config_file}",
         f"  bpftool map dump pinned {PINS / lab.instance}/maps-*/clients",
     ]
-    return Text("\n".join(lines))
+
+
+def _at_two(story: SharedStory) -> list[str]:
+    nexus = story.nexus.machines[0].nexus
+    certificate = nexus.certificate("operator", "operator")
+    own = f"--certificate {certificate} --key {certificate.with_suffix('.key')} --ca {nexus.authority / 'ca.pem'}"
+    ask = f"nsenter --net={nexus.namespace.path} {_command('nexus')} show"
+    return [
+        "The two gateways that share pools, and Nexus:",
+        *(f"  {_command('bng')} show nexus --config {site.gateway.config_file}" for site in story.lab.sites),
+        *(f"  {ask} {words} --server {nexus.url} {own}" for words in ("nodes", "blocks --pool home", "audit")),
+    ]
+
+
+def _command(name: str) -> Path:
+    return Path(sys.executable).with_name(name)
+
+
+_LOOKS: Mapping[type[Scene], Callable[[Any], list[str]]] = {Story: _at_one, SharedStory: _at_two}
+"""What there is to look at."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -234,7 +255,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.mutants:
             return run_mutants(console, chosen)
-        return run_story(console, chosen, mutant, options.keep, options.pcap)
+        return run_claims(console, chosen, mutant, options.keep, options.pcap)
     except KeyboardInterrupt:
         console.print("interrupted; everything was removed")
         return 130

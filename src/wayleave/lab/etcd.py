@@ -88,6 +88,11 @@ class EtcdNode:
         assert self._process
         self._process.signal(signal.SIGCONT)
 
+    @property
+    def alive(self) -> bool:
+        """Its process runs."""
+        return self._process is not None and self._process.alive
+
     def leads(self) -> bool:
         """Does it say that it is the leader? False, too, if it says nothing."""
         return "etcd_server_is_leader 1" in self._asked("metrics")

@@ -26,13 +26,15 @@ from wayleave.lab.host import Host
 from wayleave.lab.namespace import Namespace, create_all, delete_all
 from wayleave.lab.process import Process
 from wayleave.lab.site import Site, section
+from wayleave.lab.switch import Machine
 from wayleave.lab.topology import Lab
 from wayleave.lab.waiting import wait_until
+from wayleave.nexus import certificates
 
 PORT, LOCAL = 7443, "127.0.0.1:7444"
 SQLITE = 'store = "sqlite:nexus.sqlite"'
-_COMMAND = (sys.executable, "-m", "wayleave.cli.nexus")
-SERVE = _COMMAND
+_DAYS = 30
+SERVE = (sys.executable, "-m", "wayleave.cli.nexus")
 """What is run to serve: a test may put something else there."""
 _WITHIN_S = 20.0
 _serial = itertools.count()
@@ -63,21 +65,38 @@ class NexusHost(Host):
         self.process: Process | None = None
         self.authority = authority or folder / "ca"
         if authority is None:
-            self._command("certs", "init", str(self.authority))
+            certificates.init(self.authority, "the lab's CA", _DAYS)
         own = folder.name
         self._issue("server", own, str(address.ip))
         names = {"certificate": f"{own}.pem", "key": f"{own}.key", "ca": "ca.pem"}
-        certificates = {key: self.authority / name for key, name in names.items()}
-        head = section("[nexus]", {"listen": f"{address.ip}:{PORT}", "local": LOCAL, **certificates})
-        (folder / "nexus.toml").write_text(f"{head}{more}\n")
+        shown = {key: self.authority / name for key, name in names.items()}
+        head = section("[nexus]", {"listen": f"{address.ip}:{PORT}", "local": LOCAL, **shown})
+        self.config_file = folder / "nexus.toml"
+        self.config_file.write_text(f"{head}{more}\n")
 
     # ---- the process --------------------------------------------------------------------
 
     def start(self) -> None:
         """Start it, with what it kept; returns when it answers. Raises: NexusFailed with its log."""
-        self.process = self.spawn(*SERVE, "serve", "--config", str(self.folder / "nexus.toml"), log="nexus")
+        self.launch()
+        self.wait_ready()
+
+    def launch(self) -> None:
+        """Start it, and return at once."""
+        self.process = self.spawn(*SERVE, "serve", "--config", str(self.config_file), log="nexus")
+
+    def wait_ready(self) -> None:
+        """Wait until it answers. Raises: NexusFailed with its log."""
+        process = self.process
+        assert process is not None
+
+        def answers() -> bool:
+            if not process.alive:
+                raise NexusFailed(f"nexus ended with status {process.status}:\n{self.log[-4000:]}")
+            return self.ready()
+
         try:
-            wait_until(self._ready, "Nexus that is ready", _WITHIN_S)
+            wait_until(answers, "Nexus that is ready", _WITHIN_S)
         except TimeoutError as error:
             raise NexusFailed(f"{error}; its log ends:\n{self.log[-4000:]}") from error
 
@@ -101,13 +120,16 @@ class NexusHost(Host):
         """What the present process wrote."""
         return self.process.output() if self.process is not None else ""
 
-    def _ready(self) -> bool:
-        assert self.process is not None
-        if not self.process.alive:
-            raise NexusFailed(f"nexus ended with status {self.process.status}:\n{self.log[-4000:]}")
+    @property
+    def alive(self) -> bool:
+        """Its process runs."""
+        return self.process is not None and self.process.alive
+
+    def ready(self) -> bool:
+        """Whether it says that its store answers."""
 
         def ask() -> bool:
-            with suppress(OSError), urlopen(f"http://{LOCAL}/readyz", timeout=2) as answer:
+            with suppress(OSError), urlopen(f"http://{LOCAL}/readyz", timeout=5) as answer:
                 return bool(answer.status == http.HTTPStatus.OK)
             return False
 
@@ -162,11 +184,7 @@ class NexusHost(Host):
         return path
 
     def _issue(self, role: str, name: str, *addresses: str) -> None:
-        words = (word for address in addresses for word in ("--address", address))
-        self._command("certs", "issue", str(self.authority), "--role", role, "--name", name, *words)
-
-    def _command(self, *words: str) -> None:
-        self.run(*_COMMAND, *words)
+        certificates.issue(self.authority, role, name, addresses, _DAYS)
 
     # ---- the way to it ------------------------------------------------------------------
 
@@ -182,18 +200,32 @@ class NexusHost(Host):
 @contextmanager
 def nexus_in(lab: Lab, more: str = SQLITE) -> Iterator[NexusHost]:
     """Yield a Nexus that runs, with no pools. `more`: the rest of its configuration, in [nexus]."""
+    with machine_in(lab) as machine, host_on(lab, machine, more) as host:
+        host.start()
+        yield host
+
+
+@contextmanager
+def machine_in(lab: Lab) -> Iterator[Machine]:
+    """Yield a machine that is to be beside the core: it has no cable yet."""
     number = next(_serial)
-    namespace = Namespace(f"{lab.name}-nexus{number}")
-    folder = lab.folder / f"nexus{number}"
-    folder.mkdir()
-    create_all([namespace])
+    interface = IPv4Interface(f"203.0.113.{16 * (number % 16) + 2}/28")
+    machine = Machine(f"{lab.name}-nexus{number}", f"nx{number}", interface)
+    create_all([machine])
     try:
-        host = NexusHost(namespace, folder, IPv4Interface(f"203.0.113.{16 * (number % 16) + 2}/28"), more)
-        try:
-            lab.beside_core(host, f"nx{number}", host.interface)
-            host.start()
-            yield host
-        finally:
-            host.close()
+        yield machine
     finally:
-        delete_all([namespace])
+        delete_all([machine])
+
+
+@contextmanager
+def host_on(lab: Lab, machine: Machine, more: str, authority: Path | None = None) -> Iterator[NexusHost]:
+    """Yield a host beside the core, on which Nexus does not run yet."""
+    folder = lab.folder / machine.port
+    folder.mkdir()
+    host = NexusHost(machine, folder, machine.interface, more, authority)
+    try:
+        lab.beside_core(host, machine.port, machine.interface)
+        yield host
+    finally:
+        host.close()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shutil
 
-from wayleave.lab.claims import PASSWORD, USER, Mutant, Story, claim, expect, tags
+from wayleave.lab.claims import PASSWORD, USER, Story, claim, tags
 from wayleave.lab.customer import Customer
 from wayleave.lab.packet import ECHO, Frame
 from wayleave.lab.pppoe import Connection, NoConnection
+from wayleave.lab.scene import Mutant, expect
 from wayleave.proto.ppp.packet import Code as Ppp
 from wayleave.proto.ppp.packet import Protocol
 from wayleave.proto.pppoe.packet import Code

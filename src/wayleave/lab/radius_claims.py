@@ -7,11 +7,12 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from wayleave.dataplane import objects
-from wayleave.lab.claims import DHCP_NAMES, DISCARD_PORT, PASSWORD, USER, Mutant, Story, claim, expect
+from wayleave.lab.claims import DHCP_NAMES, DISCARD_PORT, PASSWORD, USER, Story, claim
 from wayleave.lab.customer import Customer, Lease, NoLease
 from wayleave.lab.packet import Frame, dhcp_options
 from wayleave.lab.pppoe_claims import dialled
 from wayleave.lab.radius import RadiusServer
+from wayleave.lab.scene import Mutant, expect
 from wayleave.lab.topology import PINS, customer_mac
 from wayleave.lab.waiting import wait_until
 from wayleave.net.mac import Mac

@@ -154,13 +154,14 @@ class Lab(Site):
         space.offloads(host.device)
 
     def route_blocks(self) -> None:
-        """Have the core route each block to the gateway that says it has it, as a routing protocol would.
+        """Have the core route each block of the lab's pools to the gateway that has it, as a routing protocol would.
 
-        What a gateway that does not run had, it has: its traffic goes on.
+        Gateways say what they have. What one that does not run had, it has: its traffic goes on.
         """
         for site in self.sites:
             if site.gateway.process is not None and site.gateway.process.alive:
-                self._blocks[site.number] = site.gateway.blocks()
+                own = site.gateway.blocks()
+                self._blocks[site.number] = {net for net in own if any(net.subnet_of(pool) for pool in self.pools)}
         wanted = {network: self.sites[number] for number, networks in self._blocks.items() for network in networks}
         self.router.namespace.ip(
             *(f"route del {network}" for network in self._routes - wanted.keys()),
