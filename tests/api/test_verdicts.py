@@ -174,6 +174,7 @@ BY_REASON = {
     Reason.TABLE_FULL: "table-full",
     Reason.POOL_EMPTY: "pool-empty",
     Reason.NO_BLOCK: "no-block",
+    Reason.ENTRY_UNUSABLE: "entry-unusable",
     Reason.ADDRESS_NOT_FREE: "address-refused",
     Reason.ADDRESS_NOT_ITS_OWN: "address-refused",
     Reason.STORE_FAILED: "store-failed",

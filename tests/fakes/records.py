@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
+from itertools import count
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -89,6 +90,7 @@ class Disk:
             yield lease.restored(row, clock, None)
 
 
+_epochs = count(1)
 Submitted = Callable[[], None]
 
 
@@ -99,6 +101,7 @@ class Records(Collected):
         super().__init__()
         self._disk, self._clock, self._submitted = disk, clock, submitted
         self.pending: list[list[Write]] = []
+        self.epoch = next(_epochs)
 
     def flush(self) -> None:
         if self._collected:

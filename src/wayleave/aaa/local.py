@@ -93,7 +93,10 @@ class LocalAuthorization:
         pools: Mapping[str, str],
         services: Mapping[str, Service],
         passwords: Mapping[str, Secret] = {},
+        unusable: Mapping[str, str] = {},
     ) -> None:
+        """`unusable`: why entries of these names grant nothing."""
+        self._unusable = unusable
         self._settings = settings
         self._tenants, self._pools, self._services = tenants, pools, services
         self._passwords = passwords
@@ -169,6 +172,8 @@ class LocalAuthorization:
             return self._sold(Service(tenant=tenant, pool=default, antispoof=self._settings.antispoof), None)
         if entry.blocked:
             return Refusal(Reason.BLOCKED, f"subscriber {entry.name} is blocked")
+        if entry.name in self._unusable:
+            return Refusal(Reason.ENTRY_UNUSABLE, f"subscriber {entry.name}: {self._unusable[entry.name]}")
         theirs = entry.tenant or tenant
         pool = entry.pool or self._default_of(theirs)
         if pool is None:

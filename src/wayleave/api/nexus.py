@@ -44,6 +44,10 @@ class NexusView(BaseModel):
     hold_s: int = Field(description="how long its blocks are its own if Nexus stays silent; 0: they are not, now")
     waiting: int = Field(description="sessions of before that wait until Nexus confirms their blocks")
     shares: list[ShareView]
+    faults: list[str] = Field(default=[], description="what is wrong between it and this gateway's configuration")
+    out_of_place: dict[str, str] = Field(
+        default={}, description="some subscribers that it tells of and that do not count here, and why"
+    )
 
     @property
     def partitioned(self) -> bool:

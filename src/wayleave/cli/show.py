@@ -315,6 +315,10 @@ def nexus(*, target: View | None = None) -> int:
         for block in item["blocks"]
     ]
     table(("pool", "first", "last", "fence"), blocks)
+    for text in found["faults"]:
+        remark(text)
+    for name, why in found["out_of_place"].items():
+        remark(f"subscriber {name} does not count here: {why}")
     return 0
 
 

@@ -91,6 +91,7 @@ class Gateway:
             self.clock,
             lambda: self.links.follow(),
             self.recount.tell,
+            settings.gateway.name,
         )
         self.nexus.check(settings.pools)
         derived = derive(*loaded, self.nexus.subscribers)
@@ -425,7 +426,7 @@ class Gateway:
         """Go by these subscribers from now on, as far as looking goes."""
         self.nexus.expect(derived.settings.pools, derived.subscribers)
         self.own_subscribers, self.subscribers = derived.own, derived.subscribers
-        self.passwords, self.strangers = derived.passwords, derived.strangers
+        self.passwords, self.nexus.strangers = derived.passwords, derived.strangers
 
     # ---- devices that come and go -------------------------------------------------------
 

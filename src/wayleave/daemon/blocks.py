@@ -58,7 +58,7 @@ class Share:
 class Blocks:
     """`end` ends the sessions whose address is in one of these blocks, and returns how many are there yet.
 
-    `changed`: blocks have come or gone.
+    `changed`: blocks have come or gone; `run`: what no other process is called.
     """
 
     def __init__(
@@ -67,8 +67,9 @@ class Blocks:
         disk: Disk,
         end: Callable[[Sequence[Block]], int],
         changed: Callable[[], None],
+        run: str = "",
     ) -> None:
-        self.holder = Holder(standing)
+        self.holder = Holder(standing, run=run)
         self.until = self.holder.until
         """Until when what stands on the disk is the gateway's."""
         self._disk, self._end, self._changed = disk, end, changed

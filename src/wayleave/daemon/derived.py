@@ -32,8 +32,8 @@ _PROTOCOLS = {"tcp": 6, "udp": 17}
 class Derived:
     """A configuration with its subscribers, taken apart for those who go by it. The pools remember nothing yet.
 
-    `own` are the subscribers of its file; `subscribers` are all that count; `strangers`: why some that Nexus tells of
-    do not.
+    `own` are the subscribers of its file; `subscribers` are all; `strangers`: why some that Nexus tells of are granted
+    nothing.
     """
 
     settings: Configuration
@@ -60,7 +60,8 @@ def derive(
     Takes a while where pools exclude or subscribers are many.
     """
     strangers = out_of_place(told, own, settings) if told else {}
-    subscribers = [*(entry for entry in told if entry.name not in strangers), *own]
+    subscribers = [*told, *own]
+    usable = [entry for entry in subscribers if entry.name not in strangers]
     return Derived(
         settings=settings,
         own=own,
@@ -68,9 +69,9 @@ def derive(
         strangers=strangers,
         passwords=passwords,
         ports={port.number: port for port in settings.ports},
-        pools={pool.name: terms_of(pool, subscribers) for pool in settings.pools},
+        pools={pool.name: terms_of(pool, usable) for pool in settings.pools},
         deliveries={pool.name: _delivery(pool) for pool in settings.pools},
-        deciders=_deciders(settings, subscribers, passwords),
+        deciders=_deciders(settings, subscribers, passwords, strangers),
         admission={port.number: Admission(port.clients, port.at_limit == "replace") for port in settings.ports},
         services=[_service(text) for tenant in settings.tenants for text in tenant.services],
     )
@@ -81,7 +82,12 @@ def tenants(settings: Configuration) -> list[Tenant]:
     return [Tenant(item.name, number, item.table) for number, item in enumerate(settings.tenants)]
 
 
-def _deciders(settings: Configuration, subscribers: Sequence[Subscriber], passwords: Mapping[str, Secret]) -> Deciders:
+def _deciders(
+    settings: Configuration,
+    subscribers: Sequence[Subscriber],
+    passwords: Mapping[str, Secret],
+    unusable: Mapping[str, str],
+) -> Deciders:
     tenants = {port.number: port.tenant for port in settings.ports}
     pools = {pool.name: (pool.network, pool.tenant) for pool in settings.pools}
     services = {item.name: item.service() for item in settings.services}
@@ -94,6 +100,7 @@ def _deciders(settings: Configuration, subscribers: Sequence[Subscriber], passwo
             {name: pool[1] for name, pool in pools.items()},
             services,
             passwords,
+            unusable,
         ),
         tenants=tenants,
         protocols={port.number: port.protocols if port.role == "subscriber" else () for port in settings.ports},

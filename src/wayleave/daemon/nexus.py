@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from wayleave.io.clock import Clock
 from wayleave.io.nexus import Connection, Fenced, NexusError, Refused
 from wayleave.io.settings import NexusSettings
 from wayleave.io.store import Store
-from wayleave.io.tls import client_context
+from wayleave.io.tls import client_context, of_gateway
 from wayleave.io.writes import Write
 from wayleave.proto.nexus.holder import Request
 from wayleave.proto.nexus.messages import Block
@@ -32,6 +33,9 @@ from wayleave.session.refusal import Reason, Refusal
 from wayleave.session.settings import PoolSettings
 
 log = structlog.get_logger()
+
+STRANGERS = 20
+"""Subscribers that are out of place, and told of."""
 
 
 class StillLeased(Exception):
@@ -50,20 +54,28 @@ class Nexus:
         clock: Clock,
         changed: Callable[[], None],
         told: Callable[[list[Subscriber]], None],
+        name: str = "",
     ) -> None:
-        """`folder`: what paths in the configuration are relative to. Raises: SecretError, ReplicaError."""
+        """`folder`: what paths in the configuration are relative to; `name`: the gateway's.
+
+        Raises: SecretError, ReplicaError.
+        """
         self._clock, self._changed = clock, changed
-        self.blocks = Blocks(store.standing(), store, self._end, self._blocks_changed)
+        self.strangers: Mapping[str, str] = {}
+        """Subscribers that Nexus tells of and that make no sense under this configuration: why."""
+        self.blocks = Blocks(store.standing(), store, self._end, self._blocks_changed, f"{clock.boot_id}/{store.epoch}")
         self.connection: Connection | None = None
         self.directory: Directory | None = None
         self.reports: Reports | None = None
         self._store = store
         if settings is not None:
             context = client_context(*settings.pem(folder), "nexus")
+            of_gateway(settings.pem(folder)[0], name, "nexus", clock.utc() if clock.plausible else None)
             self.connection = Connection(settings.ends, context, clock.boot)
             self.directory = Directory(state, self.connection, told)
             self.reports = Reports(self.connection, store, clock, self._state)
         self._asking: asyncio.Task[None] | None = None
+        self._stood = False
 
     @property
     def subscribers(self) -> list[Subscriber]:
@@ -117,6 +129,7 @@ class Nexus:
 
     def pump(self) -> None:
         """Ask what is to be asked, unless an answer is waited for. To be called often, on the loop."""
+        self._watch()
         if self.reports is not None:
             self.reports.pump()
         if self.connection is None or self._asking is not None:
@@ -124,6 +137,13 @@ class Nexus:
         request = self.blocks.request(self._clock.boot())
         if request is not None:
             self._asking = asyncio.get_running_loop().create_task(self._ask(self.connection, request))
+
+    def _watch(self) -> None:
+        """Say that the hold is over, once."""
+        stands = self.blocks.until > self._clock.boot()
+        if self._stood and not stands:
+            log.error("hold-over", pools=sorted(self.blocks.shares), why="Nexus did not renew it in time")
+        self._stood = stands
 
     async def _ask(self, connection: Connection, request: Request) -> None:
         now = self._clock.boot
@@ -192,7 +212,13 @@ class Nexus:
         """How it stands; `waiting` sessions of before wait for it. None: there is no Nexus."""
         if self.connection is None:
             return None
-        return nexus_view(self.connection.state, self.blocks, waiting, self._clock.boot())
+        view = nexus_view(self.connection.state, self.blocks, waiting, self._clock.boot())
+        return view.model_copy(update={"faults": self.faults(), "out_of_place": self._out_of_place()})
+
+    def _out_of_place(self) -> dict[str, str]:
+        """Some subscribers that do not count as Nexus tells of them, and why."""
+        refused = self.directory.replica.refused if self.directory is not None else {}
+        return dict(islice(chain(self.strangers.items(), refused.items()), STRANGERS))
 
     def faults(self) -> list[str]:
         """Why customers cannot all be served."""

@@ -63,5 +63,5 @@ class Recount:
         ids = [session.id for entry in entries for session in concerned(gateway.table, entry)]
         gateway.engine.doubt(ids)
         gateway.engine.review(gateway.clock.boot(), only=ids)
-        log.info("subscribers", told=len(gateway.nexus.subscribers), out_of_place=len(gateway.strangers))
+        log.info("subscribers", told=len(gateway.nexus.subscribers), out_of_place=len(gateway.nexus.strangers))
         gateway.end_turn()

@@ -7,9 +7,12 @@ import socket
 import ssl
 from pathlib import Path
 
+from cryptography import x509
+from cryptography.x509.oid import NameOID
 from msgspec import Struct
 
 from wayleave.io.secrets import SecretError, read_private
+from wayleave.net.units import SECOND, UtcNs
 
 KEY_MOST = 1 << 16
 """Octets of a file with a key, at most."""
@@ -140,3 +143,27 @@ _REASONS = {
     "WRONG_VERSION_NUMBER": "what answers there does not speak TLS: is it the port of {peer.speaks}?",
 }
 """By OpenSSL's reasons: alerts are what the other side says."""
+
+
+def of_gateway(certificate: Path, name: str, setting: str, now: UtcNs | None) -> None:
+    """See that a certificate is this gateway's (CN, OU `node`), and of these days; `now` None: nobody knows.
+
+    Raises: SecretError: somebody else's would have two gateways live on one hold.
+    """
+    where = f"{setting}.certificate"
+    try:
+        read = x509.load_pem_x509_certificate(certificate.read_bytes())
+    except (OSError, ValueError) as error:
+        why = _plain(error) if isinstance(error, OSError) else "there is no certificate in it"
+        raise SecretError(where, f"{certificate}: {why}", PEM) from None
+    of, role = (
+        next((str(item.value) for item in read.subject.get_attributes_for_oid(oid)), "")
+        for oid in (NameOID.COMMON_NAME, NameOID.ORGANIZATIONAL_UNIT_NAME)
+    )
+    issue = f"`nexus certs issue DIR --role node --name {name}` makes one"
+    if (of, role) != (name, "node"):
+        raise SecretError(
+            where, f"{certificate} is {role or 'nobody'} {of}'s, and this is node {name} (gateway.name)", issue
+        )
+    if now is not None and now // SECOND >= read.not_valid_after_utc.timestamp():
+        raise SecretError(where, f"{certificate} ended at {read.not_valid_after_utc:%Y-%m-%d %H:%M} UTC", issue)

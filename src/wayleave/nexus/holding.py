@@ -13,6 +13,7 @@ No address has two owners, whatever is lost, repeated, late, or runs at once, si
   has watched it for longer than its gateway, which counts from before it asked, believes in it;
 * a block that its gateway gave back is taken only as long as nobody has renewed the hold since, so not late;
 * a claim expects its pool as it was read, so that a pool which is closed, to be deleted (`pools`), gives no more;
+* a process that another one has taken over from owns nothing: a copy of a gateway is found out when it renews;
 * an epoch is never given again. Who lost its disk begins another, and what the last one owns stays its own until
   that lapses: there may be subscribers who live there.
 
@@ -42,6 +43,8 @@ from wayleave.nexus.store.port import Conflict, Delete, Entry, Is, Put, Store, e
 from wayleave.proto.nexus.messages import SINGLE, Block, Claim, Claimed, GiveBack, Held, Renew
 
 MOST_A_CLAIM = 16
+RUNS = 8
+"""Processes of a gateway that are remembered."""
 PROBES = 8
 """Blocks that are looked at once, and tried before the whole pool is looked at."""
 
@@ -77,25 +80,32 @@ class Holding:
         _no_gateway_is_nexus(node)
 
         async def renewed() -> tuple[int, Hold]:
-            return await (self._renewed(node, asked.epoch) if asked.epoch else self._begun(node))
+            return await (self._renewed(node, asked) if asked.epoch else self._begun(node, asked.run))
 
         epoch, hold = await again(renewed, f"hold of {node}")
         blocks = [block async for block in self._blocks(node, epoch)]
         return Held(epoch, hold.beat, hold.duration, tuple(blocks))
 
-    async def _renewed(self, node: str, epoch: int) -> tuple[int, Hold]:
+    async def _renewed(self, node: str, asked: Renew) -> tuple[int, Hold]:
+        """Raises: Fenced, also if another process has taken over since: there are two that take themselves for one."""
+        epoch = asked.epoch
         record, hold = await self._present(node, epoch)
         before = model.decode(Hold, hold.value)
-        renewed = Hold(max(self.terms.hold, before.duration), before.beat + 1)
+        if asked.run and asked.run in before.before:
+            raise Fenced(
+                f"epoch {epoch} of {node} was taken over by another process: do two machines have one certificate?"
+            )
+        others = before.before if asked.run == before.run else (*before.before, before.run)[-RUNS:]
+        renewed = Hold(max(self.terms.hold, before.duration), before.beat + 1, asked.run, others)
         changed = Put(hold.key, model.encode(renewed))
         await self._store.commit([Is(record.key, record.revision), Is(hold.key, hold.revision)], [changed])
         return epoch, renewed
 
-    async def _begun(self, node: str) -> tuple[int, Hold]:
+    async def _begun(self, node: str, run: str) -> tuple[int, Hold]:
         key = model.node_key(node)
         found = await self._store.get(key)
         epoch = model.decode(Node, found.value).epoch + 1 if found else 1
-        begun = Hold(self.terms.hold, 0)
+        begun = Hold(self.terms.hold, 0, run)
         hold = Put(model.hold_key(node, epoch), model.encode(begun))
         expects = [Is(key, found.revision if found else 0), Is(hold.key, 0)]
         await self._store.commit(expects, [Put(key, model.encode(Node(epoch))), hold])
@@ -292,7 +302,7 @@ def _standing(node: str, epoch: int, seen: Seen) -> tuple[Entry, Entry]:
     """Return a gateway's record and its hold. Raises: Fenced unless `epoch` is the present one, and stands."""
     record, hold = seen[model.node_key(node)], seen[model.hold_key(node, epoch)]
     if record is None or hold is None or model.decode(Node, record.value).epoch != epoch:
-        raise Fenced(f"epoch {epoch} of {node} is over: end what lives on its blocks, and begin with epoch 0")
+        raise Fenced(f"epoch {epoch} of {node} is over: the gateway ends who lives on its blocks, and begins another")
     return record, hold
 
 

@@ -120,10 +120,15 @@ class Assignment(Struct, frozen=True):
 
 
 class Hold(Struct, frozen=True):
-    """The right of an epoch to its blocks; every renewal writes it anew. `duration` is what its gateway was told."""
+    """The right of an epoch to its blocks; every renewal writes it anew. `duration` is what its gateway was told.
+
+    `run` is the process that renewed it last, `before` are the last few that it took over from.
+    """
 
     duration: Ns
     beat: int
+    run: str = ""
+    before: tuple[str, ...] = ()
 
 
 class Ownership(Struct, frozen=True, omit_defaults=True):

@@ -18,6 +18,8 @@ class Reason(IntEnum):
     PORT_NOT_CONFIGURED = auto()
     UNKNOWN_CLIENT = auto()
     BLOCKED = auto()
+    ENTRY_UNUSABLE = auto()
+    """What is said of it makes no sense under this configuration."""
     WRONG_PASSWORD = auto()
     """It says who it is, and does not prove it."""
     NO_POOL = auto()

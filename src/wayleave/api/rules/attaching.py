@@ -91,6 +91,17 @@ def _credentials_unusable(facts: Facts) -> str | None:
 
 
 @RULES.rule(
+    "entry-unusable",
+    "What Nexus says of this subscriber makes no sense under this gateway's configuration: it is granted nothing.",
+    "`bng show nexus` lists all such subscribers: mend the one at Nexus (its provider's tenant, pool and service are "
+    "names of this gateway's configuration), or configure here what is missing",
+)
+def _entry_unusable(facts: Facts) -> str | None:
+    entry = facts.refused(Reason.ENTRY_UNUSABLE)
+    return entry.says if entry is not None else None
+
+
+@RULES.rule(
     "not-authorized",
     "Nobody says that it may get on.",
     "have an entry in the file of `authorization.subscribers` name it as it comes (user, line, MAC); who is asked for "
@@ -99,6 +110,19 @@ def _credentials_unusable(facts: Facts) -> str | None:
 def _not_authorized(facts: Facts) -> str | None:
     entry = facts.problem("not-authorized") or facts.refused(Reason.UNKNOWN_CLIENT, Reason.NO_POOL)
     return entry.says if entry is not None else None
+
+
+@RULES.rule(
+    "shared-pool-empty",
+    "Its pool is shared, and this gateway has no address of it left: Nexus leases it no more.",
+    "`bng show nexus` says why: whether Nexus has the pool, whether its space is `pools.network`, and blocks are left",
+)
+def _shared_pool_empty(facts: Facts) -> str | None:
+    entry, pool = facts.refused(Reason.POOL_EMPTY), facts.pool
+    if entry is None or pool is None or pool.nexus is None:
+        return None
+    faults = facts.nexus.faults if facts.nexus is not None else []
+    return "; ".join([f"pool {pool.name}: {pool.held} of {pool.size} addresses are held", *faults])
 
 
 @RULES.rule(

@@ -8,6 +8,7 @@ So the records that rooms keep and gateways read are what the OpenAPI document d
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, get_origin
 
 import msgspec
@@ -35,6 +36,7 @@ class Wire:
             try:
                 if isinstance(value, struct):
                     return value
+                _known(value, struct)
                 return msgspec.json.decode(msgspec.json.encode(value), type=kind)  # what it refuses nobody can keep
             except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
                 raise ValueError(str(error)) from None
@@ -49,6 +51,16 @@ class Wire:
             ref=f"{_name(kind)}:{id(kind)}",
             metadata={"pydantic_js_functions": [described]},
         )
+
+
+def _known(value: object, struct: Any) -> None:
+    """Refuse what a record does not have: a word that is misspelt would count as not said. Raises: ValueError."""
+    known = {field.encode_name for field in msgspec.structs.fields(struct)}
+    for key in value if isinstance(value, dict) else ():
+        if key not in known:
+            perhaps = get_close_matches(str(key), known, 1)
+            meant = f": is {perhaps[0]} meant?" if perhaps else f"; there is {', '.join(sorted(known))}"
+            raise ValueError(f"there is no {key!r}{meant}")
 
 
 def _name(kind: Any) -> str:

@@ -124,7 +124,8 @@ class SqliteStore:
         """Transactions that commits were written in."""
         try:
             with ExitStack() as held:
-                path.parent.mkdir(parents=True, exist_ok=True)
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # the files beside it are made like it
                 held.callback(os.close, _only_one(path))
                 self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
                 held.callback(self._db.close)

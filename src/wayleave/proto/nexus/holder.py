@@ -57,8 +57,9 @@ class News(Struct, frozen=True):
 class Holder:
     """One gateway's."""
 
-    def __init__(self, standing: Standing | None = None, rate_error: int = RATE_ERROR) -> None:
-        self._rate_error = rate_error
+    def __init__(self, standing: Standing | None = None, rate_error: int = RATE_ERROR, run: str = "") -> None:
+        """`run`: what no other process of this gateway, or of who takes itself for it, is called."""
+        self._rate_error, self._run = rate_error, run
         known = standing or Standing(0, 0, BootNs(0), ())
         self.epoch, self.beat, self.until = known.epoch, known.beat, known.until
         self.blocks = {block.key: block for block in known.blocks}
@@ -129,7 +130,7 @@ class Holder:
     def _next(self, now: BootNs) -> Request:
         """Renewing comes first: without a hold that stands there is nothing to claim or to give back."""
         if now >= self._renew_at or not self.stands(now):
-            return Renew(self.epoch)
+            return Renew(self.epoch, self._run)
         if self._giving:
             block = self._giving[0]
             return GiveBack(self.epoch, self.beat, *block.key, block.fence)

@@ -39,9 +39,13 @@ class Block(Struct, frozen=True, gc=False):
 
 
 class Renew(Struct, frozen=True, gc=False):
-    """A gateway wants its hold to last on. `epoch` 0: it has none that it knows of."""
+    """A gateway wants its hold to last on. `epoch` 0: it has none that it knows of.
+
+    `run` tells its processes apart: one that a later one has taken over from is another machine's, and owns nothing.
+    """
 
     epoch: int
+    run: str = ""
 
 
 class Held(Struct, frozen=True):
