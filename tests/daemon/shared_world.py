@@ -6,10 +6,10 @@ memory. Simulated: data planes, disks, clients, the way between gateways and Nex
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address
+from pathlib import Path
 
 import msgspec
 
@@ -18,9 +18,9 @@ from tests.fakes.plane import Plane
 from tests.fakes.records import Disk, Records
 from tests.nexus.memory import MemoryStore, finished
 from wayleave.aaa.local import AuthorizationSettings, LocalAuthorization, Subscriber
-from wayleave.daemon.blocks import Blocks, bounds
 from wayleave.daemon.derived import terms_of
 from wayleave.daemon.engine import Admission, Engine
+from wayleave.daemon.nexus import Nexus as NexusSide
 from wayleave.daemon.recovery import Recovery
 from wayleave.io.writes import erased, saved
 from wayleave.net.mac import Mac
@@ -35,10 +35,10 @@ from wayleave.nexus.providers import Providers
 from wayleave.nexus.reclaim import Observer
 from wayleave.nexus.refusal import Exists, Fenced, Refused
 from wayleave.nexus.subscribers import Subscribers
-from wayleave.proto.nexus.messages import Block, Claim, Claimed, GiveBack, Held, Renew
+from wayleave.proto.nexus.messages import Claim, Claimed, GiveBack, Held, Renew
 from wayleave.session import lifecycle as life
 from wayleave.session.lifecycle import Answer
-from wayleave.session.model import NEVER, Client, CloseCause, Line, Session
+from wayleave.session.model import NEVER, Client, Line, Session
 from wayleave.session.settings import PoolSettings
 from wayleave.session.table import Table
 
@@ -121,7 +121,8 @@ class Site:
     def _open(self) -> None:
         self.records = Records(self.disk, self.clock)
         self.table = Table(64)
-        self.blocks = Blocks(self.disk.standing(self.clock), self.records, self._end, lambda: None)
+        self.side = NexusSide(None, Path(), Path(), self.records, self.clock, lambda: None, lambda _entries: None)
+        self.blocks = self.side.blocks
         self.engine = Engine(
             self.table,
             self.blocks.equip([POOL], {"home": terms_of(POOL, list(self.known.values()))}),
@@ -131,6 +132,7 @@ class Site:
             self._hear,
             {1: Admission(64, True)},
         )
+        self.side.serve(self.engine)
         self._expect()
         self.recovery = Recovery(self.engine, self.clock)
         self.recovery.restore(self.disk.load(self.clock))
@@ -143,7 +145,7 @@ class Site:
         return LocalAuthorization(settings, people, {1: "default"}, {"home": "default"}, {})
 
     def _expect(self) -> None:
-        self.blocks.expect(("shared", str(entry.address)) for entry in self.known.values() if entry.address)
+        self.side.expect([POOL], self.known.values())
 
     def hear(self) -> None:
         """Take in what Nexus tells of subscribers."""
@@ -165,13 +167,6 @@ class Site:
             self.told[session.client] = Told(reply.lease.address, BootNs(self.clock.now + reply.remaining))
         elif reply.answer is Answer.REFUSE:
             self.told.pop(session.client, None)
-
-    def _end(self, blocks: Sequence[Block]) -> None:
-        ranges = [bounds(block) for block in blocks]
-        for session in list(self.table):
-            lease = session.lease
-            if lease is not None and session.cause is None and any(a <= lease.address <= b for a, b in ranges):
-                self.engine.clear(session.id, CloseCause.BLOCK_LOST, self.clock.boot())
 
     # ---- what happens -------------------------------------------------------------------
 

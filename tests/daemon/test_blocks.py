@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from tests.daemon.shared_world import GRACE, HOLD, LEASE, POOL, Nexus, Site, site
 from wayleave.daemon.blocks import bounds
 from wayleave.daemon.derived import terms_of
+from wayleave.daemon.nexus import StillLeased
 from wayleave.net.units import SECOND
 from wayleave.proto.nexus.messages import Block, Claim, Claimed, GiveBack, Held, Renew
-from wayleave.session.model import IN_FLIGHT
+from wayleave.session import lifecycle as life
+from wayleave.session.model import IN_FLIGHT, Phase
 from wayleave.session.refusal import Reason
 
 
@@ -261,3 +264,64 @@ def test_a_pool_that_is_shared_no_more_has_its_blocks_given_back() -> None:
     seconds(gateway, 3 * SECOND)
     assert gateway.blocks.of("shared") == []
     assert not [key for key in nexus.store.entries if key.startswith("held/")]
+
+
+def test_what_is_granted_anew_while_the_hold_is_unknown_leaves_the_promise_on_the_disk() -> None:
+    gateway = site("a", Nexus())
+    mine = gateway.arrive(1)
+    gateway.cut = True
+    gateway.reboot()
+    session = gateway.find(1)
+    assert session is not None
+    assert session.service is not None
+    promise = gateway.disk.records[session.id].promise_boot
+    faster = replace(session.service, name="fast")
+    assert not gateway.engine.change(session.id, faster, gateway.clock.boot())
+    gateway.engine.reconsider(session.id, session.since, faster, gateway.clock.boot())
+    gateway.written()
+    assert gateway.disk.records[session.id].promise_boot == promise
+    gateway.kill()
+    seconds(gateway, 3 * SECOND)
+    assert gateway.find(1) is not None, "its address is still its own"
+    gateway.cut = False
+    seconds(gateway, 61 * SECOND)
+    assert mine is not None
+    assert gateway.uses(1, mine)
+
+
+def test_a_pool_that_a_reload_takes_away_keeps_its_blocks_until_nobody_is_in_them() -> None:
+    nexus = Nexus()
+    gateway = site("a", nexus)
+    mine = gateway.arrive(1)
+    gateway.engine.reconfigure(gateway.blocks.equip([], {}), gateway.engine._authorization, gateway.engine._admission)
+    gateway.clock.wait(2 * SECOND)
+    gateway.talk()
+    assert mine is not None
+    assert [key for key in nexus.store.entries if key.startswith("held/")], "its session is on its way out"
+    seconds(gateway, 3 * SECOND)
+    assert mine not in gateway.served()
+    assert not [key for key in nexus.store.entries if key.startswith("held/")]
+
+
+def test_a_session_that_was_renewed_in_its_last_moment_does_not_come_back_on_a_block_that_is_lost() -> None:
+    gateway = site("a", Nexus())
+    mine = gateway.arrive(1)
+    assert mine is not None
+    gateway.engine.take([(gateway.client(1), life.Released(mine, gateway.clock.boot()))], gateway.clock.boot())
+    session = gateway.find(1)
+    assert session is not None
+    assert session.phase is Phase.REMOVING
+    gateway.clock.wait(1)
+    gateway.plane._renewed[session.id] = gateway.clock.boot()
+    gateway.blocks.fence(gateway.clock.boot())
+    seconds(gateway, SECOND)
+    assert mine not in gateway.served()
+    assert gateway.find(1) is None
+
+
+def test_what_is_leased_does_not_become_the_gateways_own_by_a_line_less_in_its_file() -> None:
+    gateway = site("a", Nexus())
+    own = POOL.model_copy(update={"nexus": None})
+    with pytest.raises(StillLeased, match="start once without the pool"):
+        gateway.side.check([own])
+    gateway.side.check([POOL])

@@ -155,6 +155,7 @@ def test_a_subscriber_takes_its_address_along_to_another_gateway(shared: Shared)
     wait_until(lambda: own in there.gateway.blocks(), "her address, at the other gateway")
     assert own not in here.gateway.blocks()
     assert not reaches(before, lab), "she is not served where she was"
+    wait_until(lambda: str(KEPT) not in here.gateway.run("ip", "route"), "no route to her there", 12)
     lab.route_blocks()
     after = there.customers[2]
     assert after.dhcp().address == KEPT

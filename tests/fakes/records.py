@@ -106,6 +106,10 @@ class Records(Collected):
             self._collected = []
             self._submitted()
 
+    def standing(self) -> Standing | None:
+        """As `Store.standing`."""
+        return self._disk.standing(self._clock)
+
     def commit(self) -> tuple[list[Write], str | None]:
         """Write everything that waits as one group, as the store's thread does; returns it and why it failed."""
         group = [write for submitted in self.pending for write in submitted]

@@ -145,9 +145,18 @@ def test_a_pool_with_kept_addresses_is_not_deleted(world: World) -> None:
     run(Pools(world.store).delete("home"))
 
 
-def test_what_is_no_unit_of_the_pool_is_refused(world: World) -> None:
-    with pytest.raises(Refused, match=r"units: '10\.0\.0\.1' is no unit of the pool"):
-        world.claim(HERE, "10.0.0.1")
+def test_what_is_no_unit_of_the_pool_keeps_no_other_waiting(world: World) -> None:
+    run(world.subscribers.put(KEEPS, 0))
+    assert world.claim(HERE, "10.0.0.1", "100.64.0.9") == (UNIT,)
+
+
+def test_who_keeps_an_address_of_a_pool_that_is_closed_since_can_still_be_changed(world: World) -> None:
+    at = run(world.subscribers.put(KEEPS, 0))
+    pool = run(Pools(world.store).get("home"))
+    run(Pools(world.store).put(structs.replace(HOME, closed=True), pool.revision))
+    run(world.subscribers.put(structs.replace(KEEPS, blocked=True), at))
+    with pytest.raises(Refused, match="is closed"):
+        run(world.subscribers.put(structs.replace(KEEPS, name="late", line="line-3", address="100.64.0.10"), 0))
 
 
 @pytest.mark.parametrize("after", range(1, 12))

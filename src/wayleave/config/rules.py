@@ -275,8 +275,8 @@ def out_of_place(told: Sequence[Subscriber], own: Sequence[Subscriber], tree: Co
     addresses |= {entry.address: f"{entry.name}'s, of the subscribers file" for entry in own if entry.address}
     wrong: dict[str, str] = {}
     for entry in told:
-        for where, what in _entry("", entry, tree, keys, addresses):
-            wrong.setdefault(entry.name, f"{where.lstrip('.')}: {what}".lstrip(": "))
+        for where, what in _entry(entry.name, entry, tree, keys, addresses):
+            wrong.setdefault(entry.name, f"{where.removeprefix(entry.name).lstrip('.')}: {what}".lstrip(": "))
     return wrong
 
 

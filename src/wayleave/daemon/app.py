@@ -74,7 +74,10 @@ class Gateway:
     """One instance. `open` prepares and attaches, `run` serves until it is told to stop, `close` lets go."""
 
     def __init__(self, loaded: Loaded, folder: Path) -> None:
-        """`folder`: what paths in the configuration are relative to. Raises: SecretError, StoreError."""
+        """`folder`: what paths in the configuration are relative to.
+
+        Raises: SecretError, StoreError, ReplicaError, StillLeased.
+        """
         settings = self.settings = loaded.settings
         self.clock = Clock()
         self.started = self.clock.boot()
@@ -89,6 +92,7 @@ class Gateway:
             lambda: self.links.follow(),
             self.recount.tell,
         )
+        self.nexus.check(settings.pools)
         derived = derive(*loaded, self.nexus.subscribers)
         self.know(derived)
         self.ports = derived.ports

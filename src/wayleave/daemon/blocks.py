@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, summarize_address_range
 from typing import Protocol
 
@@ -28,7 +29,9 @@ from wayleave.session.settings import PoolSettings
 IDLE = Ns(600 * SECOND)
 """How long nobody is to have lived in a block before it is given back."""
 AGAIN = Ns(30 * SECOND)
-"""When blocks are asked for again of a pool that had none left."""
+"""When blocks are asked for again of a pool that had none left, or that Nexus refused."""
+EVERY = Ns(SECOND)
+"""How often it is looked how much there is to be of a pool."""
 
 
 class Disk(Protocol):
@@ -48,16 +51,21 @@ class Share:
     not_before: BootNs = NEVER
     strange: str = ""
     """A block that was leased and is of no use here; empty: there is none."""
+    refused: str = ""
+    """Why Nexus leases nothing of it; empty: it does."""
 
 
 class Blocks:
-    """`end` ends the sessions whose address is in one of these blocks; `changed`: blocks have come or gone."""
+    """`end` ends the sessions whose address is in one of these blocks, and returns how many are there yet.
+
+    `changed`: blocks have come or gone.
+    """
 
     def __init__(
         self,
         standing: Standing | None,
         disk: Disk,
-        end: Callable[[Sequence[Block]], None],
+        end: Callable[[Sequence[Block]], int],
         changed: Callable[[], None],
     ) -> None:
         self.holder = Holder(standing)
@@ -69,7 +77,14 @@ class Blocks:
         self._writing: Standing | None = None
         self._refused = False
         self._vacant: dict[tuple[str, int], BootNs] = {}
-        self._expected: set[Unit] = set()
+        self._expected: set[Unit] | None = None
+        """Single units that are wanted; None: nobody knows yet."""
+        self._gained: set[Block] = set()
+        """Blocks that pools have."""
+        self._surplus: list[Block] | None = None
+        """Blocks that are of no use; None: it is to be looked which."""
+        self._networks: dict[str, list[IPv4Network]] = {}
+        self._sized_at = NEVER
 
     @property
     def writing(self) -> bool:
@@ -91,6 +106,9 @@ class Blocks:
         for name in self.shares.keys() - shares.keys():
             self.holder.want(name, 0)
         self.shares = shares
+        self._gained.clear()
+        self._surplus = None
+        self._networks.clear()
         for block in self._recorded.blocks:
             if block.key in self.holder.blocks:
                 self._gain(block)
@@ -102,7 +120,7 @@ class Blocks:
 
     def expect(self, units: Iterable[Unit]) -> None:
         """Have these single addresses, each with Nexus' name of its pool, and no others."""
-        self._expected = set(units)
+        self._expected, self._surplus = set(units), None
         self.holder.want_units(self._expected)
 
     def lives_in(self, block: Block) -> bool:
@@ -120,12 +138,15 @@ class Blocks:
 
     def networks(self, name: str) -> list[IPv4Network]:
         """The blocks of a shared pool, as what routes lead to."""
-        mine = filter(self.lives_in, self.of(name))
-        return [network for block in mine for network in summarize_address_range(*bounds(block))]
+        if name not in self._networks:
+            mine = filter(self.lives_in, self.of(name))
+            self._networks[name] = [one for block in mine for one in summarize_address_range(*bounds(block))]
+        return self._networks[name]
 
     def _gain(self, block: Block) -> None:
-        if self.lives_in(block):
+        if block not in self._gained and self.lives_in(block):
             share, (first, last) = self.shares[block.pool], bounds(block)
+            self._gained.add(block)
             share.pool.gain(first, last)
             if not block.single:
                 share.growth.block = int(last) - int(first) + 1
@@ -136,7 +157,7 @@ class Blocks:
         """Return what to send to Nexus now. Nothing while the disk is at work: it is to have what is believed first."""
         if self._refused:
             self._write()
-        elif self.holder.asked is None and self.holder.stands(now) and not self.writing:
+        elif not self.writing and self.holder.asked is None and self.holder.stands(now):
             self._size(now)
         return None if self.writing else self.holder.request(now)
 
@@ -145,16 +166,27 @@ class Blocks:
         asked = self.holder.asked
         self._find_strange(answer.blocks if answer is not None else ())
         news = self.holder.receive(answer, now)
-        if isinstance(asked, Claim) and not asked.units and not news.gained and asked.pool in self.shares:
-            self.shares[asked.pool].not_before = after(now, AGAIN)
+        if isinstance(asked, Claim) and not asked.units and asked.pool in self.shares:
+            share = self.shares[asked.pool]
+            share.refused = "" if news.gained else "it has no block left"
+            share.not_before = share.not_before if news.gained else after(now, AGAIN)
         self._take(news)
 
     def fence(self, now: BootNs) -> None:
-        """Take in that the gateway's epoch is over: all that it had is somebody's else."""
+        """Take in that the gateway's epoch is over: nothing that it had is its own."""
         self._take(self.holder.fence(now))
 
     def fail(self, now: BootNs) -> None:
         """Take in that there was no answer, or none that helps."""
+        self.holder.fail(now)
+
+    def refuse(self, why: str, now: BootNs) -> None:
+        """Take in that Nexus answers, and says no: if it is about a pool, the others are not to wait for that one."""
+        asked = self.holder.asked
+        if isinstance(asked, Claim) and not asked.units and asked.pool in self.shares:
+            share = self.shares[asked.pool]
+            share.not_before, share.refused = after(now, AGAIN), why
+            self.holder.want(asked.pool, 0)
         self.holder.fail(now)
 
     def _find_strange(self, blocks: Iterable[Block]) -> None:
@@ -174,17 +206,25 @@ class Blocks:
             self._write()
 
     def _lose(self, block: Block) -> None:
-        if self.lives_in(block):
+        if block in self._gained:
+            self._gained.discard(block)
             self.shares[block.pool].pool.lose(*bounds(block))
         self._vacant.pop(block.key, None)
+        self._networks.pop(block.pool, None)
+        self._surplus = None
 
     # ---- how much of it -----------------------------------------------------------------
 
     def _size(self, now: BootNs) -> None:
-        """Ask for more blocks, or give some back, as newcomers come."""
-        excess = [block for block in self.holder.blocks.values() if self._unwanted(block)]
+        """Ask for more blocks, or give some back, as newcomers come; once in a while."""
+        if now - self._sized_at < EVERY:
+            return
+        self._sized_at = now
+        if self._surplus is None:
+            self._surplus = [block for block in self.holder.blocks.values() if self._unwanted(block)]
+        excess = self._vacated(self._surplus)
         for name, share in self.shares.items():
-            held, spare = share.pool.held, share.pool.spare
+            held, spare = share.pool.taken, share.pool.spare
             share.growth.note(held, now)
             wanted = share.growth.lacking(held, spare) if now >= share.not_before and not share.strange else 0
             self.holder.want(name, wanted)
@@ -193,18 +233,20 @@ class Blocks:
         self._return(excess)
 
     def _unwanted(self, block: Block) -> bool:
-        """Whether it is of no use: it is not of a pool that is shared here, or its subscriber is somewhere else.
-
-        Who still lives on that one's address is ended first.
-        """
+        """Whether it is of no use: it is not of a pool that is shared here, or its subscriber is somewhere else."""
         if not self.lives_in(block):
             return True
-        if not block.single or (block.pool, block.first) in self._expected:
-            return False
-        if not self.shares[block.pool].pool.vacant(*bounds(block)):
-            self._end([block])
-            return False
-        return True
+        return block.single and self._expected is not None and (block.pool, block.first) not in self._expected
+
+    def _vacated(self, surplus: Sequence[Block]) -> list[Block]:
+        """Those of no use where nobody is any more; whoever is there is ended."""
+        here = [block for block in surplus if self.lives_in(block)]
+        gone = [block for block in surplus if not self.lives_in(block)]
+        lived_in = [block for block in here if not self.shares[block.pool].pool.vacant(*bounds(block))]
+        if lived_in:
+            self._end(lived_in)
+        empty = set(here).difference(lived_in)
+        return [*empty, *(gone if gone and not self._end(gone) else ())]
 
     def _idle(self, name: str, pool: Pool, now: BootNs) -> list[Block]:
         """The blocks of a pool where nobody has been for a while, the last first."""
@@ -219,10 +261,10 @@ class Blocks:
         return found
 
     def _return(self, blocks: Sequence[Block]) -> None:
+        """Give back blocks where nobody is."""
         if blocks:
             for block in blocks:
                 self._lose(block)
-            self._end(blocks)
             self.holder.give_back(blocks)
             self._write()
 
@@ -244,9 +286,11 @@ class Blocks:
     def _publish(self, standing: Standing) -> None:
         before, self._recorded = self._recorded, standing
         self.until = standing.until
-        for block in standing.blocks:
-            self._gain(block)
         if standing.blocks != before.blocks:
+            self._surplus = None
+            self._networks.clear()
+            for block in standing.blocks:
+                self._gain(block)
             self._changed()
 
 
@@ -260,5 +304,10 @@ def _within(block: Block, network: IPv4Network) -> bool:
 
 
 def bounds(block: Block) -> tuple[IPv4Address, IPv4Address]:
-    """The first and the last address of a block."""
-    return IPv4Address(block.first), IPv4Address(block.last)
+    """The first and the last address of a block. Raises: ValueError."""
+    return _ends(block.first, block.last)
+
+
+@lru_cache(maxsize=1 << 16)
+def _ends(first: str, last: str) -> tuple[IPv4Address, IPv4Address]:
+    return IPv4Address(first), IPv4Address(last)

@@ -20,7 +20,7 @@ from wayleave.net.units import SECOND, BootNs, Ns, after
 from wayleave.session import lifecycle
 from wayleave.session.journal import ENDING, GRANTED, IGNORED, NOTED, RESTORED, Journal
 from wayleave.session.lifecycle import Event
-from wayleave.session.model import NEVER, Client, CloseCause, Lease, Line, Phase, Service, Session, Used
+from wayleave.session.model import LONG_PAST, NEVER, Client, CloseCause, Lease, Line, Phase, Service, Session, Used
 from wayleave.session.pool import Exhaustion
 from wayleave.session.ports import Accounts, Authorization, Plane, PlaneFull, Records
 from wayleave.session.refusal import PASSING, Reason, Refusal
@@ -188,6 +188,8 @@ class Engine:
         session = self.table.get(id_)
         if session is None or session.since != since or session.phase is not Phase.ACTIVE or session.service is None:
             return
+        if session.waits:
+            return  # what the disk says of its promise is not to be written over
         if isinstance(outcome, Refusal):
             if outcome.reason not in PASSING:
                 self.clear(id_, CloseCause.REFUSED, now, outcome)
@@ -203,13 +205,13 @@ class Engine:
             self.clear(id_, CloseCause.RECONFIGURED, now)
 
     def change(self, id_: int, service: Service, now: BootNs, anew: bool = False) -> bool:
-        """Have a session that is served go on with another service. False: there is no room for its new row.
+        """Have a session that is served go on with another service. False: it has no row now, or there is no room.
 
         `anew`: its time counts from now.
         """
         self._now = now
         session = self.table.get(id_)
-        if session is None or session.phase is not Phase.ACTIVE:
+        if session is None or session.phase is not Phase.ACTIVE or session.waits:
             return False
         event = lifecycle.Changed(service, anew)
         changed, effects = lifecycle.advance(session, event, now)
@@ -383,11 +385,19 @@ class Engine:
 
     def tenure(self, session: Session) -> BootNs:
         """Until when a session's address is the gateway's to promise; NEVER: without end."""
-        if session.lease is not None:
-            terms = self._home(session.lease)
+        lease = session.lease
+        if lease is not None:
+            terms = self._home(lease)
         else:
             terms = self.pools.get(session.service.pool) if session.service is not None else None
-        return BootNs(max(terms.tenure(), 1)) if terms is not None and terms.tenure is not None else NEVER
+        if terms is None or terms.tenure is None:
+            return NEVER
+        return BootNs(max(terms.tenure(), 1)) if lease is None or terms.pool.has(lease.address) else LONG_PAST
+
+    def tenures(self, now: BootNs) -> frozenset[str]:
+        """The shared pools of which something is the gateway's now."""
+        shared = ((name, terms.tenure) for name, terms in self.pools.items() if terms.tenure is not None)
+        return frozenset(name for name, tenure in shared if tenure() > now)
 
     def _tenured(self, session: Session) -> Session:
         """A session that knows its tenure."""

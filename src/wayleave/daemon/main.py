@@ -20,6 +20,7 @@ from wayleave.config.load import ConfigurationError, load
 from wayleave.daemon import logs
 from wayleave.daemon.app import Gateway
 from wayleave.daemon.authority import DictionaryError
+from wayleave.daemon.nexus import StillLeased
 from wayleave.daemon.reload import Reloader
 from wayleave.dataplane.maps import TableFull
 from wayleave.dataplane.objects import LoadError
@@ -62,6 +63,7 @@ def main(path: Path) -> int:
         RadiusError,
         ReplicaError,
         SecretError,
+        StillLeased,
         StoreError,
         TableFull,
     ) as error:

@@ -6,6 +6,7 @@ Where none is configured nothing is shared, and nobody is asked.
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,18 +20,22 @@ from wayleave.daemon.directory import Directory
 from wayleave.daemon.engine import Engine
 from wayleave.daemon.reports import Reports
 from wayleave.io.clock import Clock
-from wayleave.io.nexus import Connection, Fenced, NexusError
+from wayleave.io.nexus import Connection, Fenced, NexusError, Refused
 from wayleave.io.settings import NexusSettings
 from wayleave.io.store import Store
 from wayleave.io.tls import client_context
 from wayleave.io.writes import Write
 from wayleave.proto.nexus.holder import Request
 from wayleave.proto.nexus.messages import Block
-from wayleave.session.model import CloseCause
+from wayleave.session.model import CloseCause, Phase
 from wayleave.session.refusal import Reason, Refusal
 from wayleave.session.settings import PoolSettings
 
 log = structlog.get_logger()
+
+
+class StillLeased(Exception):
+    """What is to be the gateway's own is, as far as it knows, leased; the text says what to do."""
 
 
 class Nexus:
@@ -70,7 +75,21 @@ class Nexus:
         shared = [(pool.network, pool.nexus) for pool in pools if pool.nexus is not None]
         self._store.shared = {pool.name: pool.nexus for pool in pools if pool.nexus is not None}
         fixed = [entry.address for entry in subscribers if entry.address is not None] if shared else []
+        if self.directory is not None and self.directory.replica.revision is None:
+            return  # nobody knows yet whom Nexus means: nothing is given back for that
         self.blocks.expect((name, str(address)) for address in fixed for network, name in shared if address in network)
+
+    def check(self, pools: Iterable[PoolSettings]) -> None:
+        """See that no pool is all the gateway's own of which it holds blocks. Raises: StillLeased."""
+        held = [ends for block in self.blocks.holder.blocks.values() if (ends := _ends_of(block)) is not None]
+        for pool in pools:
+            first, last = int(pool.network.network_address), int(pool.network.broadcast_address)
+            if pool.nexus is None and any(low <= last and first <= high for low, high in held):
+                raise StillLeased(
+                    f"pool {pool.name}: this gateway holds blocks of {pool.network} from Nexus, and others may have more: "
+                    "write pools.nexus again; to have it for its own, start once without the pool and with [nexus], "
+                    "which gives the blocks back"
+                )
 
     def serve(self, engine: Engine) -> None:
         """Have the sessions of this engine end with their blocks."""
@@ -107,37 +126,55 @@ class Nexus:
             self._asking = asyncio.get_running_loop().create_task(self._ask(self.connection, request))
 
     async def _ask(self, connection: Connection, request: Request) -> None:
+        now = self._clock.boot
         try:
             answer = await connection.ask(request)
         except Fenced as error:
             log.error("blocks-fenced", why=str(error))
-            self.blocks.fence(self._clock.boot())
+            self.blocks.fence(now())
+        except Refused as error:
+            log.warning("nexus-refuses", why=str(error))
+            self.blocks.refuse(str(error), now())
         except NexusError:
-            self.blocks.fail(self._clock.boot())  # the connection has logged why
+            self.blocks.fail(now())  # the connection has logged why
+        except Exception:
+            log.exception("nexus-not-asked")
+            self.blocks.fail(now())
         else:
-            self.blocks.receive(answer, self._clock.boot())
-        self._asking = None
+            self.blocks.receive(answer, now())
+        finally:
+            self._asking = None
         self._end_turn()
         self.pump()
 
     def recorded(self, group: Iterable[Write], error: str | None) -> None:
-        """Take a completed group of the store."""
+        """Take a completed group of the store. What the disk refused is tried again in a second, and not at once."""
         self.blocks.recorded(group, error)
-        self.pump()
+        if error is None:
+            self.pump()
 
     # ---- blocks that come and go --------------------------------------------------------
 
-    def _end(self, blocks: Sequence[Block]) -> None:
-        """These blocks are not the gateway's any more: who lives there is gone."""
-        shares = self.blocks.shares
-        ranges = [(shares[block.pool].pool.name, *bounds(block)) for block in blocks if self.blocks.lives_in(block)]
+    def _end(self, blocks: Sequence[Block]) -> int:
+        """These blocks are not the gateway's any more: who lives there is ended. Returns how many are there yet.
+
+        Also of a pool that is not there any more, whose sessions are about to be looked at.
+        """
+        of_others = {name for name, terms in self._engine.pools.items() if terms.tenure is None}
+        ranges = sorted(ends for block in blocks if (ends := _ends_of(block)) is not None)
+        firsts = [first for first, _ in ranges]
         lost = Refusal(Reason.NO_BLOCK, "its block is not this gateway's any more")
-        for session in list(self._engine.table) if ranges else ():
+        found = []
+        for session in self._engine.table if ranges else ():
             lease = session.lease
-            if lease is None or session.cause is not None:
-                continue
-            if any(lease.pool == pool and first <= lease.address <= last for pool, first, last in ranges):
+            if lease is not None and lease.pool not in of_others:
+                at = bisect_right(firsts, int(lease.address)) - 1
+                if at >= 0 and int(lease.address) <= ranges[at][1]:
+                    found.append(session)
+        for session in found:
+            if session.cause is None or session.phase is Phase.REMOVING:  # nothing is to bring it back
                 self._engine.clear(session.id, CloseCause.BLOCK_LOST, self._clock.boot(), lost)
+        return len(found)
 
     def _state(self) -> tuple[int, list[dict[str, Any]]]:
         """What Nexus is told of how the gateway does."""
@@ -159,10 +196,20 @@ class Nexus:
 
     def faults(self) -> list[str]:
         """Why customers cannot all be served."""
-        strange = [share.strange for share in self.blocks.shares.values() if share.strange]
-        why = [
-            f"Nexus means another pool: {text}: give pools.network here what its pool has as space" for text in strange
-        ]
-        if self.blocks.shares and self.blocks.until <= self._clock.boot():
+        shares = dict(self.blocks.shared())
+        cure = "give pools.network here what the pool has as space there"
+        why = [f"Nexus means another pool: {share.strange}: {cure}" for share in shares.values() if share.strange]
+        refused = [(name, share.refused) for name, share in shares.items() if share.refused]
+        why += [f"Nexus leases nothing more of {name}: {text}" for name, text in refused]
+        if shares and self.blocks.until <= self._clock.boot():
             why.append("nothing of the shared pools is this gateway's now: `bng show nexus`")
         return why
+
+
+def _ends_of(block: Block) -> tuple[int, int] | None:
+    """The numbers of a block's first and last address; None: it is no block of addresses."""
+    try:
+        first, last = bounds(block)
+    except ValueError:
+        return None
+    return int(first), int(last)

@@ -43,7 +43,13 @@ class Recount:
                 async with self.changing:
                     entries, self._told = self._told, []
                     known = gateway.settings, gateway.own_subscribers, gateway.passwords, gateway.nexus.subscribers
-                    self._go_by(await asyncio.to_thread(derive, *known), entries)
+                    try:
+                        self._go_by(await asyncio.to_thread(derive, *known), entries)
+                    except BaseException:
+                        self._told += entries  # with what Nexus tells next
+                        raise
+        except Exception:
+            log.exception("subscribers-not-counted")
         finally:
             self._task = None
 

@@ -16,10 +16,10 @@ from msgspec.structs import replace
 
 from wayleave.daemon.engine import Engine
 from wayleave.io.clock import Clock
-from wayleave.io.lease import LONG_PAST, Restored, on_this_boot, promised
+from wayleave.io.lease import Restored, on_this_boot, promised
 from wayleave.net.units import BootNs, Ns, UtcNs, after
 from wayleave.session.lifecycle import wake_at
-from wayleave.session.model import NEVER, CloseCause, Phase, Session
+from wayleave.session.model import LONG_PAST, NEVER, CloseCause, Phase, Session
 from wayleave.session.pool import Exhaustion
 from wayleave.session.refusal import Refusal
 
@@ -54,6 +54,8 @@ class Recovery:
         self._engine, self._clock, self._resume = engine, clock, resume
         self.unknown: dict[int, Unknown] = {}
         self._restored_at = BootNs(0)
+        self._known: tuple[bool, frozenset[str]] | None = None
+        """What was known when the unknown were looked at last; None: they are to be looked at in any case."""
 
     def restore(self, leases: Iterable[Restored]) -> None:
         """Take up every lease; end those whose client would not be granted that address today."""
@@ -98,14 +100,21 @@ class Recovery:
         Returns the sessions whose rows the caller is to install now. Those whose promise has run out end at once.
         """
         now = self._clock.boot()
+        facts = (self._clock.plausible, self._engine.tenures(now))
+        if not self.unknown or facts == self._known:
+            return []  # nothing is known that was not when they were looked at last
         standing: list[Session] = []
+        again = False
         before, self.unknown = self.unknown, {}
         for id_, promise in before.items():
             session = self._engine.table.get(id_)
             if session is None or not session.live or session.installed:
                 continue  # it came back meanwhile, and was promised anew; or it went
-            if session.phase is not Phase.ACTIVE or self._awaits_clock(promise) or not self._stands(session, now):
-                self.unknown[id_] = promise  # if it is coming back, and the disk refuses, the old promise counts
+            if session.phase is not Phase.ACTIVE:
+                self.unknown[id_], again = promise, True  # it comes back: if the disk refuses, the old promise counts
+                continue
+            if self._awaits_clock(promise) or not self._stands(session, now):
+                self.unknown[id_] = promise
                 continue
             until = promise.promise
             if promise.promise_utc is not None:
@@ -116,6 +125,7 @@ class Recovery:
                 known = replace(known, installed=True)
                 standing.append(known)
             self._go_on(known, now)
+        self._known = None if again else facts
         if len(before) > len(self.unknown):
             log.info("leases-known", sessions=len(before) - len(self.unknown), waiting=len(self.unknown))
         return standing

@@ -69,10 +69,11 @@ class Reloader:
             return self._view(None, ["another reload is under way: wait for it"])
         self._busy = True
         try:
-            derived, told = await self._candidate()
-            if derived is not None and not told.refused and told.changes:
-                async with self._gateway.recount.changing, self._gateway.links.changing:
-                    await self._apply(derived, told)
+            async with self._gateway.recount.changing:  # what Nexus tells meanwhile counts after that
+                derived, told = await self._candidate()
+                if derived is not None and not told.refused and told.changes:
+                    async with self._gateway.links.changing:
+                        await self._apply(derived, told)
         finally:
             self._busy = False
         self._log(told)

@@ -57,6 +57,8 @@ class Follower:
                 if self.why != str(error):
                     log.error("view-not-written", why=str(error))
                 self.why = str(error)
+            except Exception:
+                log.exception("view-not-followed")
             await asyncio.sleep(self._wait_s * (0.5 + self._random()))  # noqa: TID251 -- it needs time to come back
             self._wait_s = min(self._latest_s, 2 * self._wait_s)
 

@@ -104,7 +104,9 @@ def missing(tenant: str, table: int, pools: Sequence[Routed]) -> list[str]:
         if not _has_neighbour(netlink, ends):
             lacks.append(f"the neighbour {NEXT_HOP}")
         routed = routes.static(table, index)
-        lacks += [f"the route to {network}" for pool in pools for network in pool.routes if network not in routed]
+        wanted = {network for pool in pools for network in pool.routes}
+        lacks += [f"the route to {network}" for network in sorted(wanted - routed)]
+        lacks += [f"the end of the route to {network}" for network in sorted(routed - wanted)]
         lacks += sorted(f"the rule {rule}" for rule in _rules(kernel, table, pools) - _standing(netlink, kernel))
     return lacks
 

@@ -18,6 +18,7 @@ from wayleave.net.mac import Mac
 from wayleave.net.units import BootNs, Ns, UtcNs, after
 from wayleave.session.lifecycle import wake_at
 from wayleave.session.model import (
+    LONG_PAST,
     NEVER,
     NOTHING_USED,
     Client,
@@ -314,10 +315,6 @@ def _on_another_boot(session: Session, clock: Clock, promise_boot: BootNs, promi
 
     ends, asks = on_this(session.ends_at), on_this(session.asks_at)
     return msgspec.structs.replace(session, ends_at=ends, asks_at=asks)
-
-
-LONG_PAST = BootNs(1)
-"""A promise that is on disk, but of which nobody knows whether it stands."""
 
 
 def _session(row: Row, kept: Body, now: BootNs) -> Session:

@@ -60,6 +60,10 @@ class Busy(NexusError):
         self.wait_s = wait_s
 
 
+class Refused(NexusError):
+    """It answers, and says no: to ask the same once more does not help."""
+
+
 class Fenced(Exception):
     """The epoch is over: nothing of it is the gateway's own any more."""
 
@@ -259,10 +263,10 @@ class Connection:
         why = str(problem) or f"answers {head.status}: is it Nexus that listens there?"
         if head.status >= 500:
             self._lose(server, why)
-        else:
-            self._answers(server)
+            raise NexusError(f"{server}: {why}")
+        self._answers(server)
         why = f"{server}: {why}"
-        raise Busy(why, head.retry_s) if head.status == _TOO_MANY else _REFUSALS.get(problem.name, NexusError)(why)
+        raise Busy(why, head.retry_s) if head.status == _TOO_MANY else _REFUSALS.get(problem.name, Refused)(why)
 
     # ---- a stream -----------------------------------------------------------------------
 

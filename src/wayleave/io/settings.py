@@ -34,6 +34,8 @@ class Server(Struct, frozen=True):
                 f'"{text}" is no server: write https://HOST:PORT, IPv6 in brackets: https://[2001:db8::1]:7443'
             )
         host, port = match[1].strip("[]"), int(match[2] or _HTTPS)
+        if any(not 0 < len(label) < 64 for label in host.rstrip(".").split(".")) and ":" not in host:
+            raise ValueError(f"{host} is no name of a host: a label of it is empty, or longer than 63 characters")
         if ":" in match[1][1:]:
             try:
                 host = str(IPv6Address(host))

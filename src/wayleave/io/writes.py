@@ -199,8 +199,12 @@ class Acknowledged(msgspec.Struct, frozen=True):
 
 
 _ASSIGN = """
-INSERT OR REPLACE INTO assignment
-SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, 'began', ?, 0 FROM json_each(?)
+INSERT INTO assignment
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, 'began', ?, 0 FROM json_each(?) WHERE true
+ON CONFLICT DO UPDATE SET
+    session = excluded.session, subscriber = excluded.subscriber, state = excluded.state, at_utc = excluded.at_utc,
+    told = 0
+WHERE subscriber <> excluded.subscriber OR state <> 'began' OR session <> excluded.session
 """
 
 
@@ -219,7 +223,12 @@ class Assign(msgspec.Struct, frozen=True):
 def _assigned(session: Session) -> tuple[int, int, str]:
     assert session.lease is not None
     assert session.service is not None
-    return int(session.lease.address), session.id, session.service.subscriber or str(session.client)
+    subscriber = session.service.subscriber or str(session.client)
+    return int(session.lease.address), session.id, subscriber[:NAME_MOST]
+
+
+NAME_MOST = 256
+"""Characters of a subscriber that Nexus takes: a circuit-id may make more."""
 
 
 class Assigned(msgspec.Struct, frozen=True):
@@ -403,7 +412,11 @@ class Collected:
         """Have a lease written with the next `flush`, and with it what is accounted of that."""
         assert account is None or isinstance(account, Account)
         self._collected.append(Save(session, promise_until, account=account))
-        if self.shared and not session.recorded and session.lease is not None and session.lease.pool in self.shared:
+        if not session.recorded:
+            self._assign(session)
+
+    def _assign(self, session: Session) -> None:
+        if self.shared and session.lease is not None and session.lease.pool in self.shared:
             self._collected.append(Assign(self.shared[session.lease.pool], session))
 
     def keep(self, session: Session) -> None:
@@ -411,6 +424,7 @@ class Collected:
         assert session.lease is not None
         until = BootNs(max(session.lease.promise_until, session.promising))
         self._collected.append(Save(session, until, awaited=False))
+        self._assign(session)
 
     def stand(self, standing: Standing) -> None:
         """Have what the gateway holds of Nexus' blocks written with the next `flush`."""

@@ -134,10 +134,12 @@ class Holding:
     async def _units(self, node: str, asked: Claim) -> list[Block]:
         """Give a gateway the single units that are kept for its subscribers, as far as nobody else has them still."""
         ground = await self._space(asked.pool)
-        try:
-            numbers = [ground.number(unit) for unit in asked.units[:MOST_A_CLAIM]]
-        except Senseless as error:
-            raise Refused(f"units: {error}") from None
+        numbers = []
+        for unit in asked.units[:MOST_A_CLAIM]:
+            with contextlib.suppress(
+                Senseless
+            ):  # its subscriber's gateway has a larger network; the others are not to wait
+                numbers.append(ground.number(unit))
         return await self._first(node, asked, (SINGLE + number for number in numbers), len(numbers))
 
     async def _claimed(self, node: str, asked: Claim) -> list[Block]:

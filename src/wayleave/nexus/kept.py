@@ -36,17 +36,18 @@ async def keep(draft: Draft, tenant: str, subscriber: Subscriber) -> None:
     pool = await draft.find(Pool, model.pool_key(name)) if name is not None else None
     if name is None or pool is None:
         return
-    if pool.closed:
-        raise Refused(f"address: pool {name} is closed: nobody gets more of it")
     ground = space(pool)
     number = ground.number(subscriber.address)
+    key = model.kept_key(name, number)
+    before = await draft.get(key)
+    own = before is not None and before.value.decode() == subscriber.name
+    if pool.closed and not own:
+        raise Refused(f"address: pool {name} is closed: nobody gets more of it")
     block = await draft.find(Ownership, model.block_key(name, number // ground.size))
     if block is None or block.node != NEXUS:
         raise Unowned(name, number // ground.size)
     if block.closed:
         raise Busy(f"address: the block around {subscriber.address} is about to go back (`vacating`): ask again")
-    key = model.kept_key(name, number)
-    before = await draft.get(key)
     if before is not None and before.value.decode() != subscriber.name:
         raise Exists(f"address: {subscriber.address} is subscriber {before.value.decode()}'s")
     unit = await draft.find(Unit, model.unit_key(name, number))

@@ -136,7 +136,8 @@ class Providers:
                 if provider is None or subscriber is None or subscriber.provider != name or not subscriber.line:
                     continue
                 line = await draft.find(Line, model.line_key(subscriber.line))
-                assert line is not None
+                if line is None:
+                    raise Conflict([model.line_key(subscriber.line)])  # it has moved since, and the line is gone
                 draft.put(model.view_key(line.node, each), project(subscriber, line, provider))
 
         await written(self._store, followed, f"provider {name}")

@@ -20,7 +20,7 @@ from wayleave.nexus.kept import Unowned, keep, let_go
 from wayleave.nexus.model import Attached, Line, Provider, Subscriber
 from wayleave.nexus.records import ATTEMPTS, Draft, Found, Listed, checked, find, found, listed, seen, written
 from wayleave.nexus.refusal import Absent, Busy, Exists, Forbidden, Invalid, Refused
-from wayleave.nexus.store.port import PAGE, Entry, Store
+from wayleave.nexus.store.port import PAGE, Conflict, Entry, Store
 from wayleave.nexus.views import project
 from wayleave.proto.nexus.messages import Block
 
@@ -147,8 +147,8 @@ async def _withdraw(draft: Draft, subscriber: Subscriber) -> None:
     key = model.attached_key(subscriber.line)
     line = await draft.find(Line, model.line_key(subscriber.line))
     attached = await draft.find(Attached, key)
-    assert line is not None
-    assert attached is not None
+    if line is None or attached is None:
+        raise Conflict([model.line_key(subscriber.line)])  # it has moved since it was read, and the line is gone
     draft.delete(model.view_key(line.node, subscriber.name))
     others = {name: known for name, known in attached.subscribers.items() if name != subscriber.name}
     if others:

@@ -434,13 +434,15 @@ def _term(session: Session, now: BootNs) -> Ns:
 
 def wake_at(session: Session) -> BootNs:
     """Return when a session that is served has to be looked at: its lease, its time, or its patience may be over."""
-    service = session.service
-    idle = service.idle_timeout if service is not None else 0
-    ends = [after(session.leased_until, LEASE_GRACE) if session.link is None else _extends_at(session)]
-    ends += [moment for moment in (session.ends_at, session.asks_at) if moment]
-    if idle and session.active_at:
-        ends.append(after(session.active_at, Ns(idle)))
-    return min(ends)
+    lease = after(session.leased_until, LEASE_GRACE) if session.link is None else _extends_at(session)
+    return min([lease, *_other_ends(session)])
+
+
+def _other_ends(session: Session) -> list[BootNs]:
+    """When its time or its patience may be over."""
+    idle = session.service.idle_timeout if session.service is not None else 0
+    ends = [moment for moment in (session.ends_at, session.asks_at) if moment]
+    return [*ends, after(session.active_at, Ns(idle))] if idle and session.active_at else ends
 
 
 def _extends_at(session: Session) -> BootNs:
@@ -668,8 +670,7 @@ def _extend(session: Session, now: BootNs) -> Step:
     if _promise(session, now) > lease.promise_until:
         return _record(session, now)
     again = after(now, Ns(max(SECOND, (lease.promise_until - now) // 2)))
-    ends = [moment for moment in (session.ends_at, session.asks_at) if moment]
-    return replace(session, deadline=min([again, lease.promise_until, *ends])), ()
+    return replace(session, deadline=min(again, lease.promise_until, *_other_ends(session))), ()
 
 
 _OWN_ENDS = (CloseCause.LEASE_EXPIRED, CloseCause.USER_REQUEST, CloseCause.DECLINED)
@@ -679,6 +680,8 @@ _OWN_ENDS = (CloseCause.LEASE_EXPIRED, CloseCause.USER_REQUEST, CloseCause.DECLI
 def _renewed_meanwhile(session: Session, renewed: BootNs, now: BootNs) -> bool:
     """Did the data plane renew the lease after it was found expired or given up, and before its keys were gone?"""
     if session.link is not None or session.cause not in _OWN_ENDS or renewed <= session.left_at:
+        return False
+    if session.tenure and session.tenure <= now:
         return False
     assert session.lease is not None
     return after(renewed, session.lease.duration) > now

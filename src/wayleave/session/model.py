@@ -17,6 +17,8 @@ from wayleave.net.mac import Mac
 from wayleave.net.units import SECOND, BootNs, Ns
 
 NEVER = BootNs(0)
+LONG_PAST = BootNs(1)
+"""A promise that is on disk, but of which nobody knows whether it stands."""
 
 _LINE = re.compile(r"(?P<port>\d{1,3})(:(?P<svid>\d{1,4})(\.(?P<cvid>\d{1,4}))?)?(/(?P<circuit>.+))?")
 
@@ -349,6 +351,11 @@ class Session(Struct, frozen=True, kw_only=True, gc=False):
     def recorded(self) -> bool:
         """The lease stands on disk."""
         return self.lease is not None and self.lease.promise_until != NEVER
+
+    @property
+    def waits(self) -> bool:
+        """It is of before a reboot, and nobody knows yet whether its promise stands: what the disk says of it stays."""
+        return self.lease is not None and self.lease.promise_until == LONG_PAST
 
     @property
     def mtu(self) -> int:

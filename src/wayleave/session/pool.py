@@ -11,7 +11,7 @@ to its last address.
 
 from __future__ import annotations
 
-from bisect import bisect_right, insort
+from bisect import bisect_left, bisect_right, insort
 from collections import OrderedDict, deque
 from collections.abc import Hashable
 from ipaddress import IPv4Address, IPv4Network
@@ -60,6 +60,7 @@ class Pool:
         self._spans: list[tuple[int, int]] = []  # first and last of what is its own, in order
         self._unused: deque[tuple[int, int]] = deque()  # parts of them that nobody had yet
         self._size = 0
+        self._kept = sorted(self._excluded | {self._gateway})
         self._held: dict[int, Hashable] = {}
         self._known_as: dict[int, Hashable] = {}  # of those held, where it is not the holder
         self._free: OrderedDict[int, None] = OrderedDict()  # each once, the one free longest first
@@ -90,10 +91,15 @@ class Pool:
         return self._size
 
     @property
+    def taken(self) -> int:
+        """How many of those for whoever comes are offered or leased."""
+        return len(self._held.keys() - self._reserved) if self._reserved else len(self._held)
+
+    @property
     def spare(self) -> int:
         """How many more could be given to whoever comes."""
         kept = sum(map(self._inside, self._reserved - self._excluded))
-        return self._size - kept - len(self._held.keys() - self._reserved) - len(self._resting)
+        return self._size - kept - self.taken - len(self._resting)
 
     def gives(self, address: IPv4Address) -> bool:
         """Whether `address` is one of those for whoever comes."""
@@ -114,15 +120,15 @@ class Pool:
     def lose(self, first: IPv4Address, last: IPv4Address) -> None:
         """Have a block no longer, and remember nothing of it but who is still there: that is the caller's to end."""
         low, high = self._usable(first, last)
-        if (low, high) in self._spans:
-            self._spans.remove((low, high))
+        if self._has_span(low, high):
+            del self._spans[bisect_left(self._spans, (low, high))]
+            self._size -= self._givable(low, high)
             self._unused = deque(part for part in self._unused if not low <= part[0] <= high)
             for number in range(low, high + 1):
                 self._free.pop(number, None)
                 former = self._former.pop(number, None)
                 if self._had.get(former) == number:
                     del self._had[former]
-            self._count()
 
     def vacant(self, first: IPv4Address, last: IPv4Address) -> bool:
         """Whether nobody holds anything of a block, and nothing of it rests."""
@@ -132,14 +138,18 @@ class Pool:
         return max(int(first), self._first), min(int(last), self._last)
 
     def _gain(self, low: int, high: int) -> None:
-        if (low, high) not in self._spans:
+        if not self._has_span(low, high):
             insort(self._spans, (low, high))
             self._unused.append((low, high))
-            self._count()
+            self._size += self._givable(low, high)
 
-    def _count(self) -> None:
-        kept = sum(map(self._inside, self._excluded | {self._gateway}))
-        self._size = sum(high - low + 1 for low, high in self._spans) - kept
+    def _has_span(self, low: int, high: int) -> bool:
+        at = bisect_left(self._spans, (low, high))
+        return at < len(self._spans) and self._spans[at] == (low, high)
+
+    def _givable(self, low: int, high: int) -> int:
+        """How many of these could be anybody's."""
+        return high - low + 1 - (bisect_right(self._kept, high) - bisect_left(self._kept, low))
 
     def _inside(self, number: int) -> bool:
         at = bisect_right(self._spans, number, key=_first_of) - 1
