@@ -8,12 +8,14 @@ from ipaddress import IPv4Address
 from random import Random
 
 import pytest
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from tests.daemon.shared_world import LEASE, Nexus, Site, site
+from tests.fakes.clock import FakeClock
 from wayleave.daemon import blocks
 from wayleave.daemon.engine import Engine
-from wayleave.net.units import SECOND, BootNs, Ns
+from wayleave.net.units import SECOND, BootNs, Ns, UtcNs
 from wayleave.nexus import reclaim
 from wayleave.session import growth
 from wayleave.session.model import NEVER, Session
@@ -21,14 +23,17 @@ from wayleave.session.pool import Pool
 
 SOAK = os.environ.get("WAYLEAVE_PROFILE") == "soak"
 SEEDS, STEPS = (40, 20_000) if SOAK else (4, 2_000)
+EPOCH = FakeClock().wall
+"""What UTC is ahead of the time of Nexus."""
 PEOPLE, KEEPERS = 24, 3
 KEPT = IPv4Address("10.0.0.33")
 """Of the first keeper; the others' follow."""
 
 MISCHIEF = {
-    "somebody comes": 30, "somebody goes": 8, "time passes": 15, "long time passes": 1.5,
-    "the way is cut": 3, "the way is back": 1.5, "an answer is lost": 4, "killed": 3, "booted": 2, "emptied": 0.5,
-    "nexus is killed": 1, "a keeper moves": 2, "a keeper comes": 8,
+    "somebody comes": 30, "somebody goes": 8, "time passes": 15, "long time passes": 1.5, "the way is cut": 3,
+    "the way is back": 1.5, "an answer is lost": 4, "killed": 3, "booted": 2, "emptied": 0.5, "nexus is killed": 1,
+    "the disk fails": 1, "the disk works": 3, "granted anew": 3, "the clock is set": 4, "a keeper moves": 2,
+    "a keeper comes": 8,
 }  # fmt: skip
 
 
@@ -79,6 +84,12 @@ class World:
                 where.cut = False
             case "an answer is lost":
                 where.talk(lost=True)
+            case "the disk fails" | "the disk works":
+                where.disk.failing = what == "the disk fails"
+            case "granted anew":
+                self.grant(where)
+            case "the clock is set":
+                where.clock.wall = UtcNs(self.nexus.now + EPOCH)
             case "killed":
                 where.kill()
             case "booted" | "emptied":
@@ -86,6 +97,16 @@ class World:
             case "nexus is killed":
                 self.nexus.restart()
         self.check()
+
+    def grant(self, where: Site) -> None:
+        """A server changes what somebody is sold, as it is."""
+        sessions = list(where.table)
+        if sessions:
+            session = self.random.choice(sessions)
+            if session.service is not None:
+                service = replace(session.service, name=f"rate-{self.random.randrange(3)}")
+                where.engine.change(session.id, service, where.clock.boot())
+                where.written()
 
     def move(self, keeper: int, where: Site) -> None:
         """A subscriber that keeps its address is plugged in somewhere else: its old gateway's line is dead then."""
@@ -102,7 +123,9 @@ class World:
             self.second(others)
             where.clock.wait(SECOND)
             self.check_of(others)
-        where.reboot(off=0, empty=empty)
+        where.reboot(off=0, empty=empty, in_1970=self.random.random() < 0.3)
+        if where.clock.plausible:
+            where.clock.wall = UtcNs(self.nexus.now + EPOCH)
 
     def pass_time(self, length: int) -> None:
         for _ in range(length):

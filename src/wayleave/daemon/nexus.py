@@ -86,9 +86,9 @@ class Nexus:
             first, last = int(pool.network.network_address), int(pool.network.broadcast_address)
             if pool.nexus is None and any(low <= last and first <= high for low, high in held):
                 raise StillLeased(
-                    f"pool {pool.name}: this gateway holds blocks of {pool.network} from Nexus, and others may have more: "
-                    "write pools.nexus again; to have it for its own, start once without the pool and with [nexus], "
-                    "which gives the blocks back"
+                    f"pool {pool.name}: this gateway holds blocks of {pool.network} from Nexus, and others may have "
+                    "more: write pools.nexus again; to have it for its own, start once without the pool and with "
+                    "[nexus], which gives the blocks back"
                 )
 
     def serve(self, engine: Engine) -> None:
