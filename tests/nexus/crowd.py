@@ -128,7 +128,7 @@ class Gateway:
     def _wish(self) -> None:
         if self._crowd.calming:
             self.holder.want(POOL, 0)
-            self.holder._renew_at = BootNs(0)
+            self.holder._renew_at = BootNs(0)  # nothing at the port asks for it: a gateway has no reason to
             return
         blocks = list(self.holder.blocks.values())
         if blocks and (len(blocks) >= WANTED or self._random.random() < 0.3):

@@ -2,7 +2,10 @@
 
 At moments and in an order that the seed decides: the leader of etcd is killed with -9; it, or another member, is cut
 off; a process of Nexus is killed, and one is cut off. Whoever is killed or cut off comes back. What the gateways
-compare, all the time and at the end, is in `crowd`; one of them hangs now and then until its hold is over.
+compare, all the time and at the end, is in `crowd`; one of them hangs now and then until its hold is over. That they
+would notice is seen from a Nexus whose commits expect nothing (`careless`).
+
+`make test` has each of these happen once, `make soak` eight times; WAYLEAVE_SEED repeats a run.
 """
 
 from __future__ import annotations
@@ -175,7 +178,7 @@ def test_no_address_has_two_owners_and_nothing_acknowledged_is_lost_while_machin
             for begin, end, _ in stalls
             if what == kind and begin < until and end > since
         ]
-        print(f"{kind}: the longest wait for an answer {max(lengths, default=0) / 1e9:.1f} s")
+        print(f"{kind}: the longest wait for an answer that falls into it {max(lengths, default=0) / 1e9:.1f} s")
     print(f"the longest of all: {found['longest'] / 1e9:.1f} s")
     assert found["Claim"] > 100
     assert found["given"] > 1000
