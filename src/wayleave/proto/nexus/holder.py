@@ -32,8 +32,8 @@ Unit = tuple[str, str]
 """A single unit, behind its pool."""
 UNITS_MOST = 16
 """Of a claim."""
-UNIT_PAUSE = Ns(5 * SECOND)
-"""When a single unit is asked for again that another gateway still had."""
+UNIT_PAUSE = Ns(SECOND)
+"""When a single unit is asked for again that another gateway still had, at first: then less and less often."""
 
 Request = Renew | Claim | GiveBack
 
@@ -73,6 +73,7 @@ class Holder:
         self._wanted: dict[str, int] = {}
         self._units: set[Unit] = set()
         self._lacking: dict[Unit, BootNs] = {}  # of these, and when each is to be asked for
+        self._pauses: dict[Unit, Ns] = {}
         self._giving: list[Block] = []
 
     @property
@@ -97,10 +98,15 @@ class Holder:
         """See which units are lacking."""
         own = {(block.pool, block.first) for block in self.blocks.values() if block.single}
         self._lacking = {unit: self._lacking.get(unit, BootNs(0)) for unit in sorted(self._units - own)}
+        self._pauses = {unit: pause for unit, pause in self._pauses.items() if unit in self._lacking}
 
-    def _put_off(self, asked: Claim, until: BootNs) -> None:
+    def _put_off(self, asked: Claim, now: BootNs) -> None:
         """Ask for these units again, but not at once."""
-        self._lacking |= {(asked.pool, unit): until for unit in asked.units if (asked.pool, unit) in self._lacking}
+        for unit in ((asked.pool, text) for text in asked.units):
+            if unit in self._lacking:
+                pause = self._pauses.get(unit, UNIT_PAUSE)
+                self._lacking[unit] = after(now, pause)
+                self._pauses[unit] = min(Ns(2 * pause), _LONGEST_PAUSE)
 
     def give_back(self, blocks: Iterable[Block]) -> None:
         """Have blocks given back: they are not its own from now on. Nobody lives there."""
@@ -150,7 +156,7 @@ class Holder:
                 return self._held(answer)
             case Claim(), Claimed():
                 if asked.units:
-                    self._put_off(asked, after(now, UNIT_PAUSE))
+                    self._put_off(asked, now)
                 else:
                     self._wanted.pop(asked.pool, None)
                 gained = tuple(block for block in answer.blocks if block.key not in self.blocks)
@@ -188,7 +194,7 @@ class Holder:
     def fail(self, now: BootNs) -> None:
         """Take in that there is no answer, or none that helps: ask again, less and less often, renewing first."""
         if isinstance(self.asked, Claim):
-            self._put_off(self.asked, after(now, _LONGEST_PAUSE))
+            self._put_off(self.asked, now)
         self.asked = None
         self._not_before = after(now, self._pause)
         self._pause = min(Ns(self._pause * 2), max(self._longest_pause, _FIRST_PAUSE))
