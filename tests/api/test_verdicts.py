@@ -17,8 +17,10 @@ from pydantic import BaseModel
 
 from wayleave.aaa.local import Subscriber
 from wayleave.api.facts import LATELY, RECENT, Facts, Heard, PortFacts
+from wayleave.api.nexus import NexusView
 from wayleave.api.rules.outward import UNANSWERED
 from wayleave.api.rules.rule import Rule
+from wayleave.api.schema import PoolView
 from wayleave.api.verdicts import RULES, Diagnosis, diagnose
 from wayleave.cli.bng import app
 from wayleave.config.schema import Configuration, SubscribersFile
@@ -426,3 +428,36 @@ def test_what_is_not_there_is_found_out() -> None:
     assert not exists("bng show pools --wet")
     assert not exists("pools.mtu")
     assert not exists("ipp link")
+
+
+# ---- shared pools --------------------------------------------------------------------------------
+
+SHARED = PoolView(
+    name="p", tenant="t", network="10.0.0.0/24", gateway="10.0.0.1", size=8, held=8, quarantined=0, nexus="shared"
+)
+
+
+def nexus(why: str = "", hold_s: int = 7200, faults: list[str] | None = None) -> NexusView:
+    return NexusView(
+        server="https://nexus:7443", why=why, since_s=600, epoch=1, hold_s=hold_s, waiting=0, shares=[],
+        faults=faults or [],
+    )  # fmt: skip
+
+
+def test_who_is_well_during_a_partition_is_told_of_it_beside() -> None:
+    (note,) = found(pool=SHARED, nexus=nexus("nobody answers")).notes
+    assert note == "Nexus has not answered for 10m (nobody answers); its blocks last 2h"
+    (note,) = found(pool=SHARED, nexus=nexus("nobody answers", hold_s=0)).notes
+    assert note.endswith("its blocks are over")
+    assert found(pool=SHARED, nexus=nexus()).notes == []
+    own = SHARED.model_copy(update={"nexus": None})
+    assert found(pool=own, nexus=nexus("nobody answers")).notes == [], "its pool is not shared"
+
+
+def test_a_shared_pool_without_an_address_left_says_why_nexus_leases_no_more() -> None:
+    entries = [Entry(ago(5), "no-address", "used up", Reason.POOL_EMPTY)]
+    told = found(**GONE | {"entries": entries, "pool": SHARED, "nexus": nexus(faults=["Nexus leases nothing more"])})
+    assert told.name == "shared-pool-empty"
+    assert told.says == "pool p: 8 of 8 addresses are held; Nexus leases nothing more"
+    own = SHARED.model_copy(update={"nexus": None})
+    assert verdict(**GONE | {"entries": entries, "pool": own}) == "pool-empty"

@@ -522,7 +522,7 @@ PROVEN_ELSEWHERE = {
     *("clock-unset", "dropped", "getting-on", "destination-refused", "idle", "subscriber-full", "over-rate"),
     *("radius-rejected", "radius-unusable", "radius-unsigned", "radius-doubted", "radius-never-answered"),
     *("radius-unreachable", "radius-busy", "radius-decides", "no-username"),
-    "credentials-unusable",
+    *("credentials-unusable", "entry-unusable", "shared-pool-empty", "no-block"),
 }
 """By tests/api/test_verdicts.py; `over-rate` by test_rates.py, and RADIUS by test_radius_seen.py, too."""
 

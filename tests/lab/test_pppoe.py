@@ -20,6 +20,7 @@ from wayleave.lab.capture import Collected
 from wayleave.lab.customer import Customer
 from wayleave.lab.pppoe import NoConnection
 from wayleave.lab.topology import GATEWAY_ACCESS_MAC, Lab
+from wayleave.lab.waiting import wait_until
 from wayleave.net.units import MILLISECOND, Ns
 from wayleave.proto.ppp.auth import Authentication, ChapMd5, MsChap2, Pap
 from wayleave.proto.ppp.news import Authenticate, Down
@@ -173,7 +174,7 @@ def test_what_is_more_than_the_mru_does_not_leave(lab, customer):
         trunk.settle()
         assert not trunk.matching(lambda frame: frame.icmp)
         customer.pppoe("", "", mru=1400)
-        assert customer.ping(OWN, count=1, size=1372, df=True)
+        wait_until(lambda: customer.ping(OWN, count=1, size=1372, df=True), "an answer: who dialed anew is just on")
         assert not customer.ping(OWN, count=1, size=1373, df=True, timeout=0.3)
 
 
