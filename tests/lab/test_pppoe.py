@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
+from ipaddress import IPv4Address
 
 import pytest
 from scapy.layers.inet import ICMP, IP
@@ -18,6 +19,7 @@ from tests.proto.ppp.world import NAME, PASSWORD
 from wayleave.lab.access_node import Line
 from wayleave.lab.capture import Collected
 from wayleave.lab.customer import Customer
+from wayleave.lab.host import Ping
 from wayleave.lab.pppoe import NoConnection
 from wayleave.lab.topology import GATEWAY_ACCESS_MAC, Lab
 from wayleave.lab.waiting import wait_until
@@ -57,6 +59,11 @@ def said(code: int, outgoing: bool = True, protocol: int = LCP):
     return lambda frame: frame.outgoing == outgoing and frame.control == (protocol, code)
 
 
+def reaches(customer: Customer, address: IPv4Address) -> Ping:
+    """Ping until all is answered: the first packet after a dial may be early."""
+    return wait_until(lambda: customer.ping(address), f"answers of {address}")
+
+
 # ---- coming up --------------------------------------------------------------------------
 
 
@@ -80,13 +87,13 @@ def test_a_customer_dials(lab, customer, method, name, credentials, message):
         assert "mtu 1492" in link
         assert f"inet {PEER} peer {OWN}/32" in link
         assert "default dev ppp0" in customer.run("ip", "route")
-        assert customer.ping(lab.server_address)
+        assert reaches(customer, lab.server_address)
 
 
 def test_nobody_wants_to_know_who_it_is(lab, customer):
     with FakeConcentrator(lab):
         assert customer.pppoe("", "").method == ""
-        assert customer.ping(OWN)
+        assert reaches(customer, OWN)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +149,7 @@ def test_ipv6_beside_ipv4(lab, customer):
         assert up6["peer"] == "fe80::1"
         text = customer.run("ping", "-6", "-n", "-c", "2", "-i", "0.1", "-W", "2", "fe80::1%ppp0")
         assert " 0% packet loss" in text
-        assert customer.ping(OWN)
+        assert reaches(customer, OWN)
 
 
 # ---- packets ----------------------------------------------------------------------------
@@ -241,7 +248,7 @@ def test_what_is_not_of_the_session_is_eth0_s(lab, customer):
         customer.namespace.ip("addr add 100.64.1.2/24 dev eth0")
         lab.gateway.namespace.ip("addr add 100.64.1.1/24 dev acc0")
         assert lab.gateway.ping("100.64.1.2")
-        assert customer.ping(OWN)
+        assert reaches(customer, OWN)
         lab.gateway.namespace.ip("addr del 100.64.1.1/24 dev acc0")
 
 
@@ -252,7 +259,7 @@ def test_a_session_that_is_negotiated_anew(lab, customer):
         concentrator.begin_anew()
         assert customer.dialled.wait_up(after=before) == first
         assert customer.dialled.named("network-down") == [{"event": "network-down", "protocol": "IPCP"}]
-        assert customer.ping(lab.server_address)
+        assert reaches(customer, lab.server_address)
 
 
 # ---- the end ----------------------------------------------------------------------------
@@ -292,7 +299,7 @@ def test_it_dials_again(lab, customer):
             end()
             again = customer.dialled.wait_up(after=before)
             assert again.session_id == first.session_id + 1
-            assert customer.ping(lab.server_address)
+            assert reaches(customer, lab.server_address)
             first = again
         assert [event["reason"] for event in customer.dialled.named("down")] == ["peer-terminated", "padt"]
 
@@ -336,7 +343,7 @@ def test_a_power_cut_says_nothing(lab, customer):
         assert not any(frame.outgoing for frame in later)
         assert not any(isinstance(news, Down) for news in concentrator.news)
         assert customer.pppoe("", "").session_id == 2
-        assert customer.ping(OWN)
+        assert reaches(customer, OWN)
 
 
 # ---- echoes -----------------------------------------------------------------------------
