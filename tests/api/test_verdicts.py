@@ -440,7 +440,7 @@ SHARED = PoolView(
 def nexus(why: str = "", hold_s: int = 7200, faults: list[str] | None = None) -> NexusView:
     return NexusView(
         server="https://nexus:7443", why=why, since_s=600, epoch=1, hold_s=hold_s, waiting=0, shares=[],
-        faults=faults or [],
+        faults=faults or [], out_of_place={},
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 from pydantic import BaseModel, Field
@@ -44,9 +44,9 @@ class NexusView(BaseModel):
     hold_s: int = Field(description="how long its blocks are its own if Nexus stays silent; 0: they are not, now")
     waiting: int = Field(description="sessions of before that wait until Nexus confirms their blocks")
     shares: list[ShareView]
-    faults: list[str] = Field(default=[], description="what is wrong between it and this gateway's configuration")
+    faults: list[str] = Field(description="what is wrong between it and this gateway's configuration")
     out_of_place: dict[str, str] = Field(
-        default={}, description="some subscribers that it tells of and that do not count here, and why"
+        description="some subscribers that it tells of and that do not count here, and why"
     )
 
     @property
@@ -87,12 +87,15 @@ class Holding(Protocol):
     @property
     def until(self) -> BootNs: ...
 
-    def shared(self) -> Iterable[tuple[str, Share]]: ...
+    @property
+    def shares(self) -> Mapping[str, Share]: ...
 
     def of(self, name: str) -> list[Block]: ...
 
 
-def nexus_view(state: State, blocks: Holding, waiting: int, now: BootNs) -> NexusView:
+def nexus_view(
+    state: State, blocks: Holding, waiting: int, faults: list[str], out_of_place: dict[str, str], now: BootNs
+) -> NexusView:
     """Return how it is now."""
     return NexusView(
         server=state.server,
@@ -102,11 +105,13 @@ def nexus_view(state: State, blocks: Holding, waiting: int, now: BootNs) -> Nexu
         hold_s=max(0, blocks.until - now) // SECOND,
         waiting=waiting,
         shares=list(_shares(blocks)),
+        faults=faults,
+        out_of_place=out_of_place,
     )
 
 
 def _shares(blocks: Holding) -> Iterator[ShareView]:
-    for name, share in blocks.shared():
+    for name, share in blocks.shares.items():
         pool, growth = share.pool, share.growth
         lasts = growth.lasts(pool.held, pool.spare)
         yield ShareView(

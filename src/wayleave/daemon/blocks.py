@@ -74,6 +74,7 @@ class Blocks:
         """Until when what stands on the disk is the gateway's."""
         self._disk, self._end, self._changed = disk, end, changed
         self.shares: dict[str, Share] = {}
+        """What the gateway has of shared pools, by Nexus' names of them."""
         self._recorded = self.holder.standing
         self._writing: Standing | None = None
         self._refused = False
@@ -128,10 +129,6 @@ class Blocks:
         """Whether somebody here could have an address of a block."""
         share = self.shares.get(block.pool)
         return share is not None and _within(block, share.pool.network)
-
-    def shared(self) -> Iterable[tuple[str, Share]]:
-        """What the gateway has of shared pools, by Nexus' names of them."""
-        return self.shares.items()
 
     def of(self, name: str) -> list[Block]:
         """The blocks of a shared pool, in order."""
@@ -297,11 +294,19 @@ class Blocks:
 
 def _within(block: Block, network: IPv4Network) -> bool:
     """Whether a block is addresses of a network: Nexus may mean another pool by the name."""
+    ends = numbers(block)
+    if ends is None:
+        return False
+    return int(network.network_address) <= ends[0] <= ends[1] <= int(network.broadcast_address)
+
+
+def numbers(block: Block) -> tuple[int, int] | None:
+    """The numbers of a block's first and last address; None: it is no block of addresses."""
     try:
         first, last = bounds(block)
     except ValueError:
-        return False
-    return first in network and last in network and first <= last
+        return None
+    return int(first), int(last)
 
 
 def bounds(block: Block) -> tuple[IPv4Address, IPv4Address]:

@@ -16,7 +16,7 @@ import structlog
 
 from wayleave.aaa.local import Subscriber
 from wayleave.api.nexus import NexusView, nexus_view
-from wayleave.daemon.blocks import Blocks, bounds
+from wayleave.daemon.blocks import Blocks, numbers
 from wayleave.daemon.directory import Directory
 from wayleave.daemon.engine import Engine
 from wayleave.daemon.reports import Reports
@@ -93,7 +93,7 @@ class Nexus:
 
     def check(self, pools: Iterable[PoolSettings]) -> None:
         """See that no pool is all the gateway's own of which it holds blocks. Raises: StillLeased."""
-        held = [ends for block in self.blocks.holder.blocks.values() if (ends := _ends_of(block)) is not None]
+        held = [ends for block in self.blocks.holder.blocks.values() if (ends := numbers(block)) is not None]
         for pool in pools:
             first, last = int(pool.network.network_address), int(pool.network.broadcast_address)
             if pool.nexus is None and any(low <= last and first <= high for low, high in held):
@@ -181,7 +181,7 @@ class Nexus:
         Also of a pool that is not there any more, whose sessions are about to be looked at.
         """
         of_others = {name for name, terms in self._engine.pools.items() if terms.tenure is None}
-        ranges = sorted(ends for block in blocks if (ends := _ends_of(block)) is not None)
+        ranges = sorted(ends for block in blocks if (ends := numbers(block)) is not None)
         firsts = [first for first, _ in ranges]
         lost = Refusal(Reason.NO_BLOCK, "its block is not this gateway's any more")
         found = []
@@ -212,8 +212,8 @@ class Nexus:
         """How it stands; `waiting` sessions of before wait for it. None: there is no Nexus."""
         if self.connection is None:
             return None
-        view = nexus_view(self.connection.state, self.blocks, waiting, self._clock.boot())
-        return view.model_copy(update={"faults": self.faults(), "out_of_place": self._out_of_place()})
+        state, now = self.connection.state, self._clock.boot()
+        return nexus_view(state, self.blocks, waiting, self.faults(), self._out_of_place(), now)
 
     def _out_of_place(self) -> dict[str, str]:
         """Some subscribers that do not count as Nexus tells of them, and why."""
@@ -222,7 +222,7 @@ class Nexus:
 
     def faults(self) -> list[str]:
         """Why customers cannot all be served."""
-        shares = dict(self.blocks.shared())
+        shares = self.blocks.shares
         cure = "give pools.network here what the pool has as space there"
         why = [f"Nexus means another pool: {share.strange}: {cure}" for share in shares.values() if share.strange]
         refused = [(name, share.refused) for name, share in shares.items() if share.refused]
@@ -230,12 +230,3 @@ class Nexus:
         if shares and self.blocks.until <= self._clock.boot():
             why.append("nothing of the shared pools is this gateway's now: `bng show nexus`")
         return why
-
-
-def _ends_of(block: Block) -> tuple[int, int] | None:
-    """The numbers of a block's first and last address; None: it is no block of addresses."""
-    try:
-        first, last = bounds(block)
-    except ValueError:
-        return None
-    return int(first), int(last)

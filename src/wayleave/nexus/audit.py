@@ -27,8 +27,6 @@ from wayleave.nexus.refusal import Busy
 from wayleave.nexus.store.port import Conflict, Delete, Is, Put, Store
 
 AUDIT, HEAD = "audit/", "audited"
-OWN_OPERATIONS = 2
-"""What a commit on record has besides: so many changes fewer than the store takes are left to it."""
 
 
 class Changed(Struct, frozen=True):
